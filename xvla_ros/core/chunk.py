@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chunk: the future EE6D actions that one inference answers to one observation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.ee6d import EE6D_SIZE
+from xvla_ros.core.ee6d import arm_count
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Chunk:
+    """
+    Anchors of EE6D, each due at its own time on the observation's clock.
+
+    stamp_ns: when the oldest input of the observation was measured. period_s: time between anchors. actions: (T, 20)
+    in the embodiment's Rotate6D layout, robot base frame, metres; grippers are the model's probabilities. Values may
+    be anything a model can emit, NaN included: the safety gate judges them. sequence: counts inferences, from 1.
+    """
+
+    stamp_ns: int
+    period_s: float
+    actions: NDArray[np.float64]
+    sequence: int = 0
+
+    def __post_init__(self) -> None:
+        """Copy the actions, check their shape and the period, and make them read-only."""
+        actions = np.array(self.actions, dtype=np.float64)
+        if actions.ndim != 2 or actions.shape[0] < 1 or actions.shape[1] != EE6D_SIZE:
+            raise ValueError(f'chunk actions must be (T, {EE6D_SIZE}) with T >= 1, got {actions.shape}')
+        if not 0 < self.period_s < float('inf'):
+            raise ValueError(f'chunk period must be positive and finite, got {self.period_s} s')
+        actions.setflags(write=False)
+        object.__setattr__(self, 'actions', actions)
+
+    @property
+    def arms(self) -> int:
+        """How many arms the chunk moves."""
+        return arm_count(self.actions)
+
+    @property
+    def period_ns(self) -> int:
+        """Time between anchors, in nanoseconds."""
+        return round(self.period_s * NANOSECONDS)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last anchor is due."""
+        return self.due_ns(len(self.actions) - 1)
+
+    def due_ns(self, index: int) -> int:
+        """Return when anchor `index` is due: one period after the observation for the first (base.py iter_episode)."""
+        return self.stamp_ns + (index + 1) * self.period_ns

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An observation: one consistent, fresh view of the cameras and arms, frozen before inference."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.errors import ObservationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Observation:
+    """
+    What the model is asked about.
+
+    images: one (H, W, 3) uint8 RGB array per camera, in the embodiment's order, main view first. arms: one measured
+    pose per arm, in the embodiment's order. stamps_ns: when each stream was measured, by name. stamp_ns: the oldest.
+    """
+
+    images: tuple[NDArray[np.uint8], ...]
+    arms: tuple[ArmPose, ...]
+    instruction: str
+    stamps_ns: Mapping[str, int]
+
+    @property
+    def stamp_ns(self) -> int:
+        """When the oldest input was measured."""
+        return min(self.stamps_ns.values())
+
+    def age_s(self, now_ns: int) -> float:
+        """Return the age of the oldest input [s]."""
+        return (now_ns - self.stamp_ns) * 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamLimit:
+    """How old one input stream may be when it is used [s]."""
+
+    name: str
+    max_age_s: float
+
+
+def check_streams(
+    stamps_ns: Mapping[str, int],
+    limits: Sequence[StreamLimit],
+    now_ns: int,
+    max_skew_s: float,
+    future_tolerance_s: float = 0.05,
+) -> None:
+    """
+    Refuse missing, stale, future or mutually distant stamps.
+
+    :param stamps_ns: when each stream that has arrived was measured, by name.
+    :param max_skew_s: the most that any two streams may be apart.
+    :param future_tolerance_s: how far ahead of `now_ns` a stamp may be before clocks are called unsynchronised.
+    :raises ObservationError: naming the stream, its age and its limit.
+    """
+    for limit in limits:
+        if limit.name not in stamps_ns:
+            raise ObservationError(f'{limit.name}: nothing received yet')
+        age_s = (now_ns - stamps_ns[limit.name]) * 1e-9
+        if age_s < -future_tolerance_s:
+            raise ObservationError(
+                f'{limit.name}: stamp is {-age_s:.3f} s in the future (allowed {future_tolerance_s} s); '
+                'are the clocks synchronised?'
+            )
+        if age_s > limit.max_age_s:
+            raise ObservationError(f'{limit.name}: last message is {age_s:.3f} s old, limit {limit.max_age_s} s')
+    used = {limit.name: stamps_ns[limit.name] for limit in limits}
+    oldest, newest = min(used, key=used.__getitem__), max(used, key=used.__getitem__)
+    skew_s = (used[newest] - used[oldest]) * 1e-9
+    if skew_s > max_skew_s:
+        raise ObservationError(f'{oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s')

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Rotate6D, the rotation format of X-VLA: the first two columns of a rotation matrix, in one of two orders.
+
+X-VLA's training data and most of its clients flatten ``R[:, :2]`` row by row ('interleaved', datasets/utils.py);
+LIBERO's client and LeRobot stack the two columns ('contiguous', evaluation/libero/libero_client.py). Nothing in
+six numbers names the order, so it is always an explicit argument here.
+"""
+
+from typing import Literal
+from typing import get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+Layout = Literal['interleaved', 'contiguous']
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+
+Array = NDArray[np.float64]
+
+
+def _columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
+    """Return the two matrix columns a1, a2, each (..., 3), that Rotate6D values (..., 6) hold."""
+    v = np.asarray(v, dtype=np.float64)
+    if v.shape[-1:] != (6,):
+        raise ValueError(f'Rotate6D needs a last axis of 6, got shape {v.shape}')
+    if layout == 'interleaved':
+        return v[..., 0::2], v[..., 1::2]
+    if layout == 'contiguous':
+        return v[..., :3], v[..., 3:]
+    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
+
+
+def rotate6d_to_matrix(v: ArrayLike, layout: str) -> Array:
+    """
+    Return the rotation matrices (..., 3, 3) of Rotate6D values (..., 6), orthonormalised by Gram-Schmidt.
+
+    :raises ValueError: the values are not finite, or their two columns are zero or parallel.
+    """
+    a1, a2 = _columns(v, layout)
+    b1 = _unit(a1)
+    b2 = _unit(a2 - np.sum(b1 * a2, axis=-1, keepdims=True) * b1)
+    return np.stack([b1, b2, np.cross(b1, b2)], axis=-1)
+
+
+def _unit(v: Array) -> Array:
+    """Return v (..., 3) scaled to length one."""
+    length = np.linalg.norm(v, axis=-1, keepdims=True)
+    if not np.all(length > 1e-9):  # also false for NaN
+        raise ValueError('Rotate6D columns are zero, parallel or not finite: they define no rotation')
+    return v / length
+
+
+def matrix_to_rotate6d(R: ArrayLike, layout: str) -> Array:
+    """Return the Rotate6D values (..., 6) of rotation matrices (..., 3, 3)."""
+    R = np.asarray(R, dtype=np.float64)
+    if R.shape[-2:] != (3, 3):
+        raise ValueError(f'rotation matrices need last axes (3, 3), got shape {R.shape}')
+    columns = R[..., :, :2]
+    if layout == 'interleaved':
+        return columns.reshape(*R.shape[:-2], 6)
+    if layout == 'contiguous':
+        return np.swapaxes(columns, -1, -2).reshape(*R.shape[:-2], 6)
+    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
+
+
+def rotate6d_residual(v: ArrayLike, layout: str) -> Array:
+    """
+    Return how far Rotate6D values (..., 6) are from two orthonormal columns, shape (...).
+
+    The sum of both columns' length errors and of their inner product: about 0 under the right layout, 0.85 on
+    average for random rotations read under the wrong one.
+    """
+    a1, a2 = _columns(v, layout)
+    lengths = np.abs(np.linalg.norm(a1, axis=-1) - 1) + np.abs(np.linalg.norm(a2, axis=-1) - 1)
+    return lengths + np.abs(np.sum(a1 * a2, axis=-1))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Typed settings: frozen dataclasses filled strictly from nested mappings, as ROS parameter files hold them.
+
+A field made by `param` carries its description, range and choices; `read` refuses unknown keys (naming the nearest
+known one), wrong types and values out of range, and never converts or repairs one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING
+from dataclasses import Field
+from dataclasses import field
+from dataclasses import fields
+from dataclasses import is_dataclass
+import difflib
+import math
+from typing import Any
+from typing import TypeVar
+from typing import get_args
+from typing import get_origin
+from typing import get_type_hints
+
+from xvla_ros.core.errors import ConfigError
+
+T = TypeVar('T')
+
+
+def param(
+    description: str,
+    default: Any = MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Describe one setting: what it means with its unit, its default if it has one, its closed range or its choices."""
+    metadata = {'description': description, 'low': low, 'high': high, 'choices': choices}
+    if default is MISSING or not isinstance(default, dict):
+        return field(default=default, metadata=metadata)
+    return field(default_factory=lambda: dict(default), metadata=metadata)
+
+
+def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str = '') -> T:
+    """
+    Fill a settings dataclass from a nested mapping.
+
+    :param source: where the mapping came from, for messages: a file, a node's parameters.
+    :param path: dotted name of this block inside the source.
+    :raises ConfigError: naming the key, the value, what was expected and the source.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{source}: '{path}' must be a block of settings, got {mapping!r}")
+    known = {f.name: f for f in fields(settings)}  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in known:
+            raise ConfigError(f"{source}: unknown key '{_join(path, key)}'{_nearest(str(key), list(known))}")
+    hints = get_type_hints(settings)
+    values = {}
+    for name, f in known.items():
+        where = _join(path, name)
+        if name in mapping:
+            values[name] = _value(hints[name], mapping[name], f, source, where)
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise ConfigError(f"{source}: missing key '{where}': {f.metadata.get('description', 'required')}")
+    try:
+        return settings(**values)
+    except ValueError as error:
+        raise ConfigError(f"{source}: '{path or 'embodiment'}': {error}") from error
+
+
+def _join(path: str, name: object) -> str:
+    return f'{path}.{name}' if path else str(name)
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f'; known here: {", ".join(sorted(known))}'
+
+
+def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any:
+    """Return `value` as the annotated type, or raise ConfigError."""
+    if get_origin(hint) not in (None, tuple, dict):  # X | None: the block may be absent, not null
+        hint = next(t for t in get_args(hint) if t is not type(None))
+    if is_dataclass(hint):
+        return read(hint, value, source, where)  # type: ignore[arg-type]
+    if get_origin(hint) is dict:
+        if not isinstance(value, Mapping) or not value:
+            raise ConfigError(f"{source}: '{where}' must be a non-empty block, got {value!r}")
+        item = get_args(hint)[1]
+        return {str(k): read(item, v, source, _join(where, k)) for k, v in value.items()}
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{source}: '{where}' must be a list of {item.__name__}, got {value!r}")
+        return tuple(_scalar(item, v, f, source, f'{where}[{i}]') for i, v in enumerate(value))
+    return _scalar(hint, value, f, source, where)
+
+
+def _scalar(kind: type, value: Any, f: Field[Any], source: str, where: str) -> Any:
+    """Return `value` if it has exactly the type, is finite, in range and among the choices, or raise ConfigError."""
+    if type(value) is not kind:
+        hint = ' (write a decimal point)' if kind is float and type(value) is int else ''
+        raise ConfigError(f"{source}: '{where}' must be a {kind.__name__}{hint}, got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{source}: '{where}' must be finite, got {value!r}")
+    low, high, choices = (f.metadata.get(k) for k in ('low', 'high', 'choices'))
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ConfigError(f"{source}: '{where}' must be in [{low}, {high}], got {value!r}")
+    if choices and value not in choices:
+        raise ConfigError(f"{source}: '{where}' must be one of {list(choices)}, got {value!r}{_did(value, choices)}")
+    return value
+
+
+def _did(value: str, choices: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ''
