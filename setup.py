@@ -1,0 +1,39 @@
+"""
+Install the ROS-free part of xvla_ros (core, model, serve, adapt, control, sim, tools) with pip.
+
+For those who want the policy, its server or the training without ROS. An installation with ROS is made by CMake
+(colcon build, or scripts/bootstrap); the two are never mixed in one environment.
+"""
+
+from pathlib import Path
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """Read the version from package.xml, which owns it."""
+    return re.search(r'<version>(.+?)</version>', (ROOT / 'package.xml').read_text()).group(1)
+
+
+def requirements() -> list[str]:
+    """Read the direct dependencies."""
+    lines = (ROOT / 'requirements' / 'runtime.in').read_text().splitlines()
+    return [line for line in (line.split('#')[0].strip() for line in lines) if line]
+
+
+setup(
+    name='xvla_ros',
+    version=version(),
+    description='Run, safeguard and adapt X-VLA vision-language-action policies on robot arms.',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.14',
+    packages=find_packages(
+        include=['xvla_ros', 'xvla_ros.*'], exclude=['xvla_ros.nodes', 'xvla_ros.nodes.*']
+    ),
+    package_data={'xvla_ros': ['**/*.urdf', '**/*.xml', '**/*.yaml', '**/*.json']},
+    install_requires=requirements(),
+    entry_points={'console_scripts': ['xvla = xvla_ros.tools.cli:main']},
+)
