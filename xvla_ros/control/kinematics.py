@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One arm's kinematics from its URDF: forward, Jacobian, and inverse kinematics that never flips.
+
+Poses are of the tool frame in the URDF's root link: position (3,) in metres, quaternion (x, y, z, w). Joints that are not
+listed (fingers) stay at their neutral position and do not move the tool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+import pinocchio as pin
+
+from xvla_ros.control.least_squares import Box
+from xvla_ros.control.least_squares import descend
+from xvla_ros.control.seeds import SeedTable
+from xvla_ros.core.errors import ConfigError
+
+Vector = NDArray[np.float64]
+
+# Accuracy that counts as reached: a tenth of what the demo and the drivers need (1 mm, 0.5 degrees).
+POSITION_TOLERANCE_M = 1e-4
+ROTATION_TOLERANCE_RAD = 5e-4
+# One radian of rotation error weighs as much as this many metres: about the reach of a hand.
+METRES_PER_RADIAN = 0.2
+# Share of a tool error that a null-space pull towards the posture closes per iteration, for arms with spare joints.
+POSTURE_GAIN = 0.05
+# Least time that a joint is allowed to stay at rest against its limit: a margin that keeps targets off the stops.
+LIMIT_MARGIN_RAD = 1e-4
+WARM_ITERATIONS = 30
+TRACK_ITERATIONS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class IkResult:
+    """
+    Joints q (n,) [rad] that bring the tool as near to a target as was found, and how near that is.
+
+    converged: both errors are within tolerance. reason: empty when converged, else what stood in the way.
+    """
+
+    q: Vector
+    position_error_m: float
+    rotation_error_rad: float
+    converged: bool
+    reason: str
+
+
+class Kinematics:
+    """The kinematics of one arm: joints in the order of `joint_names`, the tool in the frame of the URDF's root."""
+
+    def __init__(
+        self,
+        urdf: str | Path,
+        tool_frame: str,
+        joint_names: Sequence[str],
+        posture: ArrayLike | None = None,
+    ) -> None:
+        """
+        Read the arm's chain.
+
+        :param urdf: path of a URDF file, or its XML text (as in robot_description).
+        :param posture: joints (n,) [rad] that spare degrees of freedom are drawn to; None: the middle of the limits.
+        :raises ConfigError: the file, the frame or a joint is missing, or the joints do not move the tool.
+        """
+        source, model = _read(urdf)
+        self._model = _only(model, tuple(joint_names), source)
+        self._data = self._model.createData()
+        if not self._model.existFrame(tool_frame):
+            names = ', '.join(f.name for f in self._model.frames)
+            raise ConfigError(f"{source}: no link '{tool_frame}' for the tool; it has: {names}")
+        self._frame = self._model.getFrameId(tool_frame)
+        self.joint_names = tuple(joint_names)
+        self.lower = self._model.lowerPositionLimit + LIMIT_MARGIN_RAD
+        self.upper = self._model.upperPositionLimit - LIMIT_MARGIN_RAD
+        self.velocity_limit = self._model.velocityLimit.copy()
+        middle = (self.lower + self.upper) / 2
+        self.posture = self._check(middle if posture is None else posture, 'posture')
+
+    def forward(self, q: ArrayLike) -> tuple[Vector, Vector]:
+        """Return the tool's position (3,) [m] and quaternion (4,) xyzw for joints q (n,) [rad]."""
+        vector = pin.SE3ToXYZQUAT(self._placement(self._check(q, 'q')))
+        return vector[:3], vector[3:]
+
+    def jacobian(self, q: ArrayLike) -> Vector:
+        """Return the Jacobian (6, n) of the tool: linear rows, then angular rows, in the root link's axes."""
+        q = self._check(q, 'q')
+        pin.computeJointJacobians(self._model, self._data, q)
+        return pin.getFrameJacobian(
+            self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL_WORLD_ALIGNED
+        )
+
+    def inverse(
+        self,
+        position: ArrayLike,
+        quaternion: ArrayLike,
+        seed: ArrayLike,
+        restarts: int = 40,
+    ) -> IkResult:
+        """
+        Return joints for a tool pose: from the seed if that leads there, else from the nearest of stored postures.
+
+        :param position: (3,) metres. :param quaternion: (4,) xyzw. :param seed: (n,) radians.
+        :param restarts: how many other starting points to try; 0 keeps the seed's branch or fails.
+        """
+        target = _pose(position, quaternion)
+        box = Box(self.lower, self.upper)
+        best = self._solve(target, self._check(seed, 'seed'), box, WARM_ITERATIONS)
+        if best.converged or restarts == 0:
+            return best
+        for start in self._seeds.nearest(target.translation, target.rotation, restarts):
+            found = self._solve(target, start, box, WARM_ITERATIONS)
+            if _cost(found) < _cost(best):
+                best = found
+            if best.converged:
+                break
+        return best
+
+    def track(self, q: ArrayLike, position: ArrayLike, quaternion: ArrayLike, dt_s: float) -> IkResult:
+        """
+        Return joints one control period after q, moving towards a tool pose within every joint's speed and limit.
+
+        The result stays on the branch of q: a target it cannot follow becomes the nearest one it can, with a reason.
+        """
+        q = np.clip(self._check(q, 'q'), self.lower, self.upper)
+        reach = self.velocity_limit * dt_s
+        box = Box(np.maximum(self.lower, q - reach), np.minimum(self.upper, q + reach))
+        return self._solve(_pose(position, quaternion), q, box, TRACK_ITERATIONS)
+
+    def manipulability(self, q: ArrayLike) -> float:
+        """Return the smallest singular value of the tool Jacobian, rotation weighed in metres; 0 at a singularity."""
+        jacobian = self.jacobian(q)
+        jacobian[3:] *= METRES_PER_RADIAN
+        return float(np.linalg.svd(jacobian, compute_uv=False)[-1])
+
+    @cached_property
+    def _seeds(self) -> SeedTable:
+        return SeedTable(self._matrix, self.lower, self.upper)
+
+    def _matrix(self, q: Vector) -> tuple[Vector, Vector]:
+        placement = self._placement(q)
+        return placement.translation.copy(), placement.rotation.copy()
+
+    def _placement(self, q: Vector) -> pin.SE3:
+        pin.forwardKinematics(self._model, self._data, q)
+        return pin.updateFramePlacement(self._model, self._data, self._frame)
+
+    def _check(self, q: ArrayLike, what: str) -> Vector:
+        vector = np.array(q, dtype=np.float64)
+        if vector.shape != (self._model.nq,) or not np.isfinite(vector).all():
+            raise ValueError(f'{what} must be {self._model.nq} finite joint positions, got {q}')
+        return vector
+
+    def _solve(self, target: pin.SE3, start: Vector, box: Box, iterations: int) -> IkResult:
+        """Return what descending from one start finds within a box of joints."""
+
+        def residual(q: Vector) -> tuple[Vector, float, float]:
+            error = pin.log6(self._placement(q).actInv(target)).vector
+            rotation = float(np.linalg.norm(error[3:]))
+            error[3:] *= METRES_PER_RADIAN
+            return error, float(np.linalg.norm(error[:3])), rotation
+
+        def jacobian(q: Vector) -> Vector:
+            pin.computeJointJacobians(self._model, self._data, q)
+            rows = pin.getFrameJacobian(self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL)
+            rows[3:] *= METRES_PER_RADIAN
+            return rows
+
+        found = descend(
+            residual,
+            jacobian,
+            start=box.clip(start),
+            box=box,
+            posture=self.posture if self._model.nv > 6 else None,
+            posture_gain=POSTURE_GAIN,
+            tolerances=(POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD),
+            iterations=iterations,
+        )
+        return self._result(found.q, found.first, found.second, box)
+
+    def _result(self, q: Vector, position_error: float, rotation_error: float, box: Box) -> IkResult:
+        converged = position_error <= POSITION_TOLERANCE_M and rotation_error <= ROTATION_TOLERANCE_RAD
+        return IkResult(
+            q=q,
+            position_error_m=position_error,
+            rotation_error_rad=rotation_error,
+            converged=converged,
+            reason='' if converged else self._reason(q, box),
+        )
+
+    def _reason(self, q: Vector, box: Box) -> str:
+        """Name the joints that stopped the descent."""
+        held = [i for i in range(len(q)) if q[i] <= box.lower[i] or q[i] >= box.upper[i]]
+        if not held:
+            return 'the target is out of reach or next to a singularity'
+        at_limit = [i for i in held if q[i] <= self.lower[i] or q[i] >= self.upper[i]]
+        what = 'position limit' if at_limit else 'speed limit'
+        return f'{what} of {", ".join(self.joint_names[i] for i in at_limit or held)}'
+
+
+def _cost(result: IkResult) -> float:
+    return result.position_error_m + METRES_PER_RADIAN * result.rotation_error_rad
+
+
+def _pose(position: ArrayLike, quaternion: ArrayLike) -> pin.SE3:
+    vector = np.concatenate([np.asarray(position, np.float64), np.asarray(quaternion, np.float64)])
+    if vector.shape != (7,) or not np.isfinite(vector).all() or not np.linalg.norm(vector[3:]) > 0:
+        raise ValueError(f'a target is 3 metres and a quaternion (x, y, z, w), got {position}, {quaternion}')
+    vector[3:] /= np.linalg.norm(vector[3:])
+    return pin.XYZQUATToSE3(vector)
+
+
+def _read(urdf: str | Path) -> tuple[str, pin.Model]:
+    """Return a name for messages and the model of a URDF file or text."""
+    text, source = str(urdf), 'robot_description'
+    try:
+        if '<robot' not in text:
+            source, text = str(urdf), Path(urdf).read_text(encoding='utf-8')
+        return source, pin.buildModelFromXML(text)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f'{source}: cannot read the URDF: {error}') from error
+
+
+def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Model:
+    """Return the model with every joint but the listed ones fixed at neutral."""
+    missing = [name for name in joint_names if not model.existJointName(name)]
+    if missing or not joint_names:
+        raise ConfigError(f'{source}: no joints {missing}; it has: {", ".join(list(model.names)[1:])}')
+    others = [i for i, name in enumerate(model.names) if i and name not in joint_names]
+    reduced = pin.buildReducedModel(model, others, pin.neutral(model))
+    if tuple(reduced.names)[1:] != joint_names or reduced.nq != len(joint_names):
+        raise ConfigError(f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}')
+    return reduced

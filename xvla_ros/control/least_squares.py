@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damped least squares inside a box: the Levenberg-Marquardt descent that inverse kinematics runs on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+# Damping at the start, and how it follows success and failure (Madsen, Nielsen, Tingleff 2004, section 3.2, simplified).
+FIRST_DAMPING = 1e-4
+LEAST_DAMPING = 1e-8
+MOST_DAMPING = 1e2
+EASE = 0.2
+STIFFEN = 6.0
+# The longest joint step of one iteration [rad]: beyond it the linearisation is not worth following.
+LONGEST_STEP_RAD = 0.8
+# Give up when this many iterations in a row gained less than 2 %.
+PATIENCE = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """Lower and upper bounds (n,) of the joints."""
+
+    lower: Vector
+    upper: Vector
+
+    def clip(self, q: Vector) -> Vector:
+        """Return q moved into the box."""
+        return np.minimum(np.maximum(q, self.lower), self.upper)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Descent:
+    """Where a descent ended: joints (n,) and the two errors there."""
+
+    q: Vector
+    first: float
+    second: float
+
+
+def descend(
+    residual: Callable[[Vector], tuple[Vector, float, float]],
+    jacobian: Callable[[Vector], Vector],
+    *,
+    start: Vector,
+    box: Box,
+    posture: Vector | None,
+    posture_gain: float,
+    tolerances: tuple[float, float],
+    iterations: int,
+) -> Descent:
+    """
+    Minimise |residual| inside the box.
+
+    :param residual: q -> error (m,) whose derivative is -jacobian, and the two errors that tolerances apply to.
+    :param posture: joints (n,) that directions without effect on the residual are drawn to; None: nowhere.
+    """
+    q, damping, stalled = start, FIRST_DAMPING, 0
+    error, first, second = residual(q)
+    cost = float(error @ error)
+    rows = jacobian(q)
+    for _ in range(iterations):
+        if first <= tolerances[0] and second <= tolerances[1]:
+            break
+        step = _step(rows, error, q, box, damping)
+        if posture is not None:
+            step = step + _sideways(rows, step, q, box, posture, posture_gain)
+        candidate = box.clip(q + step)
+        error_there, first_there, second_there = residual(candidate)
+        cost_there = float(error_there @ error_there)
+        if cost_there >= cost:
+            damping *= STIFFEN
+            if damping > MOST_DAMPING:
+                break
+            continue
+        stalled = stalled + 1 if cost_there > 0.96 * cost else 0
+        q, error, first, second, cost = candidate, error_there, first_there, second_there, cost_there
+        damping = max(damping * EASE, LEAST_DAMPING)
+        if stalled >= PATIENCE:
+            break
+        rows = jacobian(q)
+    return Descent(q, first, second)
+
+
+def _step(rows: Vector, error: Vector, q: Vector, box: Box, damping: float) -> Vector:
+    """Return the damped step; joints that it would push out of the box from its border are taken out of it."""
+    gradient = rows.T @ error
+    free = ~(((q <= box.lower) & (gradient < 0)) | ((q >= box.upper) & (gradient > 0)))
+    step = np.zeros_like(q)
+    if not free.any():
+        return step
+    active = rows[:, free]
+    normal = active @ active.T
+    normal.flat[:: len(error) + 1] += damping
+    step[free] = active.T @ np.linalg.solve(normal, error)
+    longest = np.abs(step).max()
+    return step * (LONGEST_STEP_RAD / longest) if longest > LONGEST_STEP_RAD else step
+
+
+def _sideways(rows: Vector, step: Vector, q: Vector, box: Box, posture: Vector, gain: float) -> Vector:
+    """Return a pull towards the posture that the residual does not feel, to first order."""
+    pull = box.clip(q + step + gain * (posture - q)) - (q + step)
+    normal = rows @ rows.T
+    normal.flat[:: len(rows) + 1] += LEAST_DAMPING
+    return pull - rows.T @ np.linalg.solve(normal, rows @ pull)
