@@ -19,9 +19,12 @@ def version() -> str:
 
 
 def requirements() -> list[str]:
-    """Read the direct dependencies."""
-    lines = (ROOT / 'requirements' / 'runtime.in').read_text().splitlines()
-    return [line for line in (line.split('#')[0].strip() for line in lines) if line]
+    """Read the direct dependencies, pinned."""
+    text = ''.join(
+        (ROOT / 'requirements' / f'{name}.in').read_text() for name in ('core', 'runtime')
+    )
+    lines = (line.split('#')[0].strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith('-r')]
 
 
 setup(
