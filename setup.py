@@ -1,8 +1,8 @@
 """
 Install the ROS-free part of xvla_ros (core, model, serve, adapt, control, sim, tools) with pip.
 
-For those who want the policy, its server or the training without ROS. An installation with ROS is made by CMake
-(colcon build, or scripts/bootstrap); the two are never mixed in one environment.
+For those who want the policy, its server or the training without ROS. An installation with ROS is
+made by CMake (colcon build, or make build); the two are never mixed in one environment.
 """
 
 from pathlib import Path

@@ -1,8 +1,9 @@
 """
-Make .venv: system packages, a virtual environment, pinned packages, and the repairs that the ROS wheels need.
+Make .venv: system packages, an environment, pinned packages, and what ROS wheels need repaired.
 
-Two worlds. With ROS 2 Jazzy sourced, .venv sees its packages and nothing of ROS comes from pip; elsewhere ROS 2 comes
-as wheels. A stamp makes the second run a matter of milliseconds. Standard library only; started by scripts/bootstrap.
+Two worlds. With ROS 2 Jazzy sourced, .venv sees its packages and nothing of ROS comes from pip;
+elsewhere ROS 2 comes as wheels. A stamp makes the second run a matter of milliseconds. Standard
+library only; started by scripts/bootstrap.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ STAMP = VENV / '.xvla_bootstrapped'
 LOG = ROOT / 'log' / 'bootstrap.txt'
 DISTRO = os.environ.get('ROS_DISTRO', '')
 VERSION = f'python{sys.version_info[0]}.{sys.version_info[1]}'
+SHARED = ['--system-site-packages'] if DISTRO else []
 LOCK = ROOT / 'requirements' / ('lock-jazzy.txt' if DISTRO else 'lock.txt')
 CUDA = ROOT / 'requirements' / 'torch-cuda.txt'
 # Python modules of a ROS machine, each with the last part of its apt package (ros-jazzy-...).
@@ -54,27 +56,18 @@ def say(text: str) -> None:
 
 def fingerprint() -> str:
     """Digest what the environment depends on."""
-    parts = [
-        sys.version,
-        DISTRO,
-        str(ROOT),
-        LOCK.read_text(),
-        CUDA.read_text(),
-        Path(__file__).read_text(),
-    ]
+    files = [path.read_text() for path in (LOCK, CUDA, Path(__file__))]
+    parts = [sys.version, DISTRO, str(ROOT), *files]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
 
 def check_world() -> None:
     """Refuse a machine that neither world covers."""
     if DISTRO and DISTRO != 'jazzy':
-        raise Refused(
-            f'ROS_DISTRO is {DISTRO!r}, this package is for jazzy: use a shell that has no other ROS sourced'
-        )
+        raise Refused(f'ROS_DISTRO is {DISTRO!r}; this package is for jazzy: source that, or none')
     if not DISTRO and (sys.platform, platform.machine()) != ('linux', 'x86_64'):
-        raise Refused(
-            f'without ROS installed only linux x86_64 works, this is {sys.platform} {platform.machine()}'
-        )
+        found = f'{sys.platform} {platform.machine()}'
+        raise Refused(f'without ROS installed only linux x86_64 works, this is {found}')
 
 
 def loads(library: str) -> bool:
@@ -120,17 +113,24 @@ def install_system_packages() -> None:
 
 
 def run(command: list[str], label: str = '') -> None:
-    """Run a command with its output in the log; with a label, show every few seconds how far it is."""
+    """Run a command, its output into the log; with a label, say every few seconds where it is."""
     env = {k: v for k, v in os.environ.items() if k not in ('PYTHONHOME', 'VIRTUAL_ENV')}
     env |= {
         'DEBIAN_FRONTEND': 'noninteractive',
         'PIP_DISABLE_PIP_VERSION_CHECK': '1',
         'PIP_NO_INPUT': '1',
     }
+    streams = {
+        'stdin': subprocess.DEVNULL,
+        'stdout': subprocess.PIPE,
+        'stderr': subprocess.STDOUT,
+        'text': True,
+    }
     started = shown = time.monotonic()
-    with LOG.open('a') as log, subprocess.Popen(
-        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:  # fmt: skip
+    with (
+        LOG.open('a') as log,
+        subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process,
+    ):
         for line in process.stdout or ():
             log.write(line)
             if label and time.monotonic() - shown > 10:
@@ -158,42 +158,27 @@ def make_venv() -> None:
     if usable_venv():
         return
     say(f'making .venv with {VERSION}' + (f' over ROS 2 {DISTRO}' if DISTRO else ''))
-    run(
-        [
-            sys.executable,
-            '-m',
-            'venv',
-            '--clear',
-            *(['--system-site-packages'] if DISTRO else []),
-            str(VENV),
-        ]
-    )
+    python = getattr(sys, '_base_executable', sys.executable)  # not that of an active environment
+    run([python, '-m', 'venv', '--clear', *SHARED, str(VENV)])
 
 
 def install_packages() -> None:
     """Install the locked packages."""
     count = sum('==' in line for line in LOCK.read_text().splitlines())
-    say(
-        f'installing {count} pinned packages from {LOCK.relative_to(ROOT)} (first time: some minutes)'
-    )
-    pip = [
-        str(VENV / 'bin' / 'python'),
-        '-m',
-        'pip',
-        'install',
-        '--progress-bar',
-        'off',
-        '--prefer-binary',
-    ]
-    run([*pip, '-r', str(LOCK), '-c', str(CUDA)], 'pip')
+    say(f'installing {count} pinned packages of {LOCK.relative_to(ROOT)} (first time: minutes)')
+    pip = [str(VENV / 'bin' / 'python'), '-m', 'pip', 'install', '--prefer-binary']
+    run([*pip, '--progress-bar', 'off', '-r', str(LOCK), '-c', str(CUDA)], 'pip')
 
 
 def repair_cmake_files() -> None:
-    """Point the CMake files of the ROS wheels at this Python: they name that of the machine they were built on."""
+    """Point the CMake files of the ROS wheels at this Python; they name their builder's."""
     purelib = VENV / 'lib' / VERSION / 'site-packages'
+    query = 'import sysconfig; print(sysconfig.get_path("include"))'
+    python = [str(VENV / 'bin' / 'python'), '-c', query]
+    include = subprocess.run(python, capture_output=True, text=True, check=True).stdout.strip()
     build_machine = r'/opt/python/cp\d+-cp\d+t?/'
     repairs = (
-        (re.compile(build_machine + r'include/python\d\.\d+t?'), sysconfig.get_path('include')),
+        (re.compile(build_machine + r'include/python\d\.\d+t?'), include),
         (re.compile(build_machine + r'lib/python\d\.\d+t?/site-packages'), str(purelib)),
     )
     repaired = 0
