@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Action modes: what the numbers of an action mean, how they are trained and how they leave the model.
+
+A mode is one class with `@register('name')`; a checkpoint names it as `action_mode`. Index lists,
+weights and hooks are those of X-VLA's models/action_hub.py (and lerobot's, for the modes that only
+lerobot has); where those are known to be wrong, the class says what is done instead.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch.nn import functional as F
+
+from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model.config import NetworkConfig
+
+MODES: dict[str, type['ActionMode']] = {}
+
+
+def register(name: str) -> Callable[[type['ActionMode']], type['ActionMode']]:
+    """Register a mode under the name that a checkpoint's `action_mode` uses."""
+
+    def add(mode: type['ActionMode']) -> type['ActionMode']:
+        mode.name = name
+        MODES[name] = mode
+        return mode
+
+    return add
+
+
+def action_mode(config: NetworkConfig) -> 'ActionMode':
+    """Build the mode a checkpoint names."""
+    if config.action_mode not in MODES:
+        raise CheckpointError(
+            f'action_mode {config.action_mode!r} is unknown; known: {", ".join(sorted(MODES))}'
+        )
+    return MODES[config.action_mode](config)
+
+
+class ActionMode:
+    """
+    One action space. `dim` is what the network sees, `real_dim` what leaves it.
+
+    `position`, `rotation` and `angle` are index lists used to measure how far two predictions are
+    apart: metres, six numbers per Rotate6D, radians.
+    """
+
+    name: ClassVar[str] = ''
+    dim: int = 20
+    real_dim: int = 20
+    dim_proprio: int = 20
+    gripper: tuple[int, ...] = ()
+    position: tuple[tuple[int, ...], ...] = ()
+    rotation: tuple[tuple[int, ...], ...] = ()
+    angle: tuple[int, ...] = ()
+    masks_gripper: bool = False  # the network never sees gripper channels
+    gripper_is_logit: bool = False
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.config = config
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the named terms, already weighted; the total is their sum. Both are (B, T, dim)."""
+        raise NotImplementedError
+
+    def preprocess(
+        self, proprio: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return copies as the network sees them, in training and at every denoising step."""
+        return self.hide(proprio, self.dim_proprio), self.hide(action, self.dim)
+
+    def hide(self, x: torch.Tensor, dim: int) -> torch.Tensor:
+        """Zero the gripper channels where the mode does, and pad the last axis to dim."""
+        x = F.pad(x[..., : self.real_dim], (0, dim - self.real_dim)) if self.padded(x) else x
+        if not self.masks_gripper:
+            return x
+        visible = torch.ones(x.shape[-1], dtype=x.dtype, device=x.device)
+        visible[list(self.gripper)] = 0.0
+        return x * visible
+
+    def padded(self, x: torch.Tensor) -> bool:
+        """Say whether a tensor carries dummy channels behind the real ones, to be zeroed."""
+        return False
+
+    def postprocess(self, action: torch.Tensor) -> torch.Tensor:
+        """Turn a raw prediction (..., dim) into what leaves the model (..., real_dim)."""
+        action = action[..., : self.real_dim].clone()
+        if self.gripper_is_logit:
+            index = list(self.gripper)
+            action[..., index] = torch.sigmoid(action[..., index])
+        return action
+
+    def raw(self, action: torch.Tensor) -> torch.Tensor:
+        """Bring actions that left the model (..., real_dim) back to the network's width and logits."""
+        if self.gripper_is_logit:
+            action = action.clone()
+            index = list(self.gripper)
+            action[..., index] = torch.logit(action[..., index], eps=1e-6)
+        return F.pad(action, (0, self.dim - self.real_dim))
+
+
+class CartesianMode(ActionMode):
+    """Two arms as `[xyz 3 | Rotate6D 6 | gripper 1]`, metres, absolute, in each arm's base frame."""
+
+    gripper = (9, 19)
+    position = ((0, 1, 2), (10, 11, 12))
+    rotation = (tuple(range(3, 9)), tuple(range(13, 19)))
+    position_weight: ClassVar[float] = 500.0
+    rotation_weight: ClassVar[float] = 10.0
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Sum squared errors of both arms' positions and rotations, and a gripper term."""
+        position = sum(squared(prediction, target, arm) for arm in self.position)
+        rotation = sum(squared(prediction, target, arm) for arm in self.rotation)
+        return {
+            'position': self.position_weight * position,
+            'rotate6d': self.rotation_weight * rotation,
+            'gripper': self.gripper_loss(prediction, target),
+        }
+
+    def gripper_loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the weighted gripper term."""
+        raise NotImplementedError
+
+
+@register('ee6d')
+class EE6D(CartesianMode):
+    """End-effector poses; grippers trained as logits of a probability in [0, 1], hidden as input."""
+
+    masks_gripper = True
+    gripper_is_logit = True
+
+    def gripper_loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the binary cross entropy of both grippers, weight 1."""
+        return crossed(prediction, target, self.gripper)
+
+
+@register('agibot_ee6d')
+class AgibotEE6D(CartesianMode):
+    """As `ee6d`, but grippers are plain numbers: visible as input, squared error, no sigmoid."""
+
+    def gripper_loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return ten times the squared error of both grippers."""
+        return 10.0 * squared(prediction, target, self.gripper)
+
+
+@register('joint')
+class Joint(ActionMode):
+    """Two arms of six joints (radians) and a gripper logit each."""
+
+    dim = real_dim = dim_proprio = 14
+    gripper = (6, 13)
+    angle = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12)
+    masks_gripper = True
+    gripper_is_logit = True
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Squared error of the joints and a tenth of the grippers' binary cross entropy."""
+        return {
+            'joints': squared(prediction, target, self.angle),
+            'gripper': 0.1 * crossed(prediction, target, self.gripper),
+        }
+
+
+class PaddedMode(ActionMode):
+    """
+    A shorter action inside a 20-wide network.
+
+    The reference feeds the dummy channels noise at inference although it zero-pads them after
+    noising in training (2toINF) or mixes noise with a zero target (lerobot), and mixes in their
+    untrained predictions. Here they are zero in both, which is what 2toINF trains.
+    """
+
+    def padded(self, x: torch.Tensor) -> bool:
+        """Accept the real width, or the full width whose dummies are then zeroed."""
+        if x.shape[-1] not in (self.real_dim, self.dim):
+            raise ValueError(
+                f'{self.name}: width {x.shape[-1]}, expected {self.real_dim} or {self.dim}'
+            )
+        return True
+
+    def preprocess(
+        self, proprio: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pad the action; the proprioceptive vector stays as the client sent it."""
+        return proprio, self.hide(action, self.dim)
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Squared error of the real channels."""
+        return {'joints': squared(prediction, target, tuple(range(self.real_dim)))}
+
+
+@register('auto')
+class Auto(PaddedMode):
+    """
+    Any action of `real_action_dim` numbers, padded to `max_action_dim`.
+
+    The loss weight is the authors' 100 (lerobot has 1). The proprioceptive vector is as long as the
+    padded action, and the caller pads it, as with the authors' code.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.dim = self.dim_proprio = config.max_action_dim
+        self.real_dim = config.real_action_dim
+        self.angle = tuple(range(self.real_dim))
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One hundred times the squared error of the real channels."""
+        return {'joints': 100.0 * super().loss(prediction, target)['joints']}
+
+
+@register('franka_joint7')
+class FrankaJoint7(PaddedMode):
+    """Seven joints of a Franka arm, radians; lerobot only."""
+
+    real_dim = 7
+    angle = tuple(range(7))
+
+
+@register('so101_bimanual')
+class SO101Bimanual(PaddedMode):
+    """
+    Two SO-101 arms of five joints and a gripper; lerobot only.
+
+    lerobot trains the grippers by squared error and then squashes the prediction with a sigmoid,
+    so that a closed gripper (0) leaves as 0.5. Here the prediction leaves as it was trained.
+    """
+
+    real_dim = 12
+    gripper = (5, 11)
+    angle = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
+    masks_gripper = True
+
+    def preprocess(
+        self, proprio: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pad both and hide the grippers in both."""
+        return self.hide(proprio, self.dim_proprio), self.hide(action, self.dim)
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Squared errors of all twelve, of each arm, and of the grippers, each with weight 1."""
+        return {
+            'joints': squared(prediction, target, tuple(range(12))),
+            'left_arm': squared(prediction, target, tuple(range(6))),
+            'right_arm': squared(prediction, target, tuple(range(6, 12))),
+            'gripper': squared(prediction, target, self.gripper),
+        }
+
+
+def squared(a: torch.Tensor, b: torch.Tensor, index: tuple[int, ...]) -> torch.Tensor:
+    """Return the mean squared error over some channels."""
+    return F.mse_loss(a[..., list(index)], b[..., list(index)])
+
+
+def crossed(logits: torch.Tensor, target: torch.Tensor, index: tuple[int, ...]) -> torch.Tensor:
+    """Return the mean binary cross entropy over some channels; targets lie in [0, 1]."""
+    channels = list(index)
+    return F.binary_cross_entropy_with_logits(logits[..., channels], target[..., channels])

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint's `config.json` says about the network, in either of the two published schemas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xvla_ros.core.errors import CheckpointError
+
+# X-VLA's processor: 50 padded text tokens and 3 view slots (models/processing_xvla.py).
+TEXT_LENGTH = 50
+VIEW_SLOTS = 3
+# Dropout of the head's attention and MLP while training (models/transformer.py).
+HEAD_DROPOUT = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkConfig:
+    """
+    Geometry of one X-VLA network. Every number comes from the file; none is a class default.
+
+    :param florence: the `florence_config` block as the file has it (Microsoft's or transformers' keys).
+    :param dim_proprio: length of the proprioceptive vector.
+    :param text_length: tokens an instruction is padded and cut to.
+    :param view_slots: camera views the sequence has room for, the main view first.
+    :param head_dropout: dropout of the head while training.
+    :param schema: `2toinf` or `lerobot`, the schema the file was written in.
+    """
+
+    action_mode: str
+    num_actions: int
+    hidden_size: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    num_domains: int
+    len_soft_prompts: int
+    dim_time: int
+    max_len_seq: int
+    max_action_dim: int
+    real_action_dim: int
+    florence: Mapping[str, Any]
+    use_hetero_proj: bool = False
+    dim_proprio: int | None = None
+    text_length: int = TEXT_LENGTH
+    view_slots: int = VIEW_SLOTS
+    head_dropout: float = HEAD_DROPOUT
+    schema: str = '2toinf'
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (
+            'num_actions',
+            'depth',
+            'num_heads',
+            'num_domains',
+            'dim_time',
+            'text_length',
+        ):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f'config: {name} is {getattr(self, name)}, expected >= 1')
+        if self.hidden_size % self.num_heads:
+            raise CheckpointError(
+                f'config: hidden_size {self.hidden_size} is not a multiple of '
+                f'num_heads {self.num_heads}'
+            )
+
+
+GEOMETRY = (
+    'hidden_size',
+    'depth',
+    'num_heads',
+    'mlp_ratio',
+    'num_domains',
+    'len_soft_prompts',
+    'dim_time',
+    'max_len_seq',
+    'action_mode',
+)
+
+
+def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> NetworkConfig:
+    """
+    Read a parsed `config.json` in the authors' or in lerobot's schema.
+
+    :param source: where the data came from, for messages.
+    :raises CheckpointError: a key the network's shape depends on is missing or has a wrong type.
+    """
+    if not isinstance(data, Mapping):
+        raise CheckpointError(f'{source}: expected a JSON object, got {type(data).__name__}')
+    lerobot = 'chunk_size' in data and 'num_actions' not in data
+    length = 'chunk_size' if lerobot else 'num_actions'
+    missing = [key for key in (*GEOMETRY, length, 'florence_config') if key not in data]
+    if missing:
+        raise CheckpointError(f'{source}: {", ".join(missing)} missing; the shape needs it')
+    schema = _lerobot_part(data) if lerobot else _authors_part(data)
+    values = {key: data[key] for key in GEOMETRY} | schema
+    values |= {'num_actions': data[length], 'florence': data['florence_config']}
+    values['use_hetero_proj'] = bool(data.get('use_hetero_proj', False))
+    values['action_mode'] = str(values['action_mode']).lower()
+    values['extra'] = {'use_proprio': data.get('use_proprio', True)}
+    _check_types(values, source)
+    return NetworkConfig(**values, schema='lerobot' if lerobot else '2toinf')
+
+
+def _authors_part(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what only the 2toINF schema has, and this project's optional `xvla_ros` block."""
+    ours = data.get('xvla_ros', {})
+    known = {'text_length', 'view_slots', 'head_dropout', 'dim_proprio'}
+    unknown = sorted(set(ours) - known)
+    if unknown:
+        raise CheckpointError(
+            f'config.json: unknown xvla_ros.{unknown[0]}; known: {", ".join(sorted(known))}'
+        )
+    width = data.get('max_action_dim', 20)
+    return {
+        'max_action_dim': width,
+        'real_action_dim': data.get('real_action_dim', width),
+        **ours,
+    }
+
+
+def _lerobot_part(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what lerobot's schema says in its own words: state length, text length and views."""
+    for key in ('max_state_dim', 'max_action_dim', 'tokenizer_max_length'):
+        if key not in data:
+            raise CheckpointError(f'config.json (lerobot schema): {key} missing')
+    features = data.get('input_features') or {}
+    cameras = sum(f.get('type') == 'VISUAL' for f in features.values())
+    views = data.get('num_image_views') or cameras + data.get('empty_cameras', 0)
+    action = (data.get('output_features') or {}).get('action') or {}
+    real = (action.get('shape') or [data['max_action_dim']])[0]
+    return {
+        'max_action_dim': data['max_action_dim'],
+        'real_action_dim': real,
+        'dim_proprio': data['max_state_dim'],
+        'text_length': data['tokenizer_max_length'],
+        'view_slots': views or VIEW_SLOTS,
+        **data.get('xvla_ros', {}),
+    }
+
+
+def _check_types(values: Mapping[str, Any], source: str) -> None:
+    """Refuse a geometry value that is not a number where one belongs."""
+    words = {'action_mode', 'florence', 'extra', 'use_hetero_proj'}
+    reals = {'mlp_ratio', 'head_dropout'}
+    for key, value in values.items():
+        expected = (int, float) if key in reals else int
+        if key not in words and (isinstance(value, bool) or not isinstance(value, expected)):
+            raise CheckpointError(f'{source}: {key} is {value!r}, expected a number')
+    if not isinstance(values['florence'], Mapping):
+        raise CheckpointError(f'{source}: florence_config is not an object')
+
+
+def authors_json(config: NetworkConfig) -> dict[str, Any]:
+    """Write a config as the authors' schema; what deviates from X-VLA goes to `xvla_ros`."""
+    data = {key: getattr(config, key) for key in GEOMETRY}
+    data |= {
+        'model_type': 'xvla',
+        'architectures': ['XVLA'],
+        'num_actions': config.num_actions,
+        'use_hetero_proj': config.use_hetero_proj,
+        'max_action_dim': config.max_action_dim,
+        'real_action_dim': config.real_action_dim,
+        'florence_config': dict(config.florence),
+        **config.extra,
+    }
+    usual = {'text_length': TEXT_LENGTH, 'view_slots': VIEW_SLOTS, 'head_dropout': HEAD_DROPOUT}
+    ours = {k: getattr(config, k) for k, v in usual.items() if getattr(config, k) != v}
+    if config.dim_proprio is not None:
+        ours['dim_proprio'] = config.dim_proprio
+    return data | ({'xvla_ros': ours} if ours else {})

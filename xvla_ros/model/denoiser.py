@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One observation's denoising steps, with everything that no step changes worked out once.
+
+Exact, up to the order of additions: the context tokens, their share of the first block, the part of
+the action tokens that the proprioceptive vector and the time contribute, and, in the last block,
+only the rows that are read.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from xvla_ros.model.head import Attention, Block, SoftPromptedTransformer, time_embedding
+
+
+class Denoiser:
+    """
+    Clean-action predictions for one observation.
+
+    :param times: flow times of the run, from the first step to the last.
+    :param encoded: (B, N, C); `auxiliary`: (B, M, C); `proprio`: (B, dim_proprio), preprocessed.
+    """
+
+    def __init__(
+        self,
+        head: SoftPromptedTransformer,
+        times: tuple[float, ...],
+        encoded: torch.Tensor,
+        auxiliary: torch.Tensor,
+        proprio: torch.Tensor,
+        domain: torch.Tensor,
+        num_actions: int,
+    ) -> None:
+        self.head, self.num_actions = head, num_actions
+        self.dtype = encoded.dtype
+        weight, bias = head.action_encoder.gather(domain)
+        split = (head.dim_action, head.dim_proprio, head.dim_time)
+        self.action_weight, proprio_weight, time_weight = weight.split(split, dim=1)
+        embedded = time_embedding(torch.tensor(times, device=proprio.device), head.dim_time)
+        embedded = embedded.to(self.dtype)
+        constant = torch.baddbmm(bias, proprio.to(self.dtype)[:, None], proprio_weight)
+        constant = constant + head.pos_emb[:, :num_actions]  # (B, T, hidden)
+        self.offsets = [constant + step @ time_weight for step in embedded[:, None, None]]
+        self.decoder = head.action_decoder.gather(domain)
+        self.context = head.context(encoded, auxiliary, domain, num_actions)
+        first = head.blocks[0]
+        self.context_qkv = first.attn.qkv(first.norm1(self.context))
+
+    def __call__(self, actions: torch.Tensor, index: int) -> torch.Tensor:
+        """Predict clean actions from preprocessed noisy ones (B, T, dim) at the index-th time."""
+        tokens = torch.baddbmm(self.offsets[index], actions.to(self.dtype), self.action_weight)
+        return predict_actions(self.head, tokens, self.context, self.context_qkv, *self.decoder)
+
+
+def predict_actions(
+    head: SoftPromptedTransformer,
+    tokens: torch.Tensor,
+    context: torch.Tensor,
+    context_qkv: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    """Run the blocks on action tokens (B, T, hidden) and prepared context (B, N, hidden)."""
+    length = tokens.shape[1]
+    first, *middle = head.blocks
+    x = torch.cat([tokens, context], dim=1)
+    qkv = torch.cat([first.attn.qkv(first.norm1(tokens)), context_qkv], dim=1)
+    last = middle.pop() if middle else None
+    x = finish(first, x, qkv, x.shape[1] if last else length)
+    for block in middle:
+        x = block(x)
+    if last:
+        x = finish(last, x, last.attn.qkv(last.norm1(x)), length)
+    return torch.baddbmm(bias, head.norm(x), weight)
+
+
+def finish(block: Block, x: torch.Tensor, qkv: torch.Tensor, rows: int) -> torch.Tensor:
+    """Complete a block from its QKV, for the first `rows` tokens: the rest is read as keys only."""
+    attention: Attention = block.attn
+    q, k, v = attention.split(qkv)
+    attended = F.scaled_dot_product_attention(q[:, :, :rows], k, v)
+    x = x[:, :rows] + attention.proj(attended.transpose(1, 2).flatten(2))
+    return x + block.mlp(block.norm2(x))

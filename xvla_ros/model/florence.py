@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Florence-2's encoder half from `transformers`: config translation, and a window attention that pads late."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import Florence2Config, Florence2Model
+from transformers.models.florence2.modeling_florence2 import Florence2VisionWindowAttention
+
+from xvla_ros.core.errors import CheckpointError
+
+VISION_KEYS = (
+    'depths',
+    'num_heads',
+    'num_groups',
+    'patch_size',
+    'patch_stride',
+    'patch_padding',
+    'patch_prenorm',
+    'window_size',
+    'projection_dim',
+)
+# Without these the encoder's shape would fall back to a class default (positions: 1024, not 4096).
+TEXT_KEYS = (
+    'vocab_size',
+    'd_model',
+    'encoder_layers',
+    'encoder_attention_heads',
+    'max_position_embeddings',
+)
+# Taken over when the file names them; transformers' defaults are the released values otherwise.
+TEXT_OPTIONS = (
+    'encoder_ffn_dim',
+    'activation_function',
+    'dropout',
+    'attention_dropout',
+    'activation_dropout',
+    'encoder_layerdrop',
+    'scale_embedding',
+    'pad_token_id',
+    'bos_token_id',
+    'eos_token_id',
+)
+
+
+def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Translate a vision config to transformers' names.
+
+    Microsoft's names are silently accepted by transformers and give Florence-2-base's widths, so
+    they are recognised by `dim_embed` and translated here.
+    """
+    microsoft = 'dim_embed' in vision
+    width = 'dim_embed' if microsoft else 'embed_dim'
+    missing = [key for key in (width, *VISION_KEYS) if key not in vision]
+    if missing:
+        raise CheckpointError(f'florence_config.vision_config: {", ".join(missing)} missing')
+    settings = {key: vision[key] for key in VISION_KEYS} | {'embed_dim': vision[width]}
+    settings['drop_path_rate'] = vision.get('drop_path_rate', 0.1)
+    if microsoft:
+        settings['max_position_embeddings'] = vision['image_pos_embed']['max_pos_embeddings']
+        temporal = vision['visual_temporal_embedding']['max_temporal_embeddings']
+        settings['max_temporal_embeddings'] = temporal
+        return settings
+    kept = ('max_position_embeddings', 'max_temporal_embeddings', 'mlp_ratio', 'qkv_bias')
+    return settings | {key: vision[key] for key in kept if key in vision}
+
+
+def text_settings(text: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate a text config to BART's, with no decoder layers: X-VLA has no text decoder."""
+    missing = [key for key in TEXT_KEYS if key not in text]
+    if missing:
+        raise CheckpointError(f'florence_config.text_config: {", ".join(missing)} missing')
+    settings = {key: text[key] for key in (*TEXT_KEYS, *TEXT_OPTIONS) if key in text}
+    return settings | {'model_type': 'bart', 'decoder_layers': 0}
+
+
+def build_florence(florence: Mapping[str, Any], attention: str = 'sdpa') -> Florence2Model:
+    """
+    Build Florence-2 without its text decoder, with late-padding window attention.
+
+    :param attention: `sdpa`, or `eager` (faster to train in bf16 on a CPU).
+    """
+    for part in ('vision_config', 'text_config'):
+        if not isinstance(florence.get(part), Mapping):
+            raise CheckpointError(f'florence_config: {part} missing')
+    vision = vision_settings(florence['vision_config'])
+    settings = Florence2Config(
+        vision_config=vision, text_config=text_settings(florence['text_config'])
+    )
+    settings._attn_implementation = attention
+    model = Florence2Model(settings)
+    del model.language_model.decoder
+    for stage, blocks in enumerate(model.vision_tower.blocks):
+        for block in blocks:
+            late = LatePaddedWindowAttention(settings.vision_config, stage)
+            late.load_state_dict(block.spatial_block.window_attn.state_dict(), assign=True)
+            block.spatial_block.window_attn = late
+    tie_embeddings(model)
+    return model
+
+
+def tie_embeddings(model: Florence2Model) -> None:
+    """Make the encoder's token embedding the shared one, as in BART."""
+    model.language_model.encoder.embed_tokens.weight = model.language_model.shared.weight
+
+
+class LatePaddedWindowAttention(Florence2VisionWindowAttention):
+    """
+    DaViT's window attention with the padding moved behind the QKV projection.
+
+    The reference pads each map to a multiple of the window *before* projecting. A padded position
+    projects to exactly the QKV bias, so filling with the bias afterwards gives the same bits for
+    less work: a 7x7 map projects 49 rows instead of 144. The output projection, too, runs on the
+    cropped map.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """
+        Attend within windows.
+
+        :param hidden_states: (B, H, W, C).
+        :return: (B, H * W, C).
+        """
+        batch, height, width, channels = hidden_states.shape
+        size = self.window_size
+        right, bottom = -width % size, -height % size
+        qkv = self._padded(self.qkv(hidden_states), right, bottom)
+        rows, columns = (height + bottom) // size, (width + right) // size
+        qkv = qkv.view(batch, rows, size, columns, size, 3, self.num_heads, -1)
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(
+            3, batch * rows * columns, self.num_heads, size * size, -1
+        )
+        out = self._attend(*qkv.unbind(0))  # (B * windows, heads, size * size, C / heads)
+        out = out.view(batch, rows, columns, self.num_heads, size, size, -1)
+        out = out.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height + bottom, width + right, -1)
+        out = out[:, :height, :width].reshape(batch, height * width, channels)
+        return self.proj(out)
+
+    def _padded(self, qkv: torch.Tensor, right: int, bottom: int) -> torch.Tensor:
+        """Extend a projected map (B, H, W, 3C) by bias rows: what padding before gives."""
+        if not right and not bottom:
+            return qkv
+        batch, height, width, channels = qkv.shape
+        out = self.qkv.bias.to(qkv.dtype).expand(batch, height + bottom, width + right, channels)
+        out = out.clone()
+        out[:, :height, :width] = qkv
+        return out
+
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attend with torch's fused kernel, or with plain matrix products when told `eager`."""
+        if self.config._attn_implementation != 'eager':
+            return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return nn.functional.softmax(q @ k.transpose(-1, -2) * self.scale, dim=-1) @ v

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From camera images and an instruction to what the network takes, as X-VLA's processor does."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+import torch
+from torch.nn import functional as F
+
+from xvla_ros.core.errors import CheckpointError, ObservationError
+
+# ImageNet statistics and size (preprocessor_config.json of 2toINF/X-VLA-*).
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+IMAGE_SIZE = (224, 224)
+# The pad token of BART.
+PAD_ID = 1
+# Pillow's code for bicubic, the only resampling X-VLA was trained with.
+BICUBIC = 3
+# Sides outside this are not camera images.
+LARGEST_SIDE = 8192
+
+
+class ImageProcessor:
+    """
+    Squash an RGB image to the network's size and normalise it.
+
+    The image stays uint8 until it is small: resizing is bicubic with antialiasing, equal to
+    Pillow's within one grey level, and several times faster.
+
+    :param size: (height, width) in pixels.
+    :param letterbox: keep the aspect ratio as lerobot does, instead of squashing.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = IMAGE_SIZE,
+        mean: Sequence[float] = IMAGE_MEAN,
+        std: Sequence[float] = IMAGE_STD,
+        letterbox: bool = False,
+    ) -> None:
+        self.size, self.letterbox = size, letterbox
+        scale = torch.tensor(std) * 255.0
+        self.scale = (1.0 / scale).view(1, 3, 1, 1)
+        self.shift = (torch.tensor(mean) * 255.0 / scale).view(1, 3, 1, 1)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """Return (N, 3, height, width) float32, normalised, of N images (H, W, 3) uint8 RGB."""
+        for index, image in enumerate(images):
+            check_image(image, index)
+        if self.letterbox:
+            return torch.cat([self._letterboxed(image) for image in images])
+        return self.normalise(torch.cat([self.resize(image) for image in images]))
+
+    def resize(self, image: np.ndarray) -> torch.Tensor:
+        """Return (1, 3, height, width) uint8."""
+        tensor = planes(image)
+        if tuple(tensor.shape[-2:]) == self.size:
+            return tensor
+        return F.interpolate(tensor, self.size, mode='bicubic', antialias=True)
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Scale uint8 pixels (N, 3, H, W) by the ImageNet statistics."""
+        return pixels.float().mul_(self.scale).sub_(self.shift).contiguous()
+
+    def _letterboxed(self, image: np.ndarray) -> torch.Tensor:
+        """Normalise, shrink bilinearly, and pad left and top with zeros, as lerobot does."""
+        pixels = self.normalise(planes(image))
+        height, width = pixels.shape[-2:]
+        ratio = max(width / self.size[1], height / self.size[0])
+        inner = (int(height / ratio), int(width / ratio))
+        pixels = F.interpolate(pixels, inner, mode='bilinear', align_corners=False)
+        return F.pad(pixels, (self.size[1] - inner[1], 0, self.size[0] - inner[0], 0))
+
+
+def planes(image: np.ndarray) -> torch.Tensor:
+    """View an (H, W, 3) image as (1, 3, H, W), channels last in memory."""
+    # A copy where numpy says read-only: torch has no such notion and warns.
+    array = np.ascontiguousarray(image) if image.flags.writeable else image.copy()
+    return torch.from_numpy(array).permute(2, 0, 1)[None]
+
+
+def check_image(image: np.ndarray, index: int) -> None:
+    """Refuse anything but an RGB image of bytes: a string is never opened as a path."""
+    if not isinstance(image, np.ndarray):
+        raise ObservationError(
+            f'image {index} is a {type(image).__name__}, expected an array (H, W, 3) of uint8 RGB'
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ObservationError(
+            f'image {index} is {image.shape} {image.dtype}, expected (H, W, 3) uint8 RGB'
+        )
+    if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= LARGEST_SIDE:
+        raise ObservationError(
+            f'image {index} is {image.shape[1]}x{image.shape[0]} pixels, '
+            f'expected sides of 1 to {LARGEST_SIDE}'
+        )
+
+
+def image_processor(data: Mapping[str, Any], source: str) -> ImageProcessor:
+    """Read a `preprocessor_config.json` (CLIPImageProcessor's keys)."""
+    size = data.get('size', IMAGE_SIZE[0])
+    if isinstance(size, Mapping):
+        size = (size.get('height'), size.get('width'))
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    if len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
+        raise CheckpointError(f'{source}: size is {data.get("size")!r}, expected height and width')
+    if data.get('resample', BICUBIC) != BICUBIC or data.get('do_center_crop', False):
+        raise CheckpointError(f'{source}: X-VLA resizes bicubically and does not crop')
+    mean, std = data.get('image_mean', IMAGE_MEAN), data.get('image_std', IMAGE_STD)
+    return ImageProcessor(size, mean, std)
+
+
+class TextProcessor:
+    """Turn an instruction into a fixed number of token ids, padded with id 1 on the right."""
+
+    def __init__(self, tokenizer: Tokenizer, length: int) -> None:
+        self.tokenizer, self.length = tokenizer, length
+        tokenizer.enable_truncation(length)
+        tokenizer.enable_padding(length=length, pad_id=PAD_ID, pad_token=_pad_token(tokenizer))
+        self.encode = lru_cache(maxsize=256)(self._encode)
+
+    def __call__(self, instruction: str) -> tuple[int, ...]:
+        """Return the ids of an instruction, as it stands: X-VLA has no prompt template."""
+        if not isinstance(instruction, str):
+            raise ObservationError(
+                f'instruction is a {type(instruction).__name__}, expected a string'
+            )
+        return self.encode(instruction)
+
+    def _encode(self, instruction: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(instruction).ids)
+
+
+def _pad_token(tokenizer: Tokenizer) -> str:
+    token = tokenizer.id_to_token(PAD_ID)
+    if token is None:
+        raise CheckpointError(f'tokenizer.json: has no token {PAD_ID}, the pad of X-VLA')
+    return token
+
+
+def load_tokenizer(path: Path, length: int, vocabulary: int) -> TextProcessor:
+    """Read a `tokenizer.json`; its ids must fit the embedding of `vocabulary` rows."""
+    if not path.is_file():
+        raise CheckpointError(
+            f'{path}: missing. A lerobot checkpoint names facebook/bart-large instead of carrying '
+            f'it: copy that tokenizer.json next to the weights'
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CheckpointError(f'{path}: not a tokenizer: {error}') from error
+    if tokenizer.get_vocab_size() > vocabulary:
+        raise CheckpointError(
+            f'{path}: {tokenizer.get_vocab_size()} tokens, but the embedding has {vocabulary} rows'
+        )
+    return TextProcessor(tokenizer, length)
