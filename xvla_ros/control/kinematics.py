@@ -121,7 +121,9 @@ class Kinematics:
                 break
         return best
 
-    def track(self, q: ArrayLike, position: ArrayLike, quaternion: ArrayLike, dt_s: float) -> IkResult:
+    def track(
+        self, q: ArrayLike, position: ArrayLike, quaternion: ArrayLike, dt_s: float
+    ) -> IkResult:
         """
         Return joints one control period after q, moving towards a tool pose within every joint's speed and limit.
 
@@ -167,7 +169,9 @@ class Kinematics:
 
         def jacobian(q: Vector) -> Vector:
             pin.computeJointJacobians(self._model, self._data, q)
-            rows = pin.getFrameJacobian(self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL)
+            rows = pin.getFrameJacobian(
+                self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL
+            )
             rows[3:] *= METRES_PER_RADIAN
             return rows
 
@@ -183,8 +187,12 @@ class Kinematics:
         )
         return self._result(found.q, found.first, found.second, box)
 
-    def _result(self, q: Vector, position_error: float, rotation_error: float, box: Box) -> IkResult:
-        converged = position_error <= POSITION_TOLERANCE_M and rotation_error <= ROTATION_TOLERANCE_RAD
+    def _result(
+        self, q: Vector, position_error: float, rotation_error: float, box: Box
+    ) -> IkResult:
+        converged = (
+            position_error <= POSITION_TOLERANCE_M and rotation_error <= ROTATION_TOLERANCE_RAD
+        )
         return IkResult(
             q=q,
             position_error_m=position_error,
@@ -210,7 +218,9 @@ def _cost(result: IkResult) -> float:
 def _pose(position: ArrayLike, quaternion: ArrayLike) -> pin.SE3:
     vector = np.concatenate([np.asarray(position, np.float64), np.asarray(quaternion, np.float64)])
     if vector.shape != (7,) or not np.isfinite(vector).all() or not np.linalg.norm(vector[3:]) > 0:
-        raise ValueError(f'a target is 3 metres and a quaternion (x, y, z, w), got {position}, {quaternion}')
+        raise ValueError(
+            f'a target is 3 metres and a quaternion (x, y, z, w), got {position}, {quaternion}'
+        )
     vector[3:] /= np.linalg.norm(vector[3:])
     return pin.XYZQUATToSE3(vector)
 
@@ -230,9 +240,13 @@ def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Mo
     """Return the model with every joint but the listed ones fixed at neutral."""
     missing = [name for name in joint_names if not model.existJointName(name)]
     if missing or not joint_names:
-        raise ConfigError(f'{source}: no joints {missing}; it has: {", ".join(list(model.names)[1:])}')
+        raise ConfigError(
+            f'{source}: no joints {missing}; it has: {", ".join(list(model.names)[1:])}'
+        )
     others = [i for i, name in enumerate(model.names) if i and name not in joint_names]
     reduced = pin.buildReducedModel(model, others, pin.neutral(model))
     if tuple(reduced.names)[1:] != joint_names or reduced.nq != len(joint_names):
-        raise ConfigError(f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}')
+        raise ConfigError(
+            f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}'
+        )
     return reduced

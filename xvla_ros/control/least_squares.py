@@ -78,7 +78,13 @@ def descend(
                 break
             continue
         stalled = stalled + 1 if cost_there > 0.96 * cost else 0
-        q, error, first, second, cost = candidate, error_there, first_there, second_there, cost_there
+        q, error, first, second, cost = (
+            candidate,
+            error_there,
+            first_there,
+            second_there,
+            cost_there,
+        )
         damping = max(damping * EASE, LEAST_DAMPING)
         if stalled >= PATIENCE:
             break
@@ -101,7 +107,9 @@ def _step(rows: Vector, error: Vector, q: Vector, box: Box, damping: float) -> V
     return step * (LONGEST_STEP_RAD / longest) if longest > LONGEST_STEP_RAD else step
 
 
-def _sideways(rows: Vector, step: Vector, q: Vector, box: Box, posture: Vector, gain: float) -> Vector:
+def _sideways(
+    rows: Vector, step: Vector, q: Vector, box: Box, posture: Vector, gain: float
+) -> Vector:
     """Return a pull towards the posture that the residual does not feel, to first order."""
     pull = box.clip(q + step + gain * (posture - q)) - (q + step)
     normal = rows @ rows.T

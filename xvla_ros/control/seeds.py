@@ -19,7 +19,9 @@ AXIS_WEIGHT_M = 0.14
 class SeedTable:
     """Joint postures spread evenly over the limits, found by the tool pose they give."""
 
-    def __init__(self, forward: Callable[[Vector], tuple[Vector, Vector]], lower: Vector, upper: Vector) -> None:
+    def __init__(
+        self, forward: Callable[[Vector], tuple[Vector, Vector]], lower: Vector, upper: Vector
+    ) -> None:
         """:param forward: joints (n,) -> tool position (3,) and rotation (3, 3)."""
         unit = qmc.Sobol(len(lower), seed=0).random(POSTURES)
         self._postures = lower + unit * (upper - lower)
@@ -32,4 +34,6 @@ class SeedTable:
 
 
 def _key(position: Vector, rotation: Vector) -> Vector:
-    return np.concatenate([position, AXIS_WEIGHT_M * rotation[:, 0], AXIS_WEIGHT_M * rotation[:, 2]])
+    return np.concatenate(
+        [position, AXIS_WEIGHT_M * rotation[:, 0], AXIS_WEIGHT_M * rotation[:, 2]]
+    )

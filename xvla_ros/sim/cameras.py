@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing the simulated cameras without a screen."""
+
+from numpy.typing import NDArray
+import mujoco  # noqa: I001  # after xvla_ros.sim.model chose how to draw
+import numpy as np
+
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.sim.gl import BACKEND
+
+
+class Cameras:
+    """Draws the cameras of one world at any size; one drawing context per size, made when first needed."""
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """:param data: the state to draw, read at every call."""
+        self._model, self._data = model, data
+        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._names = [model.camera(i).name for i in range(model.ncam)]
+
+    def render(
+        self, name: str, width: int, height: int, shadows: bool = False
+    ) -> NDArray[np.uint8]:
+        """
+        Return what a camera sees, (height, width, 3) RGB.
+
+        :param shadows: nicer, and many times slower without a GPU.
+        """
+        if name not in self._names:
+            raise ConfigError(f"no simulated camera '{name}'; there are: {', '.join(self._names)}")
+        renderer = self._renderer(width, height)
+        renderer.update_scene(self._data, camera=name)
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        return renderer.render()
+
+    def close(self) -> None:
+        """Free the drawing contexts."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+    def _renderer(self, width: int, height: int) -> mujoco.Renderer:
+        if (width, height) not in self._renderers:
+            try:
+                self._renderers[width, height] = mujoco.Renderer(self._model, height, width)
+            except (RuntimeError, ImportError, AttributeError) as error:
+                raise ConfigError(
+                    f'cannot draw with MUJOCO_GL={BACKEND}: {error}; install it with '
+                    "'apt install libegl1 libgl1-mesa-dri' or 'apt install libosmesa6'"
+                ) from error
+        return self._renderers[width, height]

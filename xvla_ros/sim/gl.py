@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picks how MuJoCo draws without a screen. Import this before mujoco, which reads the choice once."""
+
+import ctypes
+import os
+
+EGL_EXTENSION_QUERY = b'eglQueryDevicesEXT'
+
+
+def choose() -> str:
+    """Return and set MUJOCO_GL: what the user set, else egl where a device answers, else osmesa."""
+    if not os.environ.get('MUJOCO_GL'):
+        os.environ['MUJOCO_GL'] = 'egl' if _egl_devices() else 'osmesa'
+    return os.environ['MUJOCO_GL']
+
+
+def _egl_devices() -> int:
+    """Return how many devices EGL can draw on; 0 without EGL."""
+    try:
+        egl = ctypes.CDLL('libEGL.so.1')
+    except OSError:
+        return 0
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    address = egl.eglGetProcAddress(EGL_EXTENSION_QUERY)
+    if not address:
+        return 0
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
+        address
+    )
+    count = ctypes.c_int(0)
+    return count.value if query(0, None, ctypes.addressof(count)) else 0
+
+
+BACKEND = choose()

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One simulated arm: joint and tool targets in, joint positions and tool pose out."""
+
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+import mujoco  # noqa: I001  # after xvla_ros.sim.model chose how to draw
+import numpy as np
+
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.sim_settings import SimArmSettings
+
+# Fastest that a gripper opens or closes fully [1/s]; the Franka hand needs 0.4 s.
+GRIPPER_SPEED_HZ = 2.5
+
+
+class SimArm:
+    """The servos of one arm, driven at the control rate within the URDF's position and speed limits."""
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        name: str,
+        kinematics: Kinematics,
+        arm: ArmSettings,
+        place: SimArmSettings,
+    ) -> None:
+        """:param model: a world that holds this arm under the prefix `name`."""
+        self.kinematics = kinematics
+        self._data = data
+        self._home = np.array(arm.home_rad)
+        self._open, self._closed = np.array(place.finger_open_m), np.array(place.finger_closed_m)
+        self._joints = _addresses(model, name, arm.joint_names)
+        self._fingers = _addresses(model, name, place.finger_joints)
+        self._servos = [model.actuator(f'{name}/{j}').id for j in arm.joint_names]
+        self._finger_servos = [model.actuator(f'{name}/{j}').id for j in place.finger_joints]
+        self.place(self._home)
+
+    def place(self, q: ArrayLike, opening: float = 1.0) -> None:
+        """Put the arm at joints q (n,) [rad], at rest, and make that its target."""
+        self._setpoint = np.clip(
+            np.array(q, np.float64), self.kinematics.lower, self.kinematics.upper
+        )
+        self._joint_target, self._tool_target = self._setpoint, None
+        self._opening = self._opening_target = float(opening)
+        fingers = self._closed + opening * (self._open - self._closed)
+        for (positions, speeds), values in (
+            (self._joints, self._setpoint),
+            (self._fingers, fingers),
+        ):
+            self._data.qpos[positions] = values
+            self._data.qvel[speeds] = 0.0
+        self._write()
+
+    def home(self) -> None:
+        """Put the arm at its home pose with an open gripper."""
+        self.place(self._home)
+
+    def set_joint_targets(self, q: ArrayLike) -> None:
+        """Go to joints q (n,) [rad]; ends a tool target."""
+        q = np.asarray(q, np.float64)
+        if q.shape != self._setpoint.shape or not np.isfinite(q).all():
+            raise ValueError(
+                f'joint targets must be {len(self._setpoint)} finite radians, got {q}'
+            )
+        self._joint_target, self._tool_target = (
+            np.clip(q, self.kinematics.lower, self.kinematics.upper),
+            None,
+        )
+
+    def set_tool_target(self, position: ArrayLike, quaternion: ArrayLike) -> None:
+        """Go to a tool pose in the arm's base frame: (3,) m and xyzw, tracked as a Cartesian controller does."""
+        self._tool_target = (np.array(position, np.float64), np.array(quaternion, np.float64))
+
+    def set_gripper(self, opening: float) -> None:
+        """Move the fingers to an opening, 0 closed to 1 open; NaN leaves them as they are."""
+        if np.isfinite(opening):
+            self._opening_target = float(np.clip(opening, 0.0, 1.0))
+
+    def tick(self, dt_s: float) -> None:
+        """Move the servos' setpoints by one control period."""
+        if self._tool_target is not None:
+            self._setpoint = self.kinematics.track(self._setpoint, *self._tool_target, dt_s).q
+        else:
+            step = self.kinematics.velocity_limit * dt_s
+            self._setpoint = self._setpoint + np.clip(
+                self._joint_target - self._setpoint, -step, step
+            )
+        span = GRIPPER_SPEED_HZ * dt_s
+        self._opening += float(np.clip(self._opening_target - self._opening, -span, span))
+        self._write()
+
+    def joint_positions(self) -> NDArray[np.float64]:
+        """Return the measured joints (n,) [rad]."""
+        return self._data.qpos[self._joints[0]].copy()
+
+    def joint_velocities(self) -> NDArray[np.float64]:
+        """Return the measured joint speeds (n,) [rad/s]."""
+        return self._data.qvel[self._joints[1]].copy()
+
+    def finger_positions(self) -> NDArray[np.float64]:
+        """Return the measured finger joints [m]."""
+        return self._data.qpos[self._fingers[0]].copy()
+
+    def tool_pose(self) -> ArmPose:
+        """Return the measured tool in the base frame, and the measured opening."""
+        position, quaternion = self.kinematics.forward(self.joint_positions())
+        opening = np.mean((self.finger_positions() - self._closed) / (self._open - self._closed))
+        return ArmPose(
+            position=position, quaternion=quaternion, gripper=float(np.clip(opening, 0.0, 1.0))
+        )
+
+    def _write(self) -> None:
+        self._data.ctrl[self._servos] = self._setpoint
+        self._data.ctrl[self._finger_servos] = self._closed + self._opening * (
+            self._open - self._closed
+        )
+
+
+def _addresses(
+    model: mujoco.MjModel, name: str, joints: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """Return where the joints' positions and speeds are stored."""
+    ids = [model.joint(f'{name}/{joint}').id for joint in joints]
+    return [int(model.jnt_qposadr[i]) for i in ids], [int(model.jnt_dofadr[i]) for i in ids]
