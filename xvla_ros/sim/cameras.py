@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawing the simulated cameras without a screen."""
 
+from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 import mujoco  # noqa: I001  # after xvla_ros.sim.model chose how to draw
 import numpy as np
@@ -33,6 +34,17 @@ class Cameras:
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         return renderer.render()
+
+    def project(self, name: str, points: ArrayLike) -> NDArray[np.float64]:
+        """
+        Return where a square picture of a camera shows points (N, 3) of the world [m].
+
+        :return: (N, 2), x to the right and y down, 0 to 1 across the picture; NaN behind the camera.
+        """
+        camera, half = self._data.camera(name), np.tan(np.radians(self._model.camera(name).fovy[0]) / 2)
+        seen = (np.asarray(points, np.float64) - camera.xpos) @ camera.xmat.reshape(3, 3)
+        depth = np.where(seen[:, 2] < 0, -seen[:, 2], np.nan)[:, None]
+        return 0.5 + seen[:, :2] * (0.5, -0.5) / (half * depth)
 
     def close(self) -> None:
         """Free the drawing contexts."""

@@ -125,6 +125,10 @@ class World:
         """Return what a camera of `sim.cameras` sees now, (height, width, 3) RGB."""
         return self._cameras.render(camera, width, height, shadows)
 
+    def project(self, camera: str, points: ArrayLike) -> NDArray[np.float64]:
+        """Return where a square picture of a camera shows points (N, 3) of the world: (N, 2), 0 to 1, y down."""
+        return self._cameras.project(camera, points)
+
     def close(self) -> None:
         """Free the drawing contexts."""
         self._cameras.close()
