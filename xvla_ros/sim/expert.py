@@ -3,7 +3,7 @@
 The scripted expert: from where the tools are and where the named block is, a clean plan from here on.
 
 It keeps no memory, so it can answer from any state that a noisy episode visits, and its answer there is what a policy
-should do there. All in the arm's base frame; the gripper of a pose is its opening.
+should do there. The tool keeps the orientation it has at home. All in the arm's base frame; the gripper of a pose is its opening.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,6 @@ from xvla_ros.sim.scenes import Scene
 
 Vector = NDArray[np.float64]
 
-# Tool z down, x forward, as (x, y, z, w).
-DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 # Close to its aim the tool slows down in proportion to the distance left [1/s].
 SETTLE_HZ = 2.5
 TURN_RAD_S = 1.0
@@ -85,10 +83,10 @@ class Expert:
         block = np.asarray(block, dtype=np.float64)
         plans = []
         for name, tool in zip(self._names, tools, strict=True):
-            aim = partial(self._stay, self._homes[name])
+            aim = partial(self._stay, self._homes[name][0])
             if name == scene.arm:
                 aim = partial(self._grasp, name, block) if lift else partial(self._hover, block)
-            plans.append(self._roll_out(tool, aim, count, period_s))
+            plans.append(self._roll_out(tool, self._homes[name][1], aim, count, period_s))
         return tuple(plans)
 
     def _stay(self, home: Vector, position: Vector, opening: float) -> Aim:
@@ -119,9 +117,15 @@ class Expert:
         return float(np.abs(np.subtract(arm.finger_open_m, arm.finger_closed_m)).sum())
 
     def _roll_out(
-        self, tool: ArmPose, aim: Callable[[Vector, float], Aim], count: int, period_s: float
+        self,
+        tool: ArmPose,
+        home: Vector,
+        aim: Callable[[Vector, float], Aim],
+        count: int,
+        period_s: float,
+
     ) -> ArmPlan:
-        """Follow an aim for `count` periods from a measured tool, turning it to point down on the way."""
+        """Follow an aim for `count` periods from a measured tool, turning it as at home on the way."""
         positions, openings = np.empty((count, 3)), np.empty(count)
         position, opening = tool.position, tool.gripper
         for i in range(count):
@@ -131,18 +135,18 @@ class Expert:
             positions[i], openings[i] = position, wish
         return ArmPlan(
             positions=positions,
-            quaternions=_turn_down(
-                tool.quaternion, TURN_RAD_S * period_s * np.arange(1, count + 1)
+            quaternions=_turn(
+                tool.quaternion, home, TURN_RAD_S * period_s * np.arange(1, count + 1)
             ),
             openings=openings,
         )
 
 
-def _home(embodiment: Embodiment, name: str) -> Vector:
-    """Return where an arm's tool is when the arm is at home, (3,) m in its base frame."""
+def _home(embodiment: Embodiment, name: str) -> tuple[Vector, Vector]:
+    """Return the tool's position (3,) and quaternion (4,) when the arm is at home, in its base frame."""
     arm = embodiment.arms[name]
     kinematics = Kinematics(shared_file('resource', arm.urdf), arm.tool_frame, arm.joint_names)
-    return kinematics.forward(arm.home_rad)[0]
+    return kinematics.forward(arm.home_rad)
 
 
 def _stride(way: Vector, speed_m_s: float, period_s: float) -> Vector:
@@ -152,11 +156,10 @@ def _stride(way: Vector, speed_m_s: float, period_s: float) -> Vector:
     return way * min(share, speed_m_s * period_s / max(distance, 1e-9))
 
 
-def _turn_down(quaternion: Vector, angles: Vector) -> Vector:
-    """Return the orientations (T, 4) that a tool passes after turning by each angle towards pointing down."""
-    start = Rotation.from_quat(quaternion)
-    way = (start.inv() * Rotation.from_quat(DOWN)).as_rotvec()
-    total = float(np.linalg.norm(way))
-    shares = np.minimum(1.0, angles / max(total, 1e-9))
-    turned = (start * Rotation.from_rotvec(shares[:, None] * way)).as_quat()
-    return turned * np.sign(turned @ DOWN + 1e-12)[:, None]
+def _turn(start: Vector, end: Vector, angles: Vector) -> Vector:
+    """Return the orientations (T, 4) after turning from start towards end by each of angles (T,)."""
+    begin = Rotation.from_quat(start)
+    way = (begin.inv() * Rotation.from_quat(end)).as_rotvec()
+    shares = np.minimum(1.0, angles / max(float(np.linalg.norm(way)), 1e-9))
+    turned = (begin * Rotation.from_rotvec(shares[:, None] * way)).as_quat()
+    return turned * np.where(turned @ end < 0, -1.0, 1.0)[:, None]

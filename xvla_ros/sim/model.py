@@ -51,6 +51,8 @@ def build_model(embodiment: Embodiment) -> mujoco.MjModel:
     spec.option.impratio = 10.0
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
     spec.visual.quality.offsamples = 0
+    spec.stat.extent, spec.stat.center = 1.0, (0.4, 0.0, 0.0)
+    spec.visual.map.znear, spec.visual.map.zfar = 0.01, 12.0
     _furnish(spec, sim)
     for index, name in enumerate(embodiment.arm_names):
         _attach(

@@ -139,7 +139,7 @@ def _look(rng: np.random.Generator, cameras: int) -> Look:
         light=float(rng.uniform(0.35, 0.6)),
         ambient=float(rng.uniform(0.3, 0.45)),
         table_rgb=tuple(table.tolist()),
-        floor_rgb=tuple(rng.uniform(0.15, 0.45, 3).tolist()),
+        floor_rgb=tuple((rng.uniform(0.2, 0.45) * (1 + rng.uniform(-0.15, 0.15, 3))).tolist()),
         block_shade=tuple(rng.uniform(0.75, 1.0, len(COLOURS)).tolist()),
         camera_shifts_m=tuple(map(tuple, shifts.tolist())),
     )
