@@ -20,12 +20,10 @@ RUN apt-get update \
 WORKDIR /xvla_ros
 COPY scripts/bootstrap scripts/bootstrap.py scripts/
 COPY requirements requirements
-# shellcheck disable=SC1091
-RUN source /opt/ros/jazzy/setup.bash && scripts/bootstrap
+RUN . /opt/ros/jazzy/setup.bash && scripts/bootstrap
 
 COPY . .
-# shellcheck disable=SC1091
-RUN source /opt/ros/jazzy/setup.bash && make build
+RUN . /opt/ros/jazzy/setup.bash && make build
 
 RUN printf '%s\n' '#!/bin/bash' 'source /opt/ros/jazzy/setup.bash' 'source /xvla_ros/.venv/local_setup.bash' \
         'source /xvla_ros/.venv/bin/activate' 'exec "$@"' > /entrypoint.sh \
