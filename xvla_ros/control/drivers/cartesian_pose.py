@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Cartesian controllers that follow a PoseStamped: CRISP, FZI cartesian_motion_controller, MoveIt Servo.
+
+Their rules: FZI drops poses whose frame_id is not its robot_base_link; CRISP accepts one publisher only (and ignores
+frame_id); Servo follows poses only after its command type was switched (moveit_msgs/srv/ServoCommandType).
+"""
+
+from typing import Any
+
+from xvla_ros.control.drivers.driver import ArmDriver
+from xvla_ros.control.drivers.driver import Plan
+from xvla_ros.control.drivers.driver import Vector
+from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.settings import ArmSettings
+
+# MoveIt Servo's default name for its pose input, by which it is told from the others.
+SERVO_TOPIC = 'pose_target_cmds'
+
+
+class CartesianPoseDriver(ArmDriver):
+    """An arm behind a controller that solves its own kinematics."""
+
+    def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
+        super().__init__(node, arm, kinematics)
+        self._message = messages('geometry_msgs.msg', 'ros-jazzy-geometry-msgs').PoseStamped
+        self._publisher = node.create_publisher(self._message, arm.command_topic, 1)
+        servo = arm.command_topic.rsplit('/', 1)[-1] == SERVO_TOPIC
+        self._switch = ServoSwitch(node, arm.command_topic) if servo else None
+
+    def trouble(self) -> str:
+        """Return who else commands this arm, or what Servo still waits for."""
+        topic = self._publisher.topic_name
+        publishers = self._node.count_publishers(topic)
+        if publishers > 1:
+            return (
+                f'{publishers - 1} other publisher(s) on {topic}: the controller accepts one only'
+            )
+        return self._switch.trouble() if self._switch else ''
+
+    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
+        """Return the target itself: limits are the gate's, kinematics the controller's."""
+        return Plan(target=target)
+
+    def send(self, plan: Plan) -> None:
+        """Publish the target pose."""
+        self._publish(plan.target)
+
+    def hold(self, measured: ArmPose, joints: Vector) -> None:
+        """Make the measured pose the target, so that the arm does not go on to the last one."""
+        self._publish(measured)
+
+    def _publish(self, pose: ArmPose) -> None:
+        message = self._message()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.frame_id = self._arm.command_frame or self._arm.base_frame
+        position, orientation = message.pose.position, message.pose.orientation
+        position.x, position.y, position.z = pose.position.tolist()
+        orientation.x, orientation.y, orientation.z, orientation.w = pose.quaternion.tolist()
+        self._publisher.publish(message)
+
+
+class ServoSwitch:
+    """Switches MoveIt Servo to pose commands, once, without waiting."""
+
+    def __init__(self, node: Any, command_topic: str) -> None:
+        self._service = messages('moveit_msgs.srv', 'ros-jazzy-moveit-msgs').ServoCommandType
+        name = f'{command_topic.rsplit("/", 1)[0]}/switch_command_type'
+        self._client = node.create_client(self._service, name)
+        self._answer: Any = None
+
+    def trouble(self) -> str:
+        """Ask for the switch when the service is there; return what is still missing."""
+        if self._answer is None:
+            if not self._client.service_is_ready():
+                return f'no service {self._client.srv_name}: is MoveIt Servo running?'
+            request = self._service.Request(command_type=self._service.Request.POSE)
+            self._answer = self._client.call_async(request)
+        if not self._answer.done():
+            return 'waiting for MoveIt Servo to switch to pose commands'
+        if self._answer.result() is None or not self._answer.result().success:
+            self._answer = None
+            return 'MoveIt Servo refused to switch to pose commands'
+        return ''

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What every driver interface answers to, so that the controller need not know which robot it moves.
+
+A driver plans first and sends after: a plan says whether the target can be followed, and nothing has moved yet. Only
+when all arms of a robot have a plan are they sent. Importing this package needs no ROS; making a driver does.
+"""
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.settings import GripperSettings
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Plan:
+    """
+    What one arm would be told to do next.
+
+    target: where the tool shall be. joints: (n,) [rad] in the settings' order, None for Cartesian controllers.
+    reachable: False when the arm cannot get there from where it is; joints then lead to the nearest pose it can reach.
+    reasons: what was changed about the target and why.
+    """
+
+    target: ArmPose
+    joints: Vector | None = None
+    reachable: bool = True
+    reasons: tuple[str, ...] = ()
+
+
+class ArmDriver(ABC):
+    """
+    One arm's command interface, published by an rclpy node. Used from one thread.
+
+    :raises ConfigError: when made: it needs messages that are not installed, or kinematics that are not given.
+    """
+
+    def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
+        self._node = node
+        self._arm = arm
+        self._kinematics = kinematics
+
+    def trouble(self) -> str:
+        """Return why the arm cannot be commanded now, or an empty string."""
+        return ''
+
+    @abstractmethod
+    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
+        """
+        Return the next step towards a target without commanding anything.
+
+        :param joints: measured joints (n,) [rad]. :param dt_s: time that the step has.
+        """
+
+    @abstractmethod
+    def send(self, plan: Plan) -> None:
+        """Command a plan."""
+
+    @abstractmethod
+    def hold(self, measured: ArmPose, joints: Vector) -> None:
+        """Stop where the arm is. Called once when motion ends, not again until it resumes."""
+
+
+class GripperDriver(ABC):
+    """One gripper's command interface."""
+
+    @abstractmethod
+    def send(self, opening: float) -> None:
+        """Command an opening, 0 closed to 1 open; NaN leaves the gripper as it is. Never blocks."""
+
+
+def messages(module: str, apt_package: str) -> Any:
+    """
+    Import a module of messages that not every installation has.
+
+    :raises ConfigError: it is not installed; the message names the package to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f'{module} is not installed and this driver needs it: sudo apt install {apt_package}'
+        ) from error
+
+
+def command_value(gripper: GripperSettings, opening: float) -> float:
+    """Return the command that means an opening, 0 closed to 1 open, in the driver's unit."""
+    share = min(max(opening, 0.0), 1.0)
+    return gripper.command_closed + share * (gripper.command_open - gripper.command_closed)
+
+
+class OnChange:
+    """Calls something with an opening when it has changed by `least`; an action takes a second (libfranka#226)."""
+
+    def __init__(self, command: Callable[[float], None], least: float = 0.05) -> None:
+        self._command = command
+        self._least = least
+        self._last = np.nan
+
+    def __call__(self, opening: float) -> None:
+        """Command the opening if it is a number and differs from the last one."""
+        if np.isnan(opening) or abs(opening - self._last) < self._least:
+            return
+        self._last = opening
+        self._command(opening)
+
+    def forget(self) -> None:
+        """Send the next opening whatever it is."""
+        self._last = np.nan

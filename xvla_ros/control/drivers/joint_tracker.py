@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drivers of arms that take joint positions: the tool target becomes the next joint position, and never flips."""
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from xvla_ros.control.drivers.driver import ArmDriver
+from xvla_ros.control.drivers.driver import Plan
+from xvla_ros.control.drivers.driver import Vector
+from xvla_ros.control.kinematics import IkResult
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.settings import ArmSettings
+
+# A commanded joint this far from the measured one is no longer where motion starts: the arm was moved, or is blocked.
+RESYNC_RAD = 0.25
+# A target that is missed by less than this, with time to get there, counts as reached (a hand's breadth of the demo
+# task's 3 cm; far above the solver's tolerance).
+REACHED_M = 0.005
+REACHED_RAD = 0.05
+
+
+class JointArmDriver(ArmDriver):
+    """
+    An arm commanded in joint space, along one branch of its inverse kinematics.
+
+    Steps start from the last commanded joints, so that the command does not sag with the arm's own following error.
+    """
+
+    def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
+        super().__init__(node, arm, kinematics)
+        if kinematics is None:
+            raise ConfigError(f"driver '{arm.driver}' commands joints and needs the arm's urdf")
+        self._solver = kinematics
+        self._commanded: Vector | None = None
+
+    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
+        """Return the joints one step nearer to the target, within every joint's speed and position limits."""
+        start = self._start(joints)
+        step = self._solver.track(start, target.position, target.quaternion, dt_s)
+        if _reached(step):
+            return Plan(target=target, joints=step.q)
+        goal = self._solver.inverse(target.position, target.quaternion, seed=start, restarts=0)
+        if _reached(goal):
+            return Plan(target=target, joints=step.q, reasons=(f'slowed: {step.reason}',))
+        reason = f'clamped to the nearest reachable pose, {1000 * goal.position_error_m:.0f} mm off: {goal.reason}'
+        return Plan(target=target, joints=step.q, reachable=False, reasons=(reason,))
+
+    def send(self, plan: Plan) -> None:
+        """Command the plan's joints and remember them."""
+        assert plan.joints is not None
+        self._commanded = plan.joints
+        self.command(plan.joints, plan.target.gripper)
+
+    def hold(self, measured: ArmPose, joints: Vector) -> None:
+        """Command the measured joints, once."""
+        self._commanded = None
+        self.command(joints, np.nan)
+
+    @abstractmethod
+    def command(self, joints: Vector, opening: float) -> None:
+        """Publish joints (n,) [rad]; the opening is for interfaces that command the gripper with the arm."""
+
+    def _start(self, joints: Vector) -> Vector:
+        """Return the joints that the next step starts from."""
+        if self._commanded is None or np.abs(self._commanded - joints).max() > RESYNC_RAD:
+            return joints
+        return self._commanded
+
+
+def _reached(result: IkResult) -> bool:
+    return result.position_error_m < REACHED_M and result.rotation_error_rad < REACHED_RAD

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+ros2_controllers' joint_trajectory_controller, through its topic: one point, replaced at every step.
+
+The point carries no velocity, so the controller interpolates positions, and a header stamp of zero means 'from now'.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from xvla_ros.control.drivers.driver import GripperDriver
+from xvla_ros.control.drivers.driver import OnChange
+from xvla_ros.control.drivers.driver import Vector
+from xvla_ros.control.drivers.driver import command_value
+from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.joint_tracker import JointArmDriver
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.settings import GripperSettings
+
+# How long the controller gets to reach a point: two periods of a 50 Hz command, so that a late one leaves no gap.
+HORIZON_S = 0.04
+
+
+class Trajectory:
+    """Publishes trajectories of one point."""
+
+    def __init__(self, node: Any, topic: str, joint_names: tuple[str, ...]) -> None:
+        self._messages = messages('trajectory_msgs.msg', 'ros-jazzy-trajectory-msgs')
+        self._duration = messages(
+            'builtin_interfaces.msg', 'ros-jazzy-builtin-interfaces'
+        ).Duration
+        self._names = list(joint_names)
+        self._publisher = node.create_publisher(self._messages.JointTrajectory, topic, 1)
+
+    def publish(self, positions: Vector, time_s: float) -> None:
+        """Send the joints to positions [rad or m] within a time."""
+        seconds = int(time_s)
+        when = self._duration(sec=seconds, nanosec=round((time_s - seconds) * 1e9))
+        point = self._messages.JointTrajectoryPoint(
+            positions=np.asarray(positions).tolist(), time_from_start=when
+        )
+        self._publisher.publish(
+            self._messages.JointTrajectory(joint_names=self._names, points=[point])
+        )
+
+
+class JointTrajectoryDriver(JointArmDriver):
+    """An arm behind a joint_trajectory_controller."""
+
+    def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
+        super().__init__(node, arm, kinematics)
+        self._trajectory = Trajectory(node, arm.command_topic, arm.joint_names)
+
+    def command(self, joints: Vector, opening: float) -> None:
+        """Send one point."""
+        self._trajectory.publish(joints, HORIZON_S)
+
+
+class JointTrajectoryGripper(GripperDriver):
+    """A gripper behind a joint_trajectory_controller."""
+
+    def __init__(self, node: Any, gripper: GripperSettings) -> None:
+        self._gripper = gripper
+        self._trajectory = Trajectory(node, gripper.command_topic, gripper.joint_names)
+        self._travel_s = abs(gripper.open_position - gripper.closed_position) / max(
+            gripper.speed, 1e-3
+        )
+        self._on_change = OnChange(self._command)
+
+    def send(self, opening: float) -> None:
+        """Send a point when the opening has changed."""
+        self._on_change(opening)
+
+    def _command(self, opening: float) -> None:
+        value = command_value(self._gripper, opening)
+        self._trajectory.publish(np.full(len(self._gripper.joint_names), value), self._travel_s)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+AgileX Piper, through the JointState command of its own driver (piper_ros, piper_ctrl_single_node.py).
+
+Its traps: joint_states may be a *command* topic (start_single_piper.launch.py remaps joint_ctrl_single to it); the
+gripper is the seventh joint in metres and the driver does not clamp it, so it is clamped here; end_pose_stamped has an
+empty frame_id and is the pose of the flange, not of the tool, so the pose comes from joints through the URDF.
+"""
+
+from typing import Any
+
+from xvla_ros.control.drivers.driver import Vector
+from xvla_ros.control.drivers.driver import command_value
+from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.joint_tracker import JointArmDriver
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.settings import ArmSettings
+
+# Order and names in which the driver reads a command; it indexes by position.
+COMMAND_NAMES = ['joint1', 'joint2', 'joint3', 'joint4', 'joint5', 'joint6', 'gripper']
+# Travel of the gripper [m]; the driver compares metres with 80000 and so lets everything pass.
+GRIPPER_MIN_M = 0.0
+GRIPPER_MAX_M = 0.08
+
+
+class PiperDriver(JointArmDriver):
+    """One Piper; its gripper goes with the arm."""
+
+    def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
+        super().__init__(node, arm, kinematics)
+        if arm.command_topic == arm.joint_states_topic:
+            raise ConfigError(
+                f"'{arm.command_topic}' is both command_topic and joint_states_topic: start the Piper driver so that "
+                'joint_ctrl_single is not remapped to its joint states (start_single_piper.launch.py does)'
+            )
+        self._message = messages('sensor_msgs.msg', 'ros-jazzy-sensor-msgs').JointState
+        self._publisher = node.create_publisher(self._message, arm.command_topic, 1)
+        self._opening = float('nan')
+
+    def hold(self, measured: ArmPose, joints: Vector) -> None:
+        """Command the measured joints and leave the gripper at its last command, else at its measured opening."""
+        if self._opening != self._opening:
+            self._opening = measured.gripper
+        super().hold(measured, joints)
+
+    def command(self, joints: Vector, opening: float) -> None:
+        """Publish the six joints [rad] and the gripper [m]; without a known opening, the six joints alone."""
+        self._opening = self._opening if opening != opening else opening
+        positions = joints.tolist()
+        if self._opening == self._opening:
+            gripper = command_value(self._arm.gripper, self._opening)
+            positions.append(min(max(gripper, GRIPPER_MIN_M), GRIPPER_MAX_M))
+        message = self._message(name=COMMAND_NAMES[: len(positions)], position=positions)
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the simulated robot reports: joint states, tool poses, camera images and, for people and tools, its scene."""
+
+import array
+from collections import deque
+
+from geometry_msgs.msg import PoseStamped, Quaternion
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import qos_profile_sensor_data
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.resources import shared_file
+from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.sim_settings import SimArmSettings
+from xvla_ros.nodes.conversions import point, pose_to_message
+from xvla_ros.sim.scenes import Scene
+from xvla_ros.sim.world import World
+
+# Rate of cameras that no policy sees (the demo's view) [Hz]; drawn only while somebody subscribes.
+EXTRA_CAMERA_RATE_HZ = 5.0
+# What each driver's own pose topic holds: the frame_id it writes (None: the base frame) and the link it reports (None:
+# the tool). Piper's driver leaves frame_id empty and reports the flange (piper_ctrl_single_node.py, end_pose_stamped).
+POSE_TOPICS = {'piper': ('', 'link6')}
+RGBA = {'red': (0.85, 0.1, 0.1), 'green': (0.1, 0.65, 0.15), 'blue': (0.1, 0.2, 0.85)}
+WORLD_FRAME = 'world'
+
+
+class ArmFeedback:
+    """Publishes one arm's joint state and pose on the topics of its driver."""
+
+    def __init__(self, node: Node, name: str, arm: ArmSettings) -> None:
+        self._node, self._name, self._arm = node, name, arm
+        self._joints = node.create_publisher(JointState, arm.joint_states_topic, 10)
+        apart = arm.gripper.joint_states_topic
+        self._fingers = node.create_publisher(JointState, apart, 10) if apart else self._joints
+        self._pose = (
+            node.create_publisher(PoseStamped, arm.pose_topic, 10) if arm.pose_topic else None
+        )
+        frame, link = POSE_TOPICS.get(arm.driver, (None, None))
+        self._frame = arm.base_frame if frame is None else frame
+        urdf = shared_file('resource', arm.urdf)
+        self._link = Kinematics(urdf, link or arm.tool_frame, arm.joint_names)
+
+    def publish(self, world: World) -> None:
+        """Publish the state of now."""
+        stamp = self._node.get_clock().now().to_msg()
+        q = world.joint_positions(self._name)
+        names, positions = list(self._arm.joint_names), q.tolist()
+        fingers = self._finger_positions(world)
+        if self._fingers is not self._joints:
+            self._send(self._fingers, stamp, list(self._arm.gripper.joint_names), fingers)
+        else:
+            names, positions = names + list(self._arm.gripper.joint_names), positions + fingers
+        self._send(self._joints, stamp, names, positions)
+        if self._pose:
+            message = PoseStamped(pose=pose_to_message(*self._link.forward(q)))
+            message.header.stamp, message.header.frame_id = stamp, self._frame
+            self._pose.publish(message)
+
+    def _finger_positions(self, world: World) -> list[float]:
+        """Return the finger joints as the driver reports them, from how far the fingers are open."""
+        gripper = self._arm.gripper
+        opening = world.tool_pose(self._name).gripper
+        span = gripper.open_position - gripper.closed_position
+        return [gripper.closed_position + opening * span] * len(gripper.joint_names)
+
+    @staticmethod
+    def _send(
+        publisher: Publisher, stamp: object, names: list[str], positions: list[float]
+    ) -> None:
+        message = JointState(name=names, position=positions)
+        message.header.stamp = stamp
+        publisher.publish(message)
+
+
+class CameraFeedback:
+    """Draws the cameras when they are due, one per call so that physics never waits for more than one."""
+
+    def __init__(self, node: Node, embodiment: Embodiment) -> None:
+        assert embodiment.sim is not None
+        self._node, self._size = node, (embodiment.sim.image_width, embodiment.sim.image_height)
+        self._publishers: dict[str, Publisher] = {}
+        self._periods: dict[str, float] = {}
+        for name in embodiment.sim.cameras:
+            camera = embodiment.cameras.get(name)
+            if camera and camera.compressed:
+                raise ConfigError(
+                    f'cameras.{name}.compressed: simulated cameras are not compressed'
+                )
+            topic = camera.topic if camera else f'camera/{name}/image_raw'
+            rate_hz = embodiment.sim.camera_rate_hz if camera else EXTRA_CAMERA_RATE_HZ
+            self._publishers[name] = node.create_publisher(Image, topic, qos_profile_sensor_data)
+            self._periods[name] = 1.0 / rate_hz
+        self._wanted = set(embodiment.camera_names)
+        self._due = dict.fromkeys(self._publishers, 0.0)
+        self._waiting: deque[str] = deque()
+
+    def publish_one(self, world: World, now_s: float) -> None:
+        """Draw and publish the camera that has waited longest, if any is due at now_s."""
+        for name, due in self._due.items():
+            if now_s >= due and name not in self._waiting:
+                self._due[name] = max(due + self._periods[name], now_s)
+                if name in self._wanted or self._publishers[name].get_subscription_count():
+                    self._waiting.append(name)
+        if self._waiting:
+            self._publish(self._waiting.popleft(), world)
+
+    def _publish(self, name: str, world: World) -> None:
+        stamp = self._node.get_clock().now().to_msg()
+        pixels = world.render(name, *self._size)
+        height, width, _ = pixels.shape
+        message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+        message.header.stamp, message.header.frame_id = stamp, f'{name}_optical_frame'
+        message.data = array.array('B', pixels.tobytes())  # assigning numpy costs 85 ms an image
+        self._publishers[name].publish(message)
+
+
+class SceneFeedback:
+    """Publishes where blocks and tools are and which block is asked for: ground truth, for scoring and RViz."""
+
+    def __init__(self, node: Node, embodiment: Embodiment) -> None:
+        assert embodiment.sim is not None
+        self._node, self._sim = node, embodiment.sim
+        self._publisher = node.create_publisher(MarkerArray, '~/scene', 1)
+
+    def publish(self, world: World, scene: Scene) -> None:
+        """Publish the scene of now."""
+        size = self._sim.block_size_m
+        markers = [
+            self._marker(f'block/{c}', Marker.CUBE, p, size, RGBA[c])
+            for c, p in world.block_positions().items()
+        ]
+        for name, place in self._sim.arms.items():
+            pose = world.tool_pose(name)
+            position, turn = in_world(place, pose.position)
+            marker = self._marker(f'tool/{name}', Marker.SPHERE, position, 0.02, (0.95, 0.8, 0.1))
+            x, y, z, w = (turn * Rotation.from_quat(pose.quaternion)).as_quat().tolist()
+            marker.pose.orientation = Quaternion(x=x, y=y, z=z, w=w)
+            markers.append(marker)
+        above = world.block_positions()[scene.colour] + [0.0, 0.0, 0.15]
+        text = self._marker('instruction', Marker.TEXT_VIEW_FACING, above, 0.05, (0.1, 0.1, 0.1))
+        text.text = scene.colour
+        self._publisher.publish(MarkerArray(markers=[*markers, text]))
+
+    def _marker(
+        self,
+        namespace: str,
+        kind: int,
+        position: np.ndarray,
+        size_m: float,
+        rgb: tuple[float, ...],
+    ) -> Marker:
+        marker = Marker(ns=namespace, type=kind, action=Marker.ADD)
+        marker.header.stamp = self._node.get_clock().now().to_msg()
+        marker.header.frame_id = WORLD_FRAME
+        marker.pose.position = point(position)
+        marker.pose.orientation.w = 1.0
+        marker.scale.x = marker.scale.y = marker.scale.z = size_m
+        marker.color = ColorRGBA(r=rgb[0], g=rgb[1], b=rgb[2], a=1.0)
+        return marker
+
+
+def in_world(place: SimArmSettings, position: np.ndarray) -> tuple[np.ndarray, Rotation]:
+    """Return a point of an arm's base frame in the world, and the base frame's rotation."""
+    turn = Rotation.from_euler('z', place.base_yaw_rad)
+    return turn.apply(position) + place.base_position_m, turn
