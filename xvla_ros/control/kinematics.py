@@ -12,12 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 import pinocchio as pin
 
-from xvla_ros.control.least_squares import Box
-from xvla_ros.control.least_squares import descend
+from xvla_ros.control.least_squares import Box, descend
 from xvla_ros.control.seeds import SeedTable
 from xvla_ros.core.errors import ConfigError
 

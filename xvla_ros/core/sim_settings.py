@@ -15,7 +15,12 @@ class SimArmSettings:
     finger_joints: tuple[str, ...] = param('Prismatic finger joints in the URDF.')
     finger_open_m: tuple[float, ...] = param('Their positions when open [m].')
     finger_closed_m: tuple[float, ...] = param('Their positions when closed [m].')
-    block_min_m: tuple[float, ...] = param('Lower x, y corner of the block area in the arm base frame [m].')
+    gap_open_m: float = param(
+        "Gap between the fingertips when open [m]; 0 = the fingers' whole travel.", 0.0, low=0.0
+    )
+    block_min_m: tuple[float, ...] = param(
+        'Lower x, y corner of the block area in the arm base frame [m].'
+    )
     block_max_m: tuple[float, ...] = param('Upper corner of that area [m].')
 
 
@@ -23,10 +28,14 @@ class SimArmSettings:
 class SimCameraSettings:
     """One simulated camera."""
 
-    mount: str = param('Name of the arm whose tool frame carries it; empty: fixed in the world.', '')
+    mount: str = param(
+        'Name of the arm whose tool frame carries it; empty: fixed in the world.', ''
+    )
     position_m: tuple[float, ...] = param('Where it is, in the world or the tool frame [m].')
     target_m: tuple[float, ...] = param('The point it looks at, in the same frame [m].')
-    up: tuple[float, ...] = param('Direction that is up in its image, same frame.', (0.0, 0.0, 1.0))
+    up: tuple[float, ...] = param(
+        'Direction that is up in its image, same frame.', (0.0, 0.0, 1.0)
+    )
     fov_deg: float = param('Vertical field of view [deg].', 45.0, low=5.0, high=150.0)
 
 
@@ -35,14 +44,22 @@ class SimSettings:
     """The simulated world of one embodiment."""
 
     arms: dict[str, SimArmSettings] = param('One block per arm, same names as `arms`.')
-    cameras: dict[str, SimCameraSettings] = param('One block per camera of `cameras`; more are allowed (demo view).')
+    cameras: dict[str, SimCameraSettings] = param(
+        'One block per camera of `cameras`; more are allowed (demo view).'
+    )
     physics_rate_hz: float = param('Physics steps per second.', 500.0, low=100.0, high=5000.0)
-    state_rate_hz: float = param('Rate of joint and pose topics [Hz].', 100.0, low=1.0, high=1000.0)
+    state_rate_hz: float = param(
+        'Rate of joint and pose topics [Hz].', 100.0, low=1.0, high=1000.0
+    )
     camera_rate_hz: float = param('Rate of the camera topics [Hz].', 15.0, low=1.0, high=60.0)
     image_width: int = param('Width of published images [px].', 224, low=32, high=1920)
     image_height: int = param('Height of published images [px].', 224, low=32, high=1080)
     block_size_m: float = param('Edge of the blocks [m].', 0.04, low=0.01, high=0.1)
-    hover_m: float = param('Height of the expert\'s hover above the block centre [m].', 0.07, low=0.0, high=0.15)
+    hover_m: float = param(
+        "Height of the expert's hover above the block centre [m].", 0.07, low=0.0, high=0.15
+    )
     expert_speed_m_s: float = param('Speed of the scripted expert [m/s].', 0.2, low=0.01, high=1.0)
-    table_min_m: tuple[float, ...] = param('Lower x, y corner of the table top in the world [m].', (-0.2, -0.6))
+    table_min_m: tuple[float, ...] = param(
+        'Lower x, y corner of the table top in the world [m].', (-0.2, -0.6)
+    )
     table_max_m: tuple[float, ...] = param('Upper corner [m].', (0.9, 0.6))

@@ -2,5 +2,8 @@
 """
 Simulated robots with true kinematics on a table with three coloured blocks, in MuJoCo.
 
-scenes < model < world; cameras draw it, expert solves it.
+scenes < model < cameras, robot < world; expert solves what scenes set.
 """
+
+# Before anything here imports mujoco, which reads once how it is to draw without a screen.
+from xvla_ros.sim import gl  # noqa: F401

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawing the simulated cameras without a screen."""
 
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
-import mujoco  # noqa: I001  # after xvla_ros.sim.model chose how to draw
+import mujoco
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.sim.gl import BACKEND
@@ -41,7 +40,10 @@ class Cameras:
 
         :return: (N, 2), x to the right and y down, 0 to 1 across the picture; NaN behind the camera.
         """
-        camera, half = self._data.camera(name), np.tan(np.radians(self._model.camera(name).fovy[0]) / 2)
+        camera, half = (
+            self._data.camera(name),
+            np.tan(np.radians(self._model.camera(name).fovy[0]) / 2),
+        )
         seen = (np.asarray(points, np.float64) - camera.xpos) @ camera.xmat.reshape(3, 3)
         depth = np.where(seen[:, 2] < 0, -seen[:, 2], np.nan)[:, None]
         return 0.5 + seen[:, :2] * (0.5, -0.5) / (half * depth)

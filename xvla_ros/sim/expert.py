@@ -6,14 +6,12 @@ It keeps no memory, so it can answer from any state that a noisy episode visits,
 should do there. The tool keeps the orientation it has at home. All in the arm's base frame; the gripper of a pose is its opening.
 """
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from xvla_ros.control.kinematics import Kinematics
@@ -30,15 +28,22 @@ TURN_RAD_S = 1.0
 # A tool lower than this above the block's top rises before it crosses the table.
 CLEARANCE_M = 0.04
 NEAR_M = 0.03
-# Lifting: how well centred the tool must be to go down and to close, how fast fingers move, how high to lift.
+# Lifting: how near the block's centre the tool must be to close on it, how high to lift it.
 CENTRED_M = 0.012
 AT_BLOCK_M = 0.012
-FINGERS_PER_S = 2.0
 LIFT_M = 0.15
-# An opening within this of the block's width holds it.
-HOLD_MARGIN = 0.12
+# Fingers this near to the opening at which they touch the block hold it; how fast they get there [1/s].
+WIDTH_MARGIN = 0.12
+FINGERS_PER_S = 2.0
 
-Aim = tuple[Vector, float]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aim:
+    """Where the expert heads next: a position (3,) and an opening; carries: the block comes along."""
+
+    position: Vector
+    opening: float
+    carries: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -83,63 +88,66 @@ class Expert:
         block = np.asarray(block, dtype=np.float64)
         plans = []
         for name, tool in zip(self._names, tools, strict=True):
-            aim = partial(self._stay, self._homes[name][0])
+            home, upright = self._homes[name]
+            aim: Callable[..., Aim] = lambda *_, home=home: Aim(home, 1.0)
             if name == scene.arm:
-                aim = partial(self._grasp, name, block) if lift else partial(self._hover, block)
-            plans.append(self._roll_out(tool, self._homes[name][1], aim, count, period_s))
+                aim = partial(self._grasp, name) if lift else self._reach
+            positions, openings = self._roll_out(tool, block, aim, count, period_s)
+            turns = TURN_RAD_S * period_s * np.arange(1, count + 1)
+            quaternions = _turn(tool.quaternion, upright, turns)
+            plans.append(ArmPlan(positions=positions, quaternions=quaternions, openings=openings))
         return tuple(plans)
 
-    def _stay(self, home: Vector, position: Vector, opening: float) -> Aim:
-        return home, 1.0
+    def _reach(self, block: Vector, position: Vector, opening: float) -> Aim:
+        return Aim(self._hover(block, position), 1.0)
 
-    def _hover(self, block: Vector, position: Vector, opening: float) -> Aim:
-        """Return where to head: over the block, but straight up first when low beside it."""
-        above = block + (0.0, 0.0, self._sim.hover_m)
+    def _hover(self, block: Vector, position: Vector) -> Vector:
+        """Return where to head for the hover: over the block, but straight up first when low beside it."""
+        above = block + np.array([0.0, 0.0, self._sim.hover_m])
         low = position[2] < block[2] + self._sim.block_size_m / 2 + CLEARANCE_M
         if low and np.linalg.norm(position[:2] - block[:2]) > NEAR_M:
-            return np.append(position[:2], above[2]), 1.0
-        return above, 1.0
+            return np.append(position[:2], above[2])
+        return above
 
     def _grasp(self, name: str, block: Vector, position: Vector, opening: float) -> Aim:
         """Return where to head to pick the block up: over it, down, close, up."""
-        offset = position - block
-        hold = self._sim.block_size_m / self._full_width(name) + HOLD_MARGIN
-        if np.linalg.norm(offset) < AT_BLOCK_M:
-            lifted = opening <= hold
-            return (block + (0.0, 0.0, LIFT_M), 0.0) if lifted else (block, 0.0)
-        if np.linalg.norm(offset[:2]) < CENTRED_M and opening > hold:
-            return block, 1.0
-        return self._hover(block, position, opening)
+        width = self._width(name)
+        offset = np.abs(position - block)
+        around = np.linalg.norm(offset[:2]) < CENTRED_M and offset[2] < AT_BLOCK_M
+        if around and abs(opening - width) < WIDTH_MARGIN:
+            return Aim(np.append(position[:2], self._lifted_m(name)), 0.0, carries=True)
+        if around:
+            return Aim(block, 0.0 if opening > width else 1.0)
+        centred = np.linalg.norm(offset[:2]) < CENTRED_M and opening > width
+        return Aim(block if centred else self._hover(block, position), 1.0)
 
-    def _full_width(self, name: str) -> float:
-        """Return how far apart the fingertips are when open [m]."""
+    def _width(self, name: str) -> float:
+        """Return the opening at which the fingers touch a block."""
         arm = self._sim.arms[name]
-        return float(np.abs(np.subtract(arm.finger_open_m, arm.finger_closed_m)).sum())
+        travel = float(np.abs(np.subtract(arm.finger_open_m, arm.finger_closed_m)).sum())
+        return 1 - ((arm.gap_open_m or travel) - self._sim.block_size_m) / travel
+
+    def _lifted_m(self, name: str) -> float:
+        """Return the height of a lifted block's centre in the base frame [m]."""
+        return self._sim.block_size_m / 2 - self._sim.arms[name].base_position_m[2] + LIFT_M
 
     def _roll_out(
-        self,
-        tool: ArmPose,
-        home: Vector,
-        aim: Callable[[Vector, float], Aim],
-        count: int,
-        period_s: float,
-
-    ) -> ArmPlan:
-        """Follow an aim for `count` periods from a measured tool, turning it as at home on the way."""
+        self, tool: ArmPose, block: Vector, aim: Callable[..., Aim], count: int, period_s: float
+    ) -> tuple[Vector, Vector]:
+        """Return the positions (count, 3) and openings (count,) of following an aim from a measured tool."""
         positions, openings = np.empty((count, 3)), np.empty(count)
         position, opening = tool.position, tool.gripper
         for i in range(count):
-            goal, wish = aim(position, opening)
-            position = position + _stride(goal - position, self._sim.expert_speed_m_s, period_s)
-            opening += np.clip(wish - opening, -FINGERS_PER_S * period_s, FINGERS_PER_S * period_s)
-            positions[i], openings[i] = position, wish
-        return ArmPlan(
-            positions=positions,
-            quaternions=_turn(
-                tool.quaternion, home, TURN_RAD_S * period_s * np.arange(1, count + 1)
-            ),
-            openings=openings,
-        )
+            goal = aim(block, position, opening)
+            step = _stride(goal.position - position, self._sim.expert_speed_m_s, period_s)
+            position = position + step
+            if goal.carries:
+                block = block + step
+            else:
+                span = FINGERS_PER_S * period_s
+                opening += float(np.clip(goal.opening - opening, -span, span))
+            positions[i], openings[i] = position, goal.opening
+        return positions, openings
 
 
 def _home(embodiment: Embodiment, name: str) -> tuple[Vector, Vector]:

@@ -3,17 +3,14 @@
 
 from collections.abc import Sequence
 
-# First of all mujoco: the choice of how to draw is read when it is imported.
-from xvla_ros.sim import gl  # noqa: F401  # isort: skip
 import mujoco
 import numpy as np
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.resources import shared_file
-from xvla_ros.core.sim_settings import SimArmSettings
-from xvla_ros.core.sim_settings import SimSettings
+from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.sim_settings import SimArmSettings, SimSettings
 from xvla_ros.sim.scenes import COLOURS
 
 BLOCK_RGB = {'red': (0.85, 0.08, 0.07), 'green': (0.1, 0.62, 0.16), 'blue': (0.1, 0.25, 0.85)}

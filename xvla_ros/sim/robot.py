@@ -3,10 +3,9 @@
 
 from collections.abc import Sequence
 
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
-import mujoco  # noqa: I001  # after xvla_ros.sim.model chose how to draw
+import mujoco
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose

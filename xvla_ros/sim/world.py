@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated robot cell: the arms of one embodiment, a table, three blocks and cameras, in MuJoCo."""
 
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
-from xvla_ros.sim.model import BLOCK_RGB  # first: it chooses how mujoco draws
-from xvla_ros.sim.model import build_model
-from xvla_ros.sim.model import look_at
-import mujoco  # noqa: I001
+import mujoco
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.resources import shared_file
 from xvla_ros.sim.cameras import Cameras
+from xvla_ros.sim.model import BLOCK_RGB, build_model, look_at
 from xvla_ros.sim.robot import SimArm
-from xvla_ros.sim.scenes import COLOURS
-from xvla_ros.sim.scenes import Look
-from xvla_ros.sim.scenes import Scene
+from xvla_ros.sim.scenes import COLOURS, Look, Scene
 
 # Rate of the arms' own controllers: setpoints move and tool targets are tracked this often.
 CONTROL_RATE_HZ = 100.0
