@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """X-VLA itself: the network, its checkpoints, and the policy that answers observations."""
 
-from xvla_ros.model.checkpoint import read_config
 from xvla_ros.model.config import NetworkConfig, parse_config
 from xvla_ros.model.policy import load_policy, Policy, WarmStart
+from xvla_ros.model.reading import read_config
 from xvla_ros.model.sampler import Tolerance
 from xvla_ros.model.writing import save_policy
 from xvla_ros.model.xvla import build_network, XVLA

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Action modes: what the numbers of an action mean, how they are trained and how they leave the model.
+Action modes: what the numbers of an action mean, how they are trained, how they leave the model.
 
 A mode is one class with `@register('name')`; a checkpoint names it as `action_mode`. Index lists,
 weights and hooks are those of X-VLA's models/action_hub.py (and lerobot's, for the modes that only
@@ -62,7 +62,7 @@ class ActionMode:
         self.config = config
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the named terms, already weighted; the total is their sum. Both are (B, T, dim)."""
+        """Return named, weighted terms; the total is their sum. Both tensors are (B, T, dim)."""
         raise NotImplementedError
 
     def preprocess(
@@ -93,7 +93,7 @@ class ActionMode:
         return action
 
     def raw(self, action: torch.Tensor) -> torch.Tensor:
-        """Bring actions that left the model (..., real_dim) back to the network's width and logits."""
+        """Bring actions that left the model (..., real_dim) back to the network's own form."""
         if self.gripper_is_logit:
             action = action.clone()
             index = list(self.gripper)
@@ -102,7 +102,7 @@ class ActionMode:
 
 
 class CartesianMode(ActionMode):
-    """Two arms as `[xyz 3 | Rotate6D 6 | gripper 1]`, metres, absolute, in each arm's base frame."""
+    """Two arms as `[xyz 3 | Rotate6D 6 | gripper 1]`, metres, in each arm's base frame."""
 
     gripper = (9, 19)
     position = ((0, 1, 2), (10, 11, 12))
@@ -127,7 +127,7 @@ class CartesianMode(ActionMode):
 
 @register('ee6d')
 class EE6D(CartesianMode):
-    """End-effector poses; grippers trained as logits of a probability in [0, 1], hidden as input."""
+    """End-effector poses; grippers are trained as logits and hidden as input."""
 
     masks_gripper = True
     gripper_is_logit = True
@@ -161,92 +161,6 @@ class Joint(ActionMode):
         return {
             'joints': squared(prediction, target, self.angle),
             'gripper': 0.1 * crossed(prediction, target, self.gripper),
-        }
-
-
-class PaddedMode(ActionMode):
-    """
-    A shorter action inside a 20-wide network.
-
-    The reference feeds the dummy channels noise at inference although it zero-pads them after
-    noising in training (2toINF) or mixes noise with a zero target (lerobot), and mixes in their
-    untrained predictions. Here they are zero in both, which is what 2toINF trains.
-    """
-
-    def padded(self, x: torch.Tensor) -> bool:
-        """Accept the real width, or the full width whose dummies are then zeroed."""
-        if x.shape[-1] not in (self.real_dim, self.dim):
-            raise ValueError(
-                f'{self.name}: width {x.shape[-1]}, expected {self.real_dim} or {self.dim}'
-            )
-        return True
-
-    def preprocess(
-        self, proprio: torch.Tensor, action: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pad the action; the proprioceptive vector stays as the client sent it."""
-        return proprio, self.hide(action, self.dim)
-
-    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Squared error of the real channels."""
-        return {'joints': squared(prediction, target, tuple(range(self.real_dim)))}
-
-
-@register('auto')
-class Auto(PaddedMode):
-    """
-    Any action of `real_action_dim` numbers, padded to `max_action_dim`.
-
-    The loss weight is the authors' 100 (lerobot has 1). The proprioceptive vector is as long as the
-    padded action, and the caller pads it, as with the authors' code.
-    """
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(config)
-        self.dim = self.dim_proprio = config.max_action_dim
-        self.real_dim = config.real_action_dim
-        self.angle = tuple(range(self.real_dim))
-
-    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One hundred times the squared error of the real channels."""
-        return {'joints': 100.0 * super().loss(prediction, target)['joints']}
-
-
-@register('franka_joint7')
-class FrankaJoint7(PaddedMode):
-    """Seven joints of a Franka arm, radians; lerobot only."""
-
-    real_dim = 7
-    angle = tuple(range(7))
-
-
-@register('so101_bimanual')
-class SO101Bimanual(PaddedMode):
-    """
-    Two SO-101 arms of five joints and a gripper; lerobot only.
-
-    lerobot trains the grippers by squared error and then squashes the prediction with a sigmoid,
-    so that a closed gripper (0) leaves as 0.5. Here the prediction leaves as it was trained.
-    """
-
-    real_dim = 12
-    gripper = (5, 11)
-    angle = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
-    masks_gripper = True
-
-    def preprocess(
-        self, proprio: torch.Tensor, action: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pad both and hide the grippers in both."""
-        return self.hide(proprio, self.dim_proprio), self.hide(action, self.dim)
-
-    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Squared errors of all twelve, of each arm, and of the grippers, each with weight 1."""
-        return {
-            'joints': squared(prediction, target, tuple(range(12))),
-            'left_arm': squared(prediction, target, tuple(range(6))),
-            'right_arm': squared(prediction, target, tuple(range(6, 12))),
-            'gripper': squared(prediction, target, self.gripper),
         }
 
 

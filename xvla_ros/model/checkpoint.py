@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read and write checkpoint directories, strictly.
+Fill a network from a checkpoint directory, strictly, and write one.
 
-A directory holds `config.json`, `model.safetensors` (or shards with an index), `tokenizer.json` and
-`preprocessor_config.json`. Weights may be stored in fp32, bf16 or fp16 and are cast on load.
+A directory holds `config.json`, `model.safetensors` (or shards with an index), `tokenizer.json`
+and `preprocessor_config.json`. Weights may be stored in fp32, bf16 or fp16 and are cast on load.
 """
 
 from collections.abc import Iterator, Mapping
-import json
 from pathlib import Path
-import struct
-from typing import Any
 
-from safetensors import safe_open, SafetensorError
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 import torch
 
 from xvla_ros.core.errors import CheckpointError
-from xvla_ros.model.config import NetworkConfig, parse_config
+from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.florence import tie_embeddings
 from xvla_ros.model.layouts import (
-    detect_layout,
     EMBED,
     from_network,
     is_transposed,
@@ -29,117 +25,51 @@ from xvla_ros.model.layouts import (
     stored_tensor,
     to_network,
 )
+from xvla_ros.model.lora import Adapter
+from xvla_ros.model.reading import WeightFiles, WEIGHTS
 from xvla_ros.model.xvla import XVLA
 
-WEIGHTS = 'model.safetensors'
-INDEX = 'model.safetensors.index.json'
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{path}: cannot be read as JSON: {error}') from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f'{path}: expected a JSON object, got {type(data).__name__}')
-    return data
-
-
-def read_config(path: Path) -> NetworkConfig:
-    """Read a checkpoint directory's `config.json`."""
-    if not path.is_dir():
-        raise CheckpointError(f'{path}: not a checkpoint directory')
-    return parse_config(read_json(path / 'config.json'), str(path / 'config.json'))
-
-
-class WeightFiles:
-    """The tensors of one checkpoint directory, read lazily, in whatever layout they are."""
-
-    def __init__(self, path: Path) -> None:
-        self.files = weight_files(path)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.owner: dict[str, Path] = {}
-        for file in self.files:
-            for name, shape in header_shapes(file).items():
-                if name in self.shapes:
-                    raise CheckpointError(f'{file}: tensor {name} is also in {self.owner[name]}')
-                self.shapes[name], self.owner[name] = shape, file
-        self.layout = detect_layout(self.shapes)
-        self.source = str(path)
-
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every tensor once, with the name and dtype it is stored under."""
-        for file in self.files:
-            with safe_open(str(file), framework='pt') as handle:
-                for name in handle.keys():  # noqa: SIM118 - not a dict
-                    yield name, handle.get_tensor(name)
-
-
-def weight_files(path: Path) -> tuple[Path, ...]:
-    """Find the single weight file or the shards that the index names."""
-    if (path / WEIGHTS).is_file():
-        return (path / WEIGHTS,)
-    if not (path / INDEX).is_file():
-        raise CheckpointError(f'{path}: neither {WEIGHTS} nor {INDEX}; only safetensors is read')
-    named = read_json(path / INDEX).get('weight_map')
-    if not isinstance(named, dict) or not named:
-        raise CheckpointError(f'{path / INDEX}: no weight_map')
-    shards = tuple(path / name for name in sorted(set(named.values())))
-    for shard in shards:
-        if shard.parent != path or not shard.is_file():
-            raise CheckpointError(f'{shard}: missing, though {INDEX} names it')
-    return shards
-
-
-def header_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """
-    Read names and shapes from a safetensors header.
-
-    :raises CheckpointError: the file is cut; the first tensor beyond its end is named.
-    """
-    size = file.stat().st_size
-    with file.open('rb') as stream:
-        head = stream.read(8)
-        length = struct.unpack('<Q', head)[0] if len(head) == 8 else size
-        if 8 + length > size:
-            raise CheckpointError(f'{file}: {size} bytes, cut inside its header')
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
-            raise CheckpointError(f'{file}: not safetensors: {error}') from error
-    header.pop('__metadata__', None)
-    for name, entry in sorted(header.items(), key=lambda item: item[1]['data_offsets']):
-        end = 8 + length + entry['data_offsets'][1]
-        if end > size:
-            raise CheckpointError(f'{file}: cut at byte {size}, inside tensor {name} (to {end})')
-    return {name: tuple(entry['shape']) for name, entry in header.items()}
-
-
-def load_network(path: Path, config: NetworkConfig, dtype: torch.dtype) -> XVLA:
+def load_network(
+    path: Path, config: NetworkConfig, dtype: torch.dtype, adapter: Adapter | None = None
+) -> XVLA:
     """
     Build the network and fill it from a directory, in any layout.
 
+    :param adapter: a LoRA adapter to merge.
     :raises CheckpointError: a tensor is missing, unknown, misshapen or not finite; it is named.
     """
-    files = WeightFiles(path)
     with torch.device('meta'):
         network = XVLA(config)
-    expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-    check_names(files, expected)
-    try:
-        state = dict(network_tensors(files, dtype))
-    except SafetensorError as error:
-        raise CheckpointError(f'{path}: {error}') from error
-    state.setdefault(SHARED, state.get(EMBED))
-    state.setdefault(EMBED, state[SHARED])
+    state = read_state(WeightFiles(path), network, dtype, adapter)
     network.load_state_dict(state, assign=True)
     tie_embeddings(network.vlm)
     return network.eval().requires_grad_(False)
 
 
+def read_state(
+    files: WeightFiles,
+    network: XVLA,
+    dtype: torch.dtype | None = None,
+    adapter: Adapter | None = None,
+) -> dict[str, torch.Tensor]:
+    """Read a whole state under the network's names, checked against a network's shapes."""
+    check_names(files, {name: tuple(t.shape) for name, t in network.state_dict().items()})
+    try:
+        state = dict(network_tensors(files, dtype, adapter))
+    except SafetensorError as error:
+        raise CheckpointError(f'{files.source}: {error}') from error
+    if adapter is not None:
+        adapter.check_used()
+    state.setdefault(SHARED, state.get(EMBED))
+    state.setdefault(EMBED, state[SHARED])
+    if not torch.equal(state[SHARED], state[EMBED]):
+        raise CheckpointError(f'{files.source}: {SHARED} and {EMBED} differ, but X-VLA ties them')
+    return state
+
+
 def network_tensors(
-    files: WeightFiles, dtype: torch.dtype | None = None
+    files: WeightFiles, dtype: torch.dtype | None = None, adapter: Adapter | None = None
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield tensors under the network's names, oriented and cast, without the unused one."""
     for stored, tensor in files.tensors():
@@ -149,6 +79,8 @@ def network_tensors(
         if not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
             raise CheckpointError(f'{files.owner[stored]}: tensor {stored} is not finite')
         tensor = stored_tensor(name, tensor, files.layout)
+        if adapter is not None:
+            tensor = adapter.merged(name, tensor)
         yield name, tensor.to(dtype or tensor.dtype).contiguous()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's `config.json` says about the network, in either of the two published schemas."""
+"""What a checkpoint's `config.json` says about the network, in either published schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class NetworkConfig:
     """
     Geometry of one X-VLA network. Every number comes from the file; none is a class default.
 
-    :param florence: the `florence_config` block as the file has it (Microsoft's or transformers' keys).
+    :param florence: the `florence_config` block as in the file (Microsoft's or transformers').
     :param dim_proprio: length of the proprioceptive vector.
     :param text_length: tokens an instruction is padded and cut to.
     :param view_slots: camera views the sequence has room for, the main view first.
@@ -49,6 +49,7 @@ class NetworkConfig:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Refuse counts below one, and heads that do not divide the width."""
         for name in (
             'num_actions',
             'depth',
@@ -98,7 +99,8 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
     values |= {'num_actions': data[length], 'florence': data['florence_config']}
     values['use_hetero_proj'] = bool(data.get('use_hetero_proj', False))
     values['action_mode'] = str(values['action_mode']).lower()
-    values['extra'] = {'use_proprio': data.get('use_proprio', True)}
+    kept = ('use_proprio', 'resize_imgs_with_padding', 'tokenizer_name')
+    values['extra'] = {key: data[key] for key in kept if data.get(key) is not None}
     _check_types(values, source)
     return NetworkConfig(**values, schema='lerobot' if lerobot else '2toinf')
 

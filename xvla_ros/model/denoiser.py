@@ -2,9 +2,9 @@
 """
 One observation's denoising steps, with everything that no step changes worked out once.
 
-Exact, up to the order of additions: the context tokens, their share of the first block, the part of
-the action tokens that the proprioceptive vector and the time contribute, and, in the last block,
-only the rows that are read.
+Exact, up to the order of additions: the context tokens, their share of the first block, the part
+of the action tokens that the proprioceptive vector and the time contribute, and, in the last
+block, only the rows that are read.
 """
 
 import torch
@@ -75,7 +75,7 @@ def predict_actions(
 
 
 def finish(block: Block, x: torch.Tensor, qkv: torch.Tensor, rows: int) -> torch.Tensor:
-    """Complete a block from its QKV, for the first `rows` tokens: the rest is read as keys only."""
+    """Complete a block from its QKV for the first `rows` tokens; the rest serve as keys only."""
     attention: Attention = block.attn
     q, k, v = attention.split(qkv)
     attended = F.scaled_dot_product_attention(q[:, :, :rows], k, v)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Florence-2's encoder half from `transformers`: config translation, and a window attention that pads late."""
+"""Florence-2's encoder half from `transformers`, with a window attention that pads late."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -100,7 +100,7 @@ def from_network(name: str, layout: str) -> str:
 
 
 def is_transposed(network_name: str, layout: str) -> bool:
-    """Say whether a layout stores the transpose: the authors keep the image projection as x @ P."""
+    """Say whether a layout stores the transpose: the authors' image projection is x @ P."""
     return network_name == PROJECTION and layout != 'native'
 
 

@@ -10,15 +10,18 @@ import numpy as np
 import torch
 
 from xvla_ros.core.errors import CheckpointError, InferenceError, ObservationError
-from xvla_ros.model.checkpoint import load_network, read_config, read_json
+from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.inputs import checked_array, checked_integer, checked_tolerance
+from xvla_ros.model.lora import Adapter
 from xvla_ros.model.processor import (
     image_processor,
     ImageProcessor,
     load_tokenizer,
     TextProcessor,
 )
+from xvla_ros.model.reading import read_config, read_json
 from xvla_ros.model.sampler import flow_times, sample, Tolerance
 from xvla_ros.model.xvla import check_sequence, XVLA
 
@@ -90,13 +93,12 @@ class Policy:
         """
         steps = checked_integer(steps, 'steps', 1, MOST_STEPS)
         domain = checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1)
-        state = self._array(proprio, (self.network.dim_proprio,), 'proprio')
+        state = self._tensor(proprio, (self.network.dim_proprio,), 'proprio')
         start = self._noise(noise)
         committed = None if prefix is None else self._committed(prefix)
-        plan = None if warm_start is None else self._committed(warm_start.plan, 'warm_start.plan')
-        times = flow_times(steps, 1.0 if warm_start is None else float(warm_start.time))
-        if isinstance(tolerance, tuple):
-            tolerance = Tolerance(position_mm=tolerance[0], rotation_deg=tolerance[1])
+        begin, plan = (1.0, None) if warm_start is None else self._warm(warm_start)
+        times = flow_times(steps, begin)
+        tolerance = checked_tolerance(tolerance)
         with torch.inference_mode():
             denoiser = self._prepare(images, state, instruction, domain, times)
             raw, self.last_steps = sample(
@@ -153,11 +155,16 @@ class Policy:
     def _embed(self, ids: tuple[int, ...]) -> torch.Tensor:
         return self.network.text_features(torch.tensor([ids], device=self.device))
 
+    def _tensor(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> torch.Tensor:
+        """Check an input and bring it to the device, with a batch axis in front."""
+        checked = checked_array(values, shape, name)
+        return torch.from_numpy(checked)[None].to(self.device)
+
     def _noise(self, noise: np.ndarray | None) -> torch.Tensor:
         shape = (self.config.num_actions, self.mode.dim)
         if noise is None:
             noise = self.generator.standard_normal(shape, dtype=np.float32)
-        return self._array(noise, shape, 'noise')
+        return self._tensor(noise, shape, 'noise')
 
     def _committed(self, actions: np.ndarray, name: str = 'prefix') -> torch.Tensor:
         """Check actions as they leave the model, and bring them back to the network's width."""
@@ -165,19 +172,19 @@ class Policy:
         rows = len(actions) if isinstance(actions, np.ndarray) else -1
         if not 0 <= rows <= length:
             raise ObservationError(f'{name}: expected an array of at most {length} rows')
-        tensor = self._array(actions, (rows, self.mode.real_dim), name)
+        tensor = self._tensor(actions, (rows, self.mode.real_dim), name)
         return self.mode.raw(tensor)
 
-    def _array(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> torch.Tensor:
-        """Check an input's type, shape and finiteness; add the batch axis."""
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in 'fiu':
-            raise ObservationError(f'{name} is a {type(values).__name__}, expected {shape} floats')
-        if values.shape != shape:
-            raise ObservationError(f'{name} has shape {values.shape}, expected {shape}')
-        if not np.isfinite(values).all():
-            where = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise ObservationError(f'{name}{where} is {values[tuple(where)]}, expected a number')
-        return torch.from_numpy(values.astype(np.float32))[None].to(self.device)
+    def _warm(self, start: WarmStart) -> tuple[float, torch.Tensor]:
+        """Check a warm start; return its time and its plan in the network's form."""
+        if not 0.0 < start.time <= 1.0:
+            raise ObservationError(f'warm_start.time is {start.time}, expected above 0, up to 1')
+        plan = self._committed(start.plan, 'warm_start.plan')
+        if plan.shape[1] != self.config.num_actions:
+            raise ObservationError(
+                f'warm_start.plan has {plan.shape[1]} rows, expected {self.config.num_actions}'
+            )
+        return float(start.time), plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +200,17 @@ class _Step:
         return self.denoiser(actions, index)
 
 
-def checked_integer(value: int, name: str, low: int, high: int) -> int:
-    """Return an integer within bounds, or refuse it by name."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ObservationError(f'{name} is {value!r}, expected an integer')
-    if not low <= value <= high:
-        raise ObservationError(f'{name} is {value}, expected {low} to {high}')
-    return int(value)
-
-
-def load_policy(path: str | Path, device: str = 'cpu', dtype: str = 'float32') -> Policy:
+def load_policy(
+    path: str | Path,
+    device: str = 'cpu',
+    dtype: str = 'float32',
+    adapter: str | Path | None = None,
+) -> Policy:
     """
     Load a checkpoint directory in any published layout.
 
     :param dtype: `float32` or `bfloat16`, what the network computes in whatever is stored.
+    :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
     :raises CheckpointError: the directory is incomplete or does not fit its own config.
     """
     if dtype not in DTYPES:
@@ -216,7 +220,8 @@ def load_policy(path: str | Path, device: str = 'cpu', dtype: str = 'float32') -
     images = read_image_processor(path, config)
     vocabulary = config.florence['text_config']['vocab_size']
     text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
-    network = load_network(path, config, DTYPES[dtype])
+    lora = None if adapter is None else Adapter(Path(adapter))
+    network = load_network(path, config, DTYPES[dtype], lora)
     policy = Policy(network, images, text, device)
     check_geometry(policy)
     return policy
@@ -227,9 +232,10 @@ def read_image_processor(path: Path, config: NetworkConfig) -> ImageProcessor:
     file = path / 'preprocessor_config.json'
     if file.is_file():
         return image_processor(read_json(file), str(file))
-    if config.schema == 'lerobot':
-        return ImageProcessor(letterbox=True)
-    raise CheckpointError(f'{file}: missing')
+    size = config.extra.get('resize_imgs_with_padding')
+    if config.schema == 'lerobot' and size:
+        return ImageProcessor(tuple(size), letterbox=True)
+    raise CheckpointError(f'{file}: missing, and config.json does not say the image size')
 
 
 def check_geometry(policy: Policy) -> None:

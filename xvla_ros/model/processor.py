@@ -44,6 +44,7 @@ class ImageProcessor:
         letterbox: bool = False,
     ) -> None:
         self.size, self.letterbox = size, letterbox
+        self.mean, self.std = tuple(mean), tuple(std)
         scale = torch.tensor(std) * 255.0
         self.scale = (1.0 / scale).view(1, 3, 1, 1)
         self.shift = (torch.tensor(mean) * 255.0 / scale).view(1, 3, 1, 1)
@@ -112,7 +113,7 @@ def image_processor(data: Mapping[str, Any], source: str) -> ImageProcessor:
     if data.get('resample', BICUBIC) != BICUBIC or data.get('do_center_crop', False):
         raise CheckpointError(f'{source}: X-VLA resizes bicubically and does not crop')
     mean, std = data.get('image_mean', IMAGE_MEAN), data.get('image_std', IMAGE_STD)
-    return ImageProcessor(size, mean, std)
+    return ImageProcessor(size, mean, std, bool(data.get('letterbox', False)))
 
 
 class TextProcessor:

@@ -99,8 +99,8 @@ def deviation(a: torch.Tensor, b: torch.Tensor, mode: ActionMode, raw: bool = Tr
     """
     Measure how far two chunks (..., dim) are apart.
 
-    The rotation bound holds for both Rotate6D layouts: two columns of a rotation by an angle differ
-    by at least 2 sin(angle / 2), so the angle is at most 2 asin(difference / 2).
+    The rotation bound holds for both Rotate6D layouts: two columns turned by an angle differ by at
+    least 2 sin(angle / 2) together, so the angle is at most 2 asin(difference / 2).
 
     :param raw: gripper channels are still logits where the mode has logits.
     """

@@ -9,7 +9,7 @@ import torch
 
 from xvla_ros.model.checkpoint import save_network
 from xvla_ros.model.config import authors_json
-from xvla_ros.model.processor import BICUBIC, IMAGE_MEAN, IMAGE_STD
+from xvla_ros.model.processor import BICUBIC, ImageProcessor
 from xvla_ros.model.xvla import XVLA
 
 
@@ -29,24 +29,25 @@ def save_policy(
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     write_json(path / 'config.json', authors_json(network.config))
-    write_json(path / 'preprocessor_config.json', preprocessor_json(image_size))
+    write_json(path / 'preprocessor_config.json', preprocessor_json(ImageProcessor(image_size)))
     tokenizer.save(str(path / 'tokenizer.json'))
     save_network(path, network, '2toinf', dtype)
 
 
-def preprocessor_json(size: tuple[int, int]) -> dict:
-    """Describe the image preprocessing in CLIPImageProcessor's keys."""
-    return {
+def preprocessor_json(images: ImageProcessor) -> dict:
+    """Describe the image preprocessing in CLIPImageProcessor's keys, and one of our own."""
+    data = {
         'image_processor_type': 'CLIPImageProcessor',
         'do_resize': True,
-        'size': {'height': size[0], 'width': size[1]},
+        'size': {'height': images.size[0], 'width': images.size[1]},
         'resample': BICUBIC,
         'do_center_crop': False,
         'do_rescale': True,
         'do_normalize': True,
-        'image_mean': list(IMAGE_MEAN),
-        'image_std': list(IMAGE_STD),
+        'image_mean': list(images.mean),
+        'image_std': list(images.std),
     }
+    return data | ({'letterbox': True} if images.letterbox else {})
 
 
 def write_json(path: Path, data: dict) -> None:

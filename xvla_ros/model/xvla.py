@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model import padded_modes  # noqa: F401 - registers its modes
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.florence import build_florence

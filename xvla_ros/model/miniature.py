@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real X-VLA, small enough to build in a test."""
+"""A real X-VLA with random weights, small enough to build in a test."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import models, pre_tokenizers, processors, Tokenizer
 import torch
 
-from xvla_ros.model import build_network, parse_config, save_policy
+from xvla_ros.model.config import parse_config
+from xvla_ros.model.policy import Policy
+from xvla_ros.model.writing import save_policy
+from xvla_ros.model.xvla import build_network, XVLA
 
 WORDS = ('<s>', '<pad>', '</s>', '<unk>', 'pick', 'up', 'the', 'red', 'green', 'blue', 'block')
 
 
-def small_json(**changes):
+def small_json(**changes: Any) -> dict[str, Any]:
     """Return a small config.json in the authors' schema."""
     vision = {
         'model_type': 'davit',
@@ -55,7 +59,7 @@ def small_json(**changes):
     } | changes
 
 
-def small_tokenizer():
+def small_tokenizer() -> Tokenizer:
     """Return a word tokenizer with BART's special ids."""
     vocabulary = {word: index for index, word in enumerate(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token='<unk>'))
@@ -64,7 +68,7 @@ def small_tokenizer():
     return tokenizer
 
 
-def small_network(seed=0, **changes):
+def small_network(seed: int = 0, **changes: Any) -> XVLA:
     """Build a network whose every tensor, biases too, is random."""
     network = build_network(parse_config(small_json(**changes)), seed)
     generator = torch.Generator().manual_seed(seed)
@@ -75,14 +79,16 @@ def small_network(seed=0, **changes):
     return network
 
 
-def write_small(path, seed=0, dtype=None, **changes):
+def write_small(
+    path: str | Path, seed: int = 0, dtype: torch.dtype | None = None, **changes: Any
+) -> Path:
     """Write a small checkpoint and return its folder."""
     network = small_network(seed, **changes)
     save_policy(path, network, small_tokenizer(), (40, 40), dtype)
     return Path(path)
 
 
-def observation(seed=0, views=2, width=20):
+def observation(seed: int = 0, views: int = 2, width: int = 20) -> dict[str, Any]:
     """Return the keyword arguments of one `predict`, apart from the noise."""
     generator = np.random.default_rng(seed)
     images = [generator.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(views)]
@@ -94,7 +100,7 @@ def observation(seed=0, views=2, width=20):
     }
 
 
-def noise(policy, seed=0):
+def noise(policy: Policy, seed: int = 0) -> np.ndarray:
     """Return fixed noise for a policy."""
     shape = (policy.config.num_actions, policy.mode.dim)
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

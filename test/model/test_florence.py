@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Padding late gives the bits that padding early gives."""
+
+import pytest
+import torch
+from transformers.models.florence2.modeling_florence2 import Florence2VisionWindowAttention
+
+from xvla_ros.model.florence import build_florence, LatePaddedWindowAttention
+from xvla_ros.model.miniature import small_json
+
+
+@pytest.mark.parametrize(('height', 'width'), [(7, 7), (5, 5), (10, 3), (14, 14), (1, 12)])
+@pytest.mark.parametrize('attention', ['sdpa', 'eager'])
+def test_late_padding_gives_the_same_bits_as_the_reference(height, width, attention):
+    florence = build_florence(small_json()['florence_config'])
+    config = florence.config.vision_config
+    config._attn_implementation = attention
+    early = Florence2VisionWindowAttention(config, 1)
+    late = LatePaddedWindowAttention(config, 1)
+    torch.nn.init.normal_(early.qkv.bias)
+    late.load_state_dict(early.state_dict())
+    x = torch.randn(3, height, width, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(late(x), early(x))
+
+
+def test_the_text_decoder_is_gone_and_the_embedding_is_tied():
+    florence = build_florence(small_json()['florence_config'])
+    assert not hasattr(florence.language_model, 'decoder')
+    language = florence.language_model
+    assert language.encoder.embed_tokens.weight is language.shared.weight

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewrite a checkpoint directory in another layout."""
+
+from dataclasses import replace
+from pathlib import Path
+import shutil
+from typing import Any
+
+import torch
+
+from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model.checkpoint import read_state, write_weights
+from xvla_ros.model.config import authors_json, HEAD_DROPOUT, NetworkConfig
+from xvla_ros.model.layouts import LAYOUTS
+from xvla_ros.model.lora import Adapter
+from xvla_ros.model.policy import read_image_processor
+from xvla_ros.model.reading import read_config, WeightFiles
+from xvla_ros.model.writing import preprocessor_json, write_json
+from xvla_ros.model.xvla import XVLA
+
+# What lerobot's own conversions of X-VLA call their cameras.
+LEROBOT_CAMERAS = ('image', 'image2', 'image3')
+COMPANIONS = ('tokenizer.json', 'tokenizer_config.json', 'vocab.json', 'merges.txt')
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    layout: str,
+    dtype: torch.dtype | None = None,
+    adapter: str | Path | None = None,
+) -> None:
+    """
+    Write a checkpoint in another layout; its outputs stay the same.
+
+    :param target: a directory that does not exist yet or is empty.
+    :param layout: `2toinf`, `lerobot` or `native`.
+    :param dtype: cast the weights on the way; None keeps what is stored.
+    :param adapter: directory of a LoRA adapter to merge into the result.
+    """
+    source, target = Path(source), Path(target)
+    if layout not in LAYOUTS:
+        raise CheckpointError(f'layout {layout!r} is unknown; known: {", ".join(LAYOUTS)}')
+    if target.exists() and any(target.iterdir()):
+        raise CheckpointError(f'{target}: is not empty')
+    config = read_config(source)
+    images = read_image_processor(source, config)
+    lora = None if adapter is None else Adapter(Path(adapter))
+    with torch.device('meta'):
+        network = XVLA(config)
+    state = read_state(WeightFiles(source), network, dtype, lora)
+    target.mkdir(parents=True, exist_ok=True)
+    config = standard_proprio(config, network.mode.dim_proprio)
+    data = authors_json(config) if layout == '2toinf' else lerobot_json(config, network)
+    write_json(target / 'config.json', data)
+    write_json(target / 'preprocessor_config.json', preprocessor_json(images))
+    for name in COMPANIONS:
+        if (source / name).is_file():
+            shutil.copy(source / name, target / name)
+    write_weights(target, state, layout)
+
+
+def standard_proprio(config: NetworkConfig, usual: int) -> NetworkConfig:
+    """Leave the proprioceptive length to the action mode where that is what it is."""
+    return replace(config, dim_proprio=None) if config.dim_proprio == usual else config
+
+
+def lerobot_json(config: NetworkConfig, network: XVLA) -> dict[str, Any]:
+    """Write a config in lerobot's schema (policies/xvla/configuration_xvla.py)."""
+    data = authors_json(config)
+    data['chunk_size'] = data['n_action_steps'] = data.pop('num_actions')
+    cameras = [*LEROBOT_CAMERAS, *(f'image{n}' for n in range(4, config.view_slots + 1))]
+    visual = {'type': 'VISUAL', 'shape': [3, 224, 224]}
+    features = {f'observation.images.{name}': visual for name in cameras[: config.view_slots]}
+    features['observation.state'] = {'type': 'STATE', 'shape': [network.dim_proprio]}
+    for key in ('model_type', 'architectures', 'real_action_dim', 'xvla_ros'):
+        data.pop(key, None)
+    ours = {'xvla_ros': {'head_dropout': config.head_dropout}}
+    return (
+        data
+        | {
+            'type': 'xvla',
+            'input_features': features,
+            'output_features': {'action': {'type': 'ACTION', 'shape': [network.mode.real_dim]}},
+            'max_state_dim': network.dim_proprio,
+            'tokenizer_max_length': config.text_length,
+            'tokenizer_name': config.extra.get('tokenizer_name', 'facebook/bart-large'),
+            'num_image_views': config.view_slots,
+            'resize_imgs_with_padding': config.extra.get('resize_imgs_with_padding', [224, 224]),
+        }
+        | (ours if config.head_dropout != HEAD_DROPOUT else {})
+    )

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what a caller hands to a policy: each refusal names the input and what was expected."""
+
+import numpy as np
+
+from xvla_ros.core.errors import ObservationError
+from xvla_ros.model.sampler import Tolerance
+
+
+def checked_integer(value: int, name: str, low: int, high: int) -> int:
+    """Return an integer within bounds, or refuse it by name."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ObservationError(f'{name} is {value!r}, expected an integer')
+    if not low <= value <= high:
+        raise ObservationError(f'{name} is {value}, expected {low} to {high}')
+    return int(value)
+
+
+def checked_tolerance(value: Tolerance | tuple[float, float] | None) -> Tolerance | None:
+    """Return a tolerance, from a pair (millimetres, degrees) too, or refuse it."""
+    if value is None or isinstance(value, Tolerance):
+        return value
+    pair = np.asarray(value, dtype=object)
+    numbers = pair.shape == (2,) and all(isinstance(x, (int, float, np.number)) for x in pair)
+    if not numbers or not all(0.0 <= x < np.inf for x in pair):
+        raise ObservationError(f'tolerance is {value!r}, expected (millimetres, degrees)')
+    return Tolerance(position_mm=float(pair[0]), rotation_deg=float(pair[1]))
+
+
+def checked_array(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return a float32 copy of finite numbers of the right shape, or refuse them."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in 'fiu':
+        raise ObservationError(f'{name} is a {type(values).__name__}, expected {shape} floats')
+    if values.shape != shape:
+        raise ObservationError(f'{name} has shape {values.shape}, expected {shape}')
+    with np.errstate(over='ignore'):
+        array = values.astype(np.float32)
+    if not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ObservationError(f'{name}{where} is {values[tuple(where)]}, expected a number')
+    return array

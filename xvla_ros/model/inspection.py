@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint is, and which of its domain rows are trained."""
+
+from collections import Counter
+from dataclasses import dataclass
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xvla_ros.model.action_modes import action_mode
+from xvla_ros.model.config import NetworkConfig
+from xvla_ros.model.layouts import to_network
+from xvla_ros.model.reading import read_config, WeightFiles
+
+HUB = 'transformer.soft_prompt_hub.weight'
+ENCODER = 'transformer.action_encoder.{}.weight'
+DECODER = 'transformer.action_decoder.{}.weight'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DomainRow:
+    """
+    One domain's own parameters.
+
+    A row that training never saw keeps its initial values, because its gradient is exactly zero:
+    its biases are all zero. `nearest` is the most similar other row and `cosine` how similar.
+    """
+
+    domain_id: int
+    trained: bool
+    prompt_std: float
+    encoder_std: float
+    decoder_std: float
+    nearest: int
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """A checkpoint's facts; `similarity` is (domains, domains), cosines between rows."""
+
+    path: str
+    layout: str
+    config: NetworkConfig
+    dim_action: int
+    real_dim: int
+    dim_proprio: int
+    files: int
+    bytes: int
+    parameters: int
+    parts: dict[str, int]
+    dtypes: dict[str, int]
+    rows: tuple[DomainRow, ...]
+    similarity: np.ndarray
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Read a checkpoint directory without building the network."""
+    path = Path(path)
+    config = read_config(path)
+    files = WeightFiles(path)
+    mode = action_mode(config)
+    sizes = {to_network(name): math.prod(shape) for name, shape in files.shapes.items()}
+    parts = Counter()
+    for name, size in sizes.items():
+        parts['.'.join(name.split('.')[:2])] += size
+    rows, similarity = domain_rows(files)
+    return Inspection(
+        path=str(path),
+        layout=files.layout,
+        config=config,
+        dim_action=mode.dim,
+        real_dim=mode.real_dim,
+        dim_proprio=config.dim_proprio or mode.dim_proprio,
+        files=len(files.files),
+        bytes=sum(file.stat().st_size for file in files.files),
+        parameters=sum(sizes.values()),
+        parts=dict(parts),
+        dtypes=dict(Counter(files.dtypes.values())),
+        rows=rows,
+        similarity=similarity,
+    )
+
+
+def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
+    """Measure every domain's row and how similar it is to the others."""
+    names = {to_network(stored): stored for stored in files.shapes}
+
+    def table(name: str) -> torch.Tensor:
+        return files.tensor(names[name]).float()
+
+    prompts = table(HUB)
+    encoder, decoder = table(ENCODER.format('fc')), table(DECODER.format('fc'))
+    biases = torch.cat([table(ENCODER.format('bias')), table(DECODER.format('bias'))], dim=1)
+    similarity = row_similarity([prompts, encoder, decoder])
+    others = similarity - 2.0 * np.eye(len(similarity))
+    rows = tuple(
+        DomainRow(
+            domain_id=index,
+            trained=bool((biases[index] != 0).any()),
+            prompt_std=prompts[index].std().item(),
+            encoder_std=encoder[index].std().item(),
+            decoder_std=decoder[index].std().item(),
+            nearest=int(others[index].argmax()),
+            cosine=float(others[index].max()),
+        )
+        for index in range(len(prompts))
+    )
+    return rows, similarity
+
+
+def row_similarity(tables: list[torch.Tensor]) -> np.ndarray:
+    """Average the cosine between rows over several tables; untrained rows are near orthogonal."""
+    total = sum(unit @ unit.t() for unit in (torch.nn.functional.normalize(t) for t in tables))
+    return (total / len(tables)).numpy()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""xvla inspect: say what a checkpoint is, and which of its domain rows are trained."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+import sys
+
+from xvla_ros.core.errors import XvlaError
+
+MEGABYTE = 1e6
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('checkpoint', type=Path, help='checkpoint directory, any layout')
+    parser.add_argument(
+        '--plot', type=Path, help='write the picture of how similar the domain rows are here'
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print the facts and draw the rows."""
+    from xvla_ros.model.inspection import inspect
+
+    try:
+        found = inspect(args.checkpoint)
+    except XvlaError as error:
+        print(f'xvla inspect: {error}', file=sys.stderr)
+        return 1
+    print(describe(found))
+    if args.plot is not None:
+        draw(found, args.plot)
+        print(f'picture of the rows: {args.plot}')
+    return 0
+
+
+def describe(found: 'Inspection') -> str:  # noqa: F821 - imports torch
+    """Return the facts as text."""
+    config = found.config
+    lines = [
+        f'{found.path}: layout {found.layout}, {found.files} file(s), '
+        f'{found.bytes / MEGABYTE:.1f} MB, {found.parameters / 1e6:.2f} M values '
+        f'({", ".join(f"{count} {dtype}" for dtype, count in found.dtypes.items())})',
+        f'action mode {config.action_mode}: {config.num_actions} actions of {found.real_dim} '
+        f'numbers (network width {found.dim_action}), proprioception {found.dim_proprio}',
+        f'{config.view_slots} view slots, {config.text_length} text tokens, head '
+        f'{config.depth} x {config.hidden_size}, {config.len_soft_prompts} soft prompts',
+        'values per part: '
+        + ', '.join(f'{name} {size / 1e6:.2f} M' for name, size in found.parts.items()),
+        '',
+        'domain  trained  prompts std  encoder std  decoder std  nearest (cosine)',
+    ]
+    lines += [
+        f'{row.domain_id:6d}  {"yes" if row.trained else "no":7s}  {row.prompt_std:11.4f}  '
+        f'{row.encoder_std:11.4f}  {row.decoder_std:11.4f}  {row.nearest:7d} ({row.cosine:+.3f})'
+        for row in found.rows
+    ]
+    return '\n'.join(lines)
+
+
+def draw(found: 'Inspection', path: Path) -> None:  # noqa: F821 - imports torch
+    """Draw the cosine between every two domain rows, and mark each row's nearest."""
+    import matplotlib as mpl
+
+    mpl.use('Agg')
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 6), layout='constrained')
+    picture = axes.imshow(found.similarity, cmap='RdBu_r', vmin=-1, vmax=1)
+    figure.colorbar(picture, ax=axes, label='cosine between rows')
+    axes.plot(
+        [row.nearest for row in found.rows],
+        [row.domain_id for row in found.rows],
+        'kx',
+        label='nearest other row',
+    )
+    labels = [f'{row.domain_id}{"" if row.trained else " (untrained)"}' for row in found.rows]
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.set_xticks(range(len(labels)), range(len(labels)), fontsize=7)
+    axes.set(xlabel='domain id', title=f'Domain rows of {Path(found.path).name}')
+    axes.legend(loc='upper right', fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
