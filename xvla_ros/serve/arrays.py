@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Arrays on the wire: json_numpy objects and msgpack_numpy maps, read strictly.
+
+Neither library's own decoder is used on what a client sends: msgpack_numpy unpickles object
+arrays, and both build a dtype from whatever they are told.
+"""
+
+from base64 import b64decode, b64encode
+import binascii
+from collections.abc import Mapping, Sequence
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from xvla_ros.serve.requests import Limits, RequestError
+
+NUMBER_DTYPE = re.compile(r'[<>|=]?[uif][1248]|u?int(8|16|32|64)|float(16|32|64)')
+MOST_AXES = 4
+
+
+def read_array(value: Any, name: str, limits: Limits) -> np.ndarray:
+    """
+    Read an array in any form that X-VLA's clients send it.
+
+    :param value: a string holding JSON (v1), a json_numpy object, a msgpack_numpy map, or nested
+        lists.
+    :raises RequestError: it is none of these. A string is never taken for a path.
+    """
+    if isinstance(value, str):
+        value = read_json_string(value, name, limits)
+    if isinstance(value, Mapping):
+        return read_numpy_map(value, name)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return read_list(value, name)
+    raise RequestError(
+        f'{name}: is a {type(value).__name__}, expected an array as json_numpy or msgpack_numpy'
+    )
+
+
+def check_density(text: str | bytes, limits: Limits, name: str) -> None:
+    """
+    Refuse JSON that would grow in memory: an empty list is 2 bytes here and 56 as an object.
+
+    Brackets and commas do not occur in base64, so images as json_numpy pass at any size.
+    """
+    marks = ('[', '{', ',') if isinstance(text, str) else (b'[', b'{', b',')
+    lists, objects, numbers = (text.count(mark) for mark in marks)
+    if lists + objects > limits.values or numbers > limits.numbers:
+        raise RequestError(
+            f'{name}: too many values; send arrays as json_numpy, not as lists', 413
+        )
+
+
+def read_json_string(text: str, name: str, limits: Limits) -> Any:
+    """Parse the JSON inside a JSON string, which is how the v1 protocol wraps arrays."""
+    check_density(text, limits, name)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestError(
+            f'{name}: is a string that holds no array, expected json_numpy.dumps(array); '
+            f'paths are never opened'
+        ) from None
+    if isinstance(value, str):
+        raise RequestError(f'{name}: holds text, expected an array; paths are never opened')
+    return value
+
+
+def read_numpy_map(value: Mapping[Any, Any], name: str) -> np.ndarray:
+    """Read a json_numpy object or a msgpack_numpy map, its keys text or bytes."""
+    if '__numpy__' in value:
+        dtype = read_dtype(value.get('dtype'), name)
+        shape = read_shape(value.get('shape'), name)
+        return build(
+            read_base64(value['__numpy__'], size_of(dtype, shape), name), dtype, shape, name
+        )
+    if b'nd' in value or 'nd' in value:
+        fields = {k.decode() if isinstance(k, bytes) else k: v for k, v in value.items()}
+        dtype = read_dtype(fields.get('type'), name)
+        shape = read_shape(fields.get('shape', []), name)
+        return build(fields.get('data'), dtype, shape, name)
+    raise RequestError(f'{name}: is an object without "__numpy__", expected a json_numpy array')
+
+
+def read_dtype(value: Any, name: str) -> np.dtype:
+    """Accept plain numbers only: no objects, strings, dates or structures."""
+    if not isinstance(value, str) or not NUMBER_DTYPE.fullmatch(value):
+        raise RequestError(f'{name}: dtype {shorten(value)} is not one of uint, int or float')
+    try:
+        return np.dtype(value)
+    except TypeError:
+        raise RequestError(f'{name}: dtype {shorten(value)} does not exist') from None
+
+
+def read_shape(value: Any, name: str) -> tuple[int, ...]:
+    """Accept a short list of sizes, none of them negative."""
+    sizes = list(value) if isinstance(value, (list, tuple)) and len(value) <= MOST_AXES else [None]
+    if not all(type(size) is int and 0 <= size <= 2**31 for size in sizes):
+        raise RequestError(f'{name}: shape {shorten(value)}, expected up to {MOST_AXES} sizes')
+    return tuple(sizes)
+
+
+def size_of(dtype: np.dtype, shape: tuple[int, ...]) -> int:
+    """Return the bytes an array needs."""
+    return dtype.itemsize * math.prod(shape)
+
+
+def read_base64(value: Any, size: int, name: str) -> bytes:
+    """Decode base64 that must hold exactly `size` bytes; its length is checked before."""
+    expected = 4 * ((size + 2) // 3)
+    if not isinstance(value, str) or len(value) != expected:
+        got = f'{len(value)} characters' if isinstance(value, str) else type(value).__name__
+        raise RequestError(f'{name}: data is {got}, but dtype and shape need {expected} of base64')
+    try:
+        return b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(f'{name}: data is not base64: {error}') from None
+
+
+def build(data: Any, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """View bytes as an array, once their number is right."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise RequestError(f'{name}: data is a {type(data).__name__}, expected bytes')
+    needed = size_of(dtype, shape)
+    if len(data) != needed:
+        raise RequestError(
+            f'{name}: {len(data)} bytes of data, but {dtype} of shape {list(shape)} needs {needed}'
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def read_list(value: Sequence[Any], name: str) -> np.ndarray:
+    """Read nested lists of numbers."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError, TypeError, RecursionError):
+        raise RequestError(f'{name}: is not a regular list of numbers') from None
+    if array.dtype.kind not in 'iuf':
+        raise RequestError(f'{name}: is a list of {array.dtype.name} values, expected numbers')
+    return array
+
+
+def json_numpy_string(array: np.ndarray) -> str:
+    """Write an array as `json_numpy.dumps` does."""
+    array = np.ascontiguousarray(array)
+    data = b64encode(array.data).decode()
+    return json.dumps({'__numpy__': data, 'dtype': array.dtype.str, 'shape': array.shape})
+
+
+def msgpack_map(array: np.ndarray) -> dict[bytes, Any]:
+    """Write an array as msgpack_numpy does."""
+    array = np.ascontiguousarray(array)
+    return {
+        b'nd': True,
+        b'type': array.dtype.str,
+        b'kind': b'',
+        b'shape': array.shape,
+        b'data': array.tobytes(),
+    }
+
+
+def shorten(value: Any, most: int = 80) -> str:
+    """Show a client's own value in a message, but never much of it."""
+    text = (
+        ascii(value) if isinstance(value, (str, int, float, type(None))) else type(value).__name__
+    )
+    return text if len(text) <= most else text[:most] + '...'

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thread owns the model: requests wait in line and run in batches, never at once."""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+import logging
+from threading import Condition, Thread
+
+import numpy as np
+
+from xvla_ros.core.errors import InferenceError, XvlaError
+from xvla_ros.serve.requests import InferenceRequest, RequestError
+
+log = logging.getLogger(__name__)
+
+Predict = Callable[[Sequence[InferenceRequest]], list[np.ndarray]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Job:
+    """One request in line, and where its answer goes."""
+
+    request: InferenceRequest
+    key: Hashable
+    answer: 'Future[np.ndarray]' = field(default_factory=Future)
+
+
+class Batcher:
+    """
+    Run requests on a model that allows one caller at a time.
+
+    The oldest request goes first and takes along those behind it that may share its batch.
+    `submit` may be called from any thread; `predict` is only ever called by the one thread this
+    object owns.
+
+    :param predict: answers requests of one key.
+    :param key: what requests must share to run together; None runs alone.
+    :param most: requests per batch; `waiting`: requests in line, beyond which new ones are
+        refused.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        key: Callable[[InferenceRequest], Hashable],
+        most: int = 8,
+        waiting: int = 32,
+    ) -> None:
+        self._predict, self._key = predict, key
+        self._most, self._waiting = most, waiting
+        self._line: deque[Job] = deque()
+        self._changed = Condition()
+        self._open = True
+        self._thread = Thread(target=self._run, name='inference', daemon=True)
+        self._thread.start()
+
+    def submit(self, request: InferenceRequest) -> 'Future[np.ndarray]':
+        """
+        Put a request in line; cancelling the future takes it out again while it waits.
+
+        :raises RequestError: the line is full (503).
+        :raises InferenceError: the batcher is closed.
+        """
+        job = Job(request=request, key=self._key(request))
+        with self._changed:
+            if not self._open:
+                raise InferenceError('the server is shutting down')
+            if len(self._line) >= self._waiting:
+                raise RequestError(f'busy: {len(self._line)} requests are waiting already', 503)
+            self._line.append(job)
+            self._changed.notify()
+        return job.answer
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Refuse what waits, let the running batch finish, and join the thread."""
+        with self._changed:
+            self._open = False
+            left, self._line = list(self._line), deque()
+            self._changed.notify_all()
+        for job in left:
+            if job.answer.set_running_or_notify_cancel():
+                job.answer.set_exception(InferenceError('the server is shutting down'))
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._line or not self._open)
+                if not self._open:
+                    return
+                jobs = self._take()
+            jobs = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+            if jobs:
+                self._answer(jobs)
+
+    def _take(self) -> list[Job]:
+        """Take the oldest job and those that share its batch, in order. Holds the lock."""
+        first = self._line.popleft()
+        if first.key is None:
+            return [first]
+        fellows = [job for job in self._line if job.key == first.key][: self._most - 1]
+        for job in fellows:
+            self._line.remove(job)
+        return [first, *fellows]
+
+    def _answer(self, jobs: list[Job]) -> None:
+        """Run one batch; should it fail, each alone, so that one cannot spoil the others."""
+        try:
+            answers = self._predict([job.request for job in jobs])
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._answer([job])
+                return
+            if not isinstance(error, XvlaError):
+                log.exception('inference failed')
+            jobs[0].answer.set_exception(error)
+            return
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer.set_result(answer)

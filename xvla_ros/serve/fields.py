@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fields of a request: each is accepted whole or refused by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xvla_ros.serve.arrays import read_array, read_numpy_map, shorten
+from xvla_ros.serve.pictures import ColorOrder, decode_image
+from xvla_ros.serve.requests import Contract, Limits, RequestError
+
+
+def read_instruction(value: Any, limits: Limits) -> str:
+    """Accept text that is not empty, not endless and can be written as UTF-8."""
+    if not isinstance(value, str) or not value.strip():
+        raise RequestError(f'language_instruction: is {shorten(value)}, expected text')
+    if len(value) > limits.instruction_characters:
+        raise RequestError(
+            f'language_instruction: {len(value)} characters, '
+            f'at most {limits.instruction_characters}'
+        )
+    if any('\ud800' <= character <= '\udfff' for character in value):
+        raise RequestError('language_instruction: holds half a surrogate pair, which is no text')
+    return value
+
+
+def read_integer(value: Any, name: str, low: int, high: int) -> int:
+    """Accept an integer within bounds, also as a numpy scalar on the wire."""
+    if value is None:
+        raise RequestError(f'{name}: missing, expected an integer from {low} to {high}')
+    if isinstance(value, Mapping):
+        array = read_numpy_map(value, name)
+        value = array.item() if array.ndim == 0 else array
+    if type(value) is not int or not low <= value <= high:
+        raise RequestError(
+            f'{name}: is {shorten(value)}, expected an integer from {low} to {high}'
+        )
+    return value
+
+
+def read_order(value: Any) -> ColorOrder:
+    """Accept the two colour orders."""
+    if value not in ('rgb', 'bgr'):
+        raise RequestError(f'image_color_order: is {shorten(value)}, expected "rgb" or "bgr"')
+    return value
+
+
+def read_proprio(value: Any, contract: Contract, limits: Limits) -> np.ndarray:
+    """Read the arm's state (dim_proprio,), alone or as a batch of one."""
+    if value is None:
+        raise RequestError(f'proprio: missing, expected {contract.dim_proprio} numbers')
+    array = read_array(value, 'proprio', limits)
+    if array.shape == (1, contract.dim_proprio):
+        array = array[0]
+    return read_floats(array, 'proprio', (contract.dim_proprio,), limits)
+
+
+def read_optional(
+    payload: Mapping[str, Any], name: str, shape: tuple[int, ...], limits: Limits
+) -> np.ndarray | None:
+    """Read an array of a known shape when it is there."""
+    if payload.get(name) is None:
+        return None
+    return read_floats(read_array(payload[name], name, limits), name, shape, limits)
+
+
+def read_prefix(
+    payload: Mapping[str, Any], contract: Contract, limits: Limits
+) -> np.ndarray | None:
+    """Read committed steps (d, dim_action) with d below the length of a chunk."""
+    if payload.get('prefix') is None:
+        return None
+    array = read_array(payload['prefix'], 'prefix', limits)
+    rows = len(array) if array.ndim == 2 else -1
+    if not 0 <= rows < contract.num_actions:
+        raise RequestError(
+            f'prefix: has shape {list(array.shape)}, '
+            f'expected fewer than {contract.num_actions} rows'
+        )
+    return read_floats(array, 'prefix', (rows, contract.dim_action), limits) if rows else None
+
+
+def read_tolerance(payload: Mapping[str, Any], limits: Limits) -> tuple[float, float] | None:
+    """Read [millimetres, degrees], both at least zero."""
+    values = read_optional(payload, 'tolerance', (2,), limits)
+    if values is None:
+        return None
+    if values.min() < 0.0:
+        raise RequestError('tolerance: is negative, expected [millimetres, degrees] >= 0')
+    return float(values[0]), float(values[1])
+
+
+def read_floats(
+    array: np.ndarray, name: str, shape: tuple[int, ...], limits: Limits
+) -> np.ndarray:
+    """Accept finite numbers of one shape and a size that a robot can have."""
+    if array.shape != shape:
+        raise RequestError(f'{name}: has shape {list(array.shape)}, expected {list(shape)}')
+    with np.errstate(all='ignore'):
+        inside = np.abs(array.astype(np.float64)) <= limits.proprio
+    if not inside.all():
+        where = tuple(int(i) for i in np.argwhere(~inside)[0])
+        raise RequestError(
+            f'{name}{list(where)}: is {array[where]}, '
+            f'expected a finite number within {limits.proprio:g}'
+        )
+    return array.astype(np.float32)
+
+
+def read_images(
+    payload: Mapping[str, Any], order: ColorOrder, contract: Contract, limits: Limits
+) -> tuple[np.ndarray, ...]:
+    """Read the views image0, image1, ... without holes: a later one never moves up."""
+    keys = contract.camera_keys
+    sent = [key for key in payload if isinstance(key, str) and key.startswith('image')]
+    unknown = sorted(set(sent) - {*keys, 'image_color_order'})
+    if unknown:
+        raise RequestError(f'{shorten(unknown[0])}: no such camera, expected {", ".join(keys)}')
+    count = len([key for key in keys if key in payload])
+    missing = [key for key in keys[: max(count, 1)] if key not in payload]
+    if missing:
+        raise RequestError(
+            f'{missing[0]}: missing; cameras are {", ".join(keys)} in order and without holes'
+        )
+    return tuple(read_image(payload[key], key, order, limits) for key in keys[:count])
+
+
+def read_image(value: Any, name: str, order: ColorOrder, limits: Limits) -> np.ndarray:
+    """Read one view, raw (H, W, 3) uint8 RGB or encoded (bytes,) uint8, as (H, W, 3) uint8 RGB."""
+    if value is None or isinstance(value, (bytes, bool, int, float)):
+        raise RequestError(f'{name}: is a {type(value).__name__}, expected an array')
+    array = bytes_of_list(read_array(value, name, limits), value, name)
+    if array.dtype != np.uint8:
+        raise RequestError(f'{name}: is {array.dtype}, expected uint8')
+    if array.ndim == 1 and array.size:
+        return decode_image(array, order, limits, name)
+    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise RequestError(
+            f'{name}: has shape {list(array.shape)}, '
+            f'expected (height, width, 3) or an encoded file (bytes,)'
+        )
+    if array.shape[0] * array.shape[1] > limits.pixels:
+        raise RequestError(
+            f'{name}: {array.shape[1]} x {array.shape[0]} pixels, at most {limits.pixels}', 413
+        )
+    return array
+
+
+def bytes_of_list(array: np.ndarray, value: Any, name: str) -> np.ndarray:
+    """Turn an image that came as a list into bytes; a list has no dtype, an array does."""
+    is_list = isinstance(value, list) or (isinstance(value, str) and value.lstrip()[:1] == '[')
+    if not is_list or array.dtype.kind != 'i' or not array.size:
+        return array
+    if array.min() < 0 or array.max() > 255:
+        raise RequestError(f'{name}: has values outside 0 to 255')
+    return array.astype(np.uint8)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The two generations of X-VLA's wire protocol.
+
+v1, POST /act: a JSON object whose arrays are strings of json_numpy (models/modeling_xvla.py,
+`_build_app`). v2, WebSocket /act: msgpack maps with msgpack_numpy arrays (v2 branch,
+models/server.py). A request is read whole or refused with a reason: nothing is guessed, shifted
+or filled in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from xvla_ros.serve.arrays import check_density, msgpack_map, shorten
+from xvla_ros.serve.fields import (
+    read_images,
+    read_instruction,
+    read_integer,
+    read_optional,
+    read_order,
+    read_prefix,
+    read_proprio,
+    read_tolerance,
+)
+from xvla_ros.serve.pictures import ColorOrder
+from xvla_ros.serve.requests import Contract, InferenceRequest, Limits, RequestError
+
+# The default of both generations (models/modeling_xvla.py).
+DEFAULT_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """
+    Where the generations differ in meaning.
+
+    :param color_order: of encoded images, unless the request says `image_color_order`.
+    :param domain_id: of a request without one; None: it must have one.
+    """
+
+    color_order: ColorOrder
+    domain_id: int | None
+
+
+V1 = Dialect(color_order='rgb', domain_id=None)
+V2 = Dialect(color_order='bgr', domain_id=0)
+
+
+def parse_json(body: bytes, contract: Contract, limits: Limits) -> InferenceRequest:
+    """Read the body of a v1 request."""
+    check_density(body, limits, 'body')
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f'body: not JSON: {shorten(str(error))}', 400) from None
+    return read_request(payload, V1, contract, limits)
+
+
+def parse_msgpack(message: bytes, contract: Contract, limits: Limits) -> InferenceRequest:
+    """Read one v2 message."""
+    return read_request(unpack_msgpack(message, limits), V2, contract, limits)
+
+
+def unpack_msgpack(message: bytes, limits: Limits) -> Any:
+    """Unpack msgpack without extension types, counting its containers while they are made."""
+    count = 0
+
+    def counted(container: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > limits.values:
+            raise RequestError('message: too many values; send arrays with msgpack_numpy', 413)
+        return container
+
+    try:
+        return msgpack.unpackb(
+            message, raw=False, max_ext_len=0, object_hook=counted, list_hook=counted
+        )
+    except RequestError:
+        raise
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        msgpack.UnpackException,
+    ) as error:
+        raise RequestError(f'message: not msgpack: {shorten(str(error))}', 400) from None
+
+
+def read_request(
+    payload: Any, dialect: Dialect, contract: Contract, limits: Limits
+) -> InferenceRequest:
+    """
+    Check every field of an unpacked request.
+
+    Fields that no generation knows are ignored, as the authors' servers do; except cameras, where
+    an ignored one would be a view that the client believes it has sent.
+    """
+    if not isinstance(payload, Mapping):
+        raise RequestError(f'body: is a {type(payload).__name__}, expected an object')
+    domain = payload.get('domain_id', payload.get('domain', dialect.domain_id))
+    order = read_order(payload.get('image_color_order', dialect.color_order))
+    shape = (contract.num_actions, contract.dim_noise)
+    return InferenceRequest(
+        instruction=read_instruction(payload.get('language_instruction'), limits),
+        domain_id=read_integer(domain, 'domain_id', 0, contract.domains - 1),
+        steps=read_integer(payload.get('steps', DEFAULT_STEPS), 'steps', 1, limits.steps),
+        proprio=read_proprio(payload.get('proprio'), contract, limits),
+        noise=read_optional(payload, 'noise', shape, limits),
+        prefix=read_prefix(payload, contract, limits),
+        tolerance=read_tolerance(payload, limits),
+        images=read_images(payload, order, contract, limits),
+    )
+
+
+def action_json(actions: np.ndarray) -> bytes:
+    """Write a v1 answer: `{"action": [[...], ...]}`."""
+    return json.dumps({'action': actions.tolist()}, allow_nan=False).encode()
+
+
+def action_msgpack(actions: np.ndarray) -> bytes:
+    """Write a v2 answer: `{"action": array}`."""
+    return msgpack.packb({'action': msgpack_map(actions)}, use_bin_type=True)

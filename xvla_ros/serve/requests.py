@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy server is asked, what it accepts, and why it refuses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xvla_ros.core.errors import XvlaError
+
+MIB = 2**20
+
+
+class RequestError(XvlaError):
+    """
+    A request the server refuses; the message is what the client is told.
+
+    :param status: HTTP status: 400 unreadable, 401 not allowed, 413 too large, 422 a wrong field.
+    """
+
+    def __init__(self, reason: str, status: int = 422) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contract:
+    """
+    What one served policy takes and gives. Sent to clients by /health and the WebSocket welcome.
+
+    :param cameras: view slots, `image0` the main view; `domains`: rows of the soft prompts.
+    :param dim_noise: width of the network's own action, what `noise` is drawn in.
+    """
+
+    checkpoint: str
+    action_mode: str
+    cameras: int
+    domains: int
+    dim_proprio: int
+    num_actions: int
+    dim_action: int
+    dim_noise: int
+
+    @property
+    def camera_keys(self) -> tuple[str, ...]:
+        """Names of the camera fields, main view first."""
+        return tuple(f'image{i}' for i in range(self.cameras))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """
+    How much a client may ask for. Everything is checked before memory is taken for it.
+
+    :param body_bytes: three raw 1080p views in doubly encoded base64 are 25 MiB.
+    :param pixels: of one image; 3840 x 2160.
+    :param values: JSON or msgpack containers in one request; a 224 x 224 image as lists has
+        50,177.
+    :param numbers: commas in a JSON body, so numbers outside base64; two 480 x 640 images as
+        lists.
+    :param steps: denoising steps; the reference uses 10.
+    :param proprio: largest magnitude, in metres, radians or raw gripper units.
+    """
+
+    body_bytes: int = 32 * MIB
+    pixels: int = 3840 * 2160
+    values: int = 200_000
+    numbers: int = 2_000_000
+    steps: int = 100
+    instruction_characters: int = 1000
+    proprio: float = 1e4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferenceRequest:
+    """
+    One valid question to the policy.
+
+    :param images: (H, W, 3) uint8 RGB each, main view first, no holes.
+    :param proprio: (dim_proprio,) float32.
+    :param noise: (num_actions, dim_noise) float32, or None for fresh noise.
+    :param prefix: (d, dim_action) float32 committed steps, or None.
+    :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
+    """
+
+    images: tuple[np.ndarray, ...]
+    proprio: np.ndarray
+    instruction: str
+    domain_id: int
+    steps: int = 10
+    noise: np.ndarray | None = None
+    prefix: np.ndarray | None = None
+    tolerance: tuple[float, float] | None = None

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve a checkpoint: load, warm up, bind, run until told to stop."""
+
+from dataclasses import dataclass
+from functools import partial
+import logging
+from pathlib import Path
+import signal
+import socket
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.model import load_policy, Policy
+from xvla_ros.serve.app import create_app, Service
+from xvla_ros.serve.batcher import Batcher
+from xvla_ros.serve.batching import batch_key, predict_batch, predict_one
+from xvla_ros.serve.requests import Contract, InferenceRequest, Limits
+from xvla_ros.serve.slurm import check_absent, job_info, write_info
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = ('127.0.0.1', '::1', 'localhost')
+# As the authors' v2 server pings (models/server.py).
+PING_S = 20.0
+# How long requests in flight may take to finish once the server is told to stop.
+GRACE_S = 10
+# Open connections, beyond which new ones are told 503.
+MOST_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """
+    What `xvla serve` was asked to do.
+
+    :param port: 0 takes a free one; `batch`: requests run together at most.
+    :param output_dir: where `info.json` goes when `slurm` is set.
+    """
+
+    checkpoint: Path
+    host: str = '127.0.0.1'
+    port: int = 8000
+    token_file: Path | None = None
+    device: str = 'cpu'
+    dtype: str = 'float32'
+    batch: int = 8
+    body_mib: int = 32
+    slurm: bool = False
+    output_dir: Path = Path('logs')
+
+
+def serve(settings: ServerSettings) -> None:
+    """
+    Serve until SIGINT or SIGTERM; the port is bound when the model is warm.
+
+    :raises ConfigError: something the user gave is wrong; most of it is found before the model
+        loads.
+    """
+    token = read_token(settings.token_file)
+    info_path = settings.output_dir / 'info.json'
+    if settings.slurm:
+        job_info(settings.port)
+        check_absent(info_path)
+    bind(settings.host, settings.port).close()
+    policy = load_policy(settings.checkpoint, settings.device, settings.dtype)
+    warm_up(policy)
+    app = create_app(make_service(policy, settings, token))
+    with bind(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+        announce(settings, port, token)
+        if settings.slurm:
+            write_info(info_path, job_info(port))
+        try:
+            run(app, listener, settings.body_mib)
+        finally:
+            if settings.slurm:
+                info_path.unlink(missing_ok=True)
+
+
+def read_token(path: Path | None) -> str | None:
+    """Read the bearer token from its file."""
+    if path is None:
+        return None
+    try:
+        token = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'--token-file {path}: {error}') from None
+    if not token or not token.isascii() or len(token.split()) != 1:
+        raise ConfigError(f'--token-file {path}: expected one word of ASCII')
+    return token
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on an address."""
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(f'cannot listen on {host}:{port}: {error.strerror or error}') from None
+
+
+def warm_up(policy: Policy) -> None:
+    """Answer blank observations, one per number of views: no client pays for the first."""
+    height, width = policy.images.size
+    blank = np.zeros((height, width, 3), np.uint8)
+    proprio = np.zeros(policy.network.dim_proprio, np.float32)
+    for count in range(1, policy.config.view_slots + 1):
+        request = InferenceRequest(
+            images=(blank,) * count, proprio=proprio, instruction='warm up', domain_id=0
+        )
+        predict_one(policy, request)
+        log.info('warm with %d of %d views', count, policy.config.view_slots)
+
+
+def describe(policy: Policy, name: str) -> Contract:
+    """Read off a policy what its clients must know."""
+    return Contract(
+        checkpoint=name,
+        action_mode=policy.config.action_mode,
+        cameras=policy.config.view_slots,
+        domains=policy.config.num_domains,
+        dim_proprio=policy.network.dim_proprio,
+        num_actions=policy.config.num_actions,
+        dim_action=policy.mode.real_dim,
+        dim_noise=policy.mode.dim,
+    )
+
+
+def make_service(policy: Policy, settings: ServerSettings, token: str | None) -> Service:
+    """Put a policy behind a batcher and the protocol."""
+    batcher = Batcher(partial(predict_batch, policy), batch_key, settings.batch)
+    limits = Limits(body_bytes=settings.body_mib * 2**20)
+    return Service(batcher, describe(policy, settings.checkpoint.name), limits, token)
+
+
+def announce(settings: ServerSettings, port: int, token: str | None) -> None:
+    """Say where the server is, and who can reach it."""
+    log.info(
+        'serving %s on http://%s:%d (POST /act, WebSocket /act, GET /health)',
+        settings.checkpoint,
+        settings.host,
+        port,
+    )
+    if settings.host not in LOOPBACK and token is None:
+        log.warning(
+            '%s can be reached from other machines and asks for no token (--token-file)',
+            settings.host,
+        )
+    if settings.host in LOOPBACK and settings.slurm:
+        log.warning(
+            'info.json names this node, but only this node can reach %s; give --host',
+            settings.host,
+        )
+
+
+def run(app: Any, listener: socket.socket, body_mib: int) -> None:
+    """Run uvicorn on a listening socket until a signal, then let requests in flight finish."""
+    config = uvicorn.Config(
+        app,
+        log_level='warning',
+        ws_max_size=body_mib * 2**20,
+        ws_max_queue=1,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+    # uvicorn raises the signal again once it has stopped; by then there is nothing left to end.
+    previous = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        log.info('stopped')
+    finally:
+        signal.signal(signal.SIGTERM, previous)
