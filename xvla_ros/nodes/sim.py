@@ -2,8 +2,9 @@
 """
 sim_node: a MuJoCo cell in real time behind the topics of the real robot's driver.
 
-Physics run on their own thread against absolute deadlines; callbacks only store. Parameters `episode`, `seed` and
-`purpose` choose the scene; setting one begins that scene anew, and the answer comes when it has begun.
+Physics run on their own thread against absolute deadlines; callbacks only store. Parameters
+`episode`, `seed` and `purpose` choose the scene; setting one begins that scene anew, and the
+answer comes when it has begun.
 """
 
 from collections.abc import Sequence
@@ -11,14 +12,13 @@ import threading
 import time
 
 from rcl_interfaces.msg import SetParametersResult
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
 from xvla_ros.nodes.parameters import read_embodiment
+from xvla_ros.nodes.running import run
 from xvla_ros.nodes.sim_feedback import ArmFeedback, CameraFeedback, SceneFeedback
 from xvla_ros.nodes.sim_interfaces import make_servers
 from xvla_ros.sim.scenes import EVALUATE, sample_scene, Scene, TRAIN, VALIDATE
@@ -27,7 +27,8 @@ from xvla_ros.sim.world import World
 PURPOSES = {'train': TRAIN, 'evaluate': EVALUATE, 'validate': VALIDATE}
 SCENE_DEFAULTS = {'episode': 0, 'seed': 0, 'purpose': 'evaluate'}
 SCENE_RATE_HZ = 20.0
-# Behind by more than this, time is dropped instead of caught up: the machine was suspended or is overloaded.
+# Behind by more than this, time is dropped instead of caught up: the machine was suspended or is
+# overloaded.
 MOST_BEHIND_S = 0.25
 RESET_TIMEOUT_S = 10.0
 
@@ -62,7 +63,7 @@ class SimNode(Node):
         self._thread.join(timeout=5.0)
 
     def _take(self, name: str, default: int | str) -> int | str:
-        """Return a parameter of this node alone, and take it out of what describes the embodiment."""
+        """Take a parameter of this node alone out of those that describe the embodiment."""
         if not self.has_parameter(name):
             return default
         value = self.get_parameter(name).value
@@ -82,7 +83,8 @@ class SimNode(Node):
         purpose = PURPOSES.get(str(choice['purpose']))
         if purpose is None or int(choice['episode']) < 0 or int(choice['seed']) < 0:
             raise ConfigError(
-                f'no scene {choice}: purpose is one of {list(PURPOSES)}, episode and seed are not negative'
+                f'no scene {choice}: purpose is one of {list(PURPOSES)}, '
+                'episode and seed are not negative'
             )
         return sample_scene(self.embodiment, purpose, int(choice['seed']), int(choice['episode']))
 
@@ -104,9 +106,10 @@ class SimNode(Node):
         return SetParametersResult(successful=True)
 
     def _run(self) -> None:
-        """Advance the world in real time until stopped; everything that draws lives on this thread."""
+        """Advance the world in real time until stopped; what draws lives on this thread."""
         try:
             world = World(self.embodiment)
+            self._cameras.warm_up(world)
             self._simulate(world)
             world.close()
         except XvlaError as error:
@@ -163,21 +166,4 @@ def _simulated(embodiment: Embodiment) -> Embodiment:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    rclpy.init(args=arguments)
-    node = None
-    try:
-        node = SimNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except XvlaError as error:
-        rclpy.logging.get_logger('sim_node').fatal(str(error))
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node:
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run(SimNode, 'sim_node', arguments)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the simulated robot reports: joint states, tool poses, camera images and, for people and tools, its scene."""
+"""What the simulated robot reports: joint states, tool poses, images and its scene."""
 
 import array
 from collections import deque
@@ -26,8 +26,9 @@ from xvla_ros.sim.world import World
 
 # Rate of cameras that no policy sees (the demo's view) [Hz]; drawn only while somebody subscribes.
 EXTRA_CAMERA_RATE_HZ = 5.0
-# What each driver's own pose topic holds: the frame_id it writes (None: the base frame) and the link it reports (None:
-# the tool). Piper's driver leaves frame_id empty and reports the flange (piper_ctrl_single_node.py, end_pose_stamped).
+# What each driver's own pose topic holds: the frame_id it writes (None: the base frame) and the
+# link it reports (None: the tool). Piper's driver leaves frame_id empty and reports the flange
+# (piper_ctrl_single_node.py, end_pose_stamped).
 POSE_TOPICS = {'piper': ('', 'link6')}
 RGBA = {'red': (0.85, 0.1, 0.1), 'green': (0.1, 0.65, 0.15), 'blue': (0.1, 0.2, 0.85)}
 WORLD_FRAME = 'world'
@@ -66,7 +67,7 @@ class ArmFeedback:
             self._pose.publish(message)
 
     def _finger_positions(self, world: World) -> list[float]:
-        """Return the finger joints as the driver reports them, from how far the fingers are open."""
+        """Return the finger joints as the driver reports them."""
         gripper = self._arm.gripper
         opening = world.tool_pose(self._name).gripper
         span = gripper.open_position - gripper.closed_position
@@ -82,7 +83,7 @@ class ArmFeedback:
 
 
 class CameraFeedback:
-    """Draws the cameras when they are due, one per call so that physics never waits for more than one."""
+    """Draws the cameras that are due, one per call: physics never wait for more than one."""
 
     def __init__(self, node: Node, embodiment: Embodiment) -> None:
         assert embodiment.sim is not None
@@ -102,6 +103,11 @@ class CameraFeedback:
         self._wanted = set(embodiment.camera_names)
         self._due = dict.fromkeys(self._publishers, 0.0)
         self._waiting: deque[str] = deque()
+
+    def warm_up(self, world: World) -> None:
+        """Draw once before time runs: the first picture takes half a second."""
+        for name in self._publishers:
+            world.render(name, *self._size)
 
     def publish_one(self, world: World, now_s: float) -> None:
         """Draw and publish the camera that has waited longest, if any is due at now_s."""
@@ -124,7 +130,7 @@ class CameraFeedback:
 
 
 class SceneFeedback:
-    """Publishes where blocks and tools are and which block is asked for: ground truth, for scoring and RViz."""
+    """Publishes where blocks and tools are and which block is asked for, for scoring and RViz."""
 
     def __init__(self, node: Node, embodiment: Embodiment) -> None:
         assert embodiment.sim is not None

@@ -4,21 +4,14 @@
 from typing import Any
 
 from xvla_ros.control.drivers.cartesian_pose import CartesianPoseDriver
-from xvla_ros.control.drivers.driver import ArmDriver
-from xvla_ros.control.drivers.driver import GripperDriver
-from xvla_ros.control.drivers.driver import Plan
-from xvla_ros.control.drivers.gripper_actions import FrankaGripper
-from xvla_ros.control.drivers.gripper_actions import GripperCommandGripper
-from xvla_ros.control.drivers.interbotix import InterbotixDriver
-from xvla_ros.control.drivers.interbotix import InterbotixGripper
-from xvla_ros.control.drivers.joint_position import Float64ArrayGripper
-from xvla_ros.control.drivers.joint_position import JointPositionDriver
-from xvla_ros.control.drivers.joint_trajectory import JointTrajectoryDriver
-from xvla_ros.control.drivers.joint_trajectory import JointTrajectoryGripper
+from xvla_ros.control.drivers.driver import ArmDriver, GripperDriver, Plan
+from xvla_ros.control.drivers.gripper_actions import FrankaGripper, GripperCommandGripper
+from xvla_ros.control.drivers.interbotix import InterbotixDriver, InterbotixGripper
+from xvla_ros.control.drivers.joint_position import Float64ArrayGripper, JointPositionDriver
+from xvla_ros.control.drivers.joint_trajectory import JointTrajectoryDriver, JointTrajectoryGripper
 from xvla_ros.control.drivers.piper import PiperDriver
 from xvla_ros.control.kinematics import Kinematics
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.settings import GripperSettings
+from xvla_ros.core.settings import ArmSettings, GripperSettings
 
 __all__ = [
     'ARM_DRIVERS',
@@ -63,7 +56,8 @@ def make_arm_driver(node: Any, arm: ArmSettings, kinematics: Kinematics | None) 
     """
     Return the interface that an arm's settings name.
 
-    :raises ConfigError: it needs messages that are not installed, or kinematics that are not given.
+    :raises ConfigError: it needs messages that are not installed, or kinematics that are not
+        given.
     """
     return ARM_DRIVERS[arm.driver](node, arm, kinematics)
 

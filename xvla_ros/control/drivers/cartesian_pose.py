@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Cartesian controllers that follow a PoseStamped: CRISP, FZI cartesian_motion_controller, MoveIt Servo.
+Cartesian controllers that follow a PoseStamped: CRISP, FZI's motion controller, MoveIt Servo.
 
-Their rules: FZI drops poses whose frame_id is not its robot_base_link; CRISP accepts one publisher only (and ignores
-frame_id); Servo follows poses only after its command type was switched (moveit_msgs/srv/ServoCommandType).
+Their rules: FZI drops poses whose frame_id is not its robot_base_link; CRISP accepts one publisher
+only (and ignores frame_id); Servo follows poses only after its command type was switched
+(moveit_msgs/srv/ServoCommandType).
 """
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import ArmDriver
-from xvla_ros.control.drivers.driver import Plan
-from xvla_ros.control.drivers.driver import Vector
-from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.driver import ArmDriver, messages, Plan, Vector
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.settings import ArmSettings

@@ -2,12 +2,12 @@
 """
 What every driver interface answers to, so that the controller need not know which robot it moves.
 
-A driver plans first and sends after: a plan says whether the target can be followed, and nothing has moved yet. Only
-when all arms of a robot have a plan are they sent. Importing this package needs no ROS; making a driver does.
+A driver plans first and sends after: a plan says whether the target can be followed, and nothing
+has moved yet. Only when all arms of a robot have a plan are they sent. Importing this package
+needs no ROS; making a driver does.
 """
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 import importlib
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.settings import GripperSettings
+from xvla_ros.core.settings import ArmSettings, GripperSettings
 
 Vector = NDArray[np.float64]
 
@@ -30,9 +29,9 @@ class Plan:
     """
     What one arm would be told to do next.
 
-    target: where the tool shall be. joints: (n,) [rad] in the settings' order, None for Cartesian controllers.
-    reachable: False when the arm cannot get there from where it is; joints then lead to the nearest pose it can reach.
-    reasons: what was changed about the target and why.
+    target: where the tool shall be. joints: (n,) [rad] in the settings' order, None for Cartesian
+    controllers. reachable: False when the arm cannot get there from where it is; joints then lead
+    to the nearest pose it can reach. reasons: what was changed about the target and why.
     """
 
     target: ArmPose
@@ -45,7 +44,8 @@ class ArmDriver(ABC):
     """
     One arm's command interface, published by an rclpy node. Used from one thread.
 
-    :raises ConfigError: when made: it needs messages that are not installed, or kinematics that are not given.
+    :raises ConfigError: when made: it needs messages that are not installed, or kinematics that
+        are not given.
     """
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -79,7 +79,7 @@ class GripperDriver(ABC):
 
     @abstractmethod
     def send(self, opening: float) -> None:
-        """Command an opening, 0 closed to 1 open; NaN leaves the gripper as it is. Never blocks."""
+        """Command an opening, 0 closed to 1 open; NaN changes nothing. Never blocks."""
 
 
 def messages(module: str, apt_package: str) -> Any:
@@ -103,7 +103,7 @@ def command_value(gripper: GripperSettings, opening: float) -> float:
 
 
 class OnChange:
-    """Calls something with an opening when it has changed by `least`; an action takes a second (libfranka#226)."""
+    """Calls something when an opening has changed: an action may take a second (libfranka#226)."""
 
     def __init__(self, command: Callable[[float], None], least: float = 0.05) -> None:
         self._command = command

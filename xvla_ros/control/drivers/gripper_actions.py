@@ -7,10 +7,7 @@ A Franka gripper takes about a second per command and blocks its caller (libfran
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import GripperDriver
-from xvla_ros.control.drivers.driver import OnChange
-from xvla_ros.control.drivers.driver import command_value
-from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.driver import command_value, GripperDriver, messages, OnChange
 from xvla_ros.core.settings import GripperSettings
 
 # A grasp counts as one at any width up to fully open: what is grasped is not known beforehand.
@@ -52,7 +49,7 @@ class ActionGripper(GripperDriver):
 
 
 class GripperCommandGripper(ActionGripper):
-    """control_msgs/GripperCommand: gripper_action_controller, franka_gripper's ~/gripper_action."""
+    """control_msgs/GripperCommand: gripper_action_controller, franka_gripper/gripper_action."""
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         super().__init__(node, gripper)
@@ -67,7 +64,7 @@ class GripperCommandGripper(ActionGripper):
 
 
 class FrankaGripper(ActionGripper):
-    """franka_gripper's own actions below command_topic: move to open, grasp with force to close; widths in metres."""
+    """franka_gripper's actions below command_topic: move opens, grasp closes; widths in metres."""
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         super().__init__(node, gripper)

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interbotix arms (WidowX) through interbotix_xs_sdk's own messages: one group command, one single-joint command."""
+"""Interbotix arms (WidowX) through the messages of interbotix_xs_sdk."""
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import GripperDriver
-from xvla_ros.control.drivers.driver import OnChange
-from xvla_ros.control.drivers.driver import Vector
-from xvla_ros.control.drivers.driver import command_value
-from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.driver import (
+    command_value,
+    GripperDriver,
+    messages,
+    OnChange,
+    Vector,
+)
 from xvla_ros.control.drivers.joint_tracker import JointArmDriver
 from xvla_ros.control.kinematics import Kinematics
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.settings import GripperSettings
+from xvla_ros.core.settings import ArmSettings, GripperSettings
 
 PACKAGE = 'ros-jazzy-interbotix-xs-msgs (or build interbotix_ros_core from source)'
-# Names of the driver's group and of its gripper motor (interbotix_xsarm_control, config/wx250s.yaml).
+# Names of the driver's group and of its gripper motor (interbotix_xsarm_control,
+# config/wx250s.yaml).
 ARM_GROUP = 'arm'
 GRIPPER_JOINT = 'gripper'
 
@@ -33,7 +35,7 @@ class InterbotixDriver(JointArmDriver):
 
 
 class InterbotixGripper(GripperDriver):
-    """The gripper motor behind xs_sdk; the command's unit is that of its operating mode (pwm, current, position)."""
+    """The gripper motor behind xs_sdk; the command's unit is that of its operating mode."""
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         self._gripper = gripper

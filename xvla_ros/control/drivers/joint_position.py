@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward controllers that take joint positions as a bare array (ros2_controllers' position_controllers)."""
+"""Forward controllers that take joint positions as a bare array (position_controllers)."""
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import GripperDriver
-from xvla_ros.control.drivers.driver import Vector
-from xvla_ros.control.drivers.driver import command_value
-from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.driver import command_value, GripperDriver, messages, Vector
 from xvla_ros.control.drivers.joint_tracker import JointArmDriver
 from xvla_ros.control.kinematics import Kinematics
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.settings import GripperSettings
+from xvla_ros.core.settings import ArmSettings, GripperSettings
 
 
 class ArrayPublisher:
@@ -38,14 +34,14 @@ class JointPositionDriver(JointArmDriver):
 
 
 class Float64ArrayGripper(GripperDriver):
-    """A gripper behind a forward position controller: the same command for each of its finger joints."""
+    """A gripper behind a forward position controller: one command for all its finger joints."""
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         self._gripper = gripper
         self._array = ArrayPublisher(node, gripper.command_topic)
 
     def send(self, opening: float) -> None:
-        """Send the command at every step: the topic is cheap, and a lost message must not matter."""
+        """Send the command at every step: a topic is cheap, and a lost message must not matter."""
         if opening == opening:
             value = command_value(self._gripper, opening)
             self._array.publish([value] * len(self._gripper.joint_names))

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drivers of arms that take joint positions: the tool target becomes the next joint position, and never flips."""
+"""Arms that take joint positions: the tool target becomes the next joints, and never flips."""
 
 from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
-from xvla_ros.control.drivers.driver import ArmDriver
-from xvla_ros.control.drivers.driver import Plan
-from xvla_ros.control.drivers.driver import Vector
-from xvla_ros.control.kinematics import IkResult
-from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.control.drivers.driver import ArmDriver, Plan, Vector
+from xvla_ros.control.kinematics import IkResult, Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.settings import ArmSettings
 
-# A commanded joint this far from the measured one is no longer where motion starts: the arm was moved, or is blocked.
+# A commanded joint this far from the measured one is no longer where motion starts: the arm was
+# moved, or is blocked.
 RESYNC_RAD = 0.25
-# A target that is missed by less than this, with time to get there, counts as reached (a hand's breadth of the demo
-# task's 3 cm; far above the solver's tolerance).
+# A target that is missed by less than this, with time to get there, counts as reached (a hand's
+# breadth of the demo task's 3 cm; far above the solver's tolerance).
 REACHED_M = 0.005
 REACHED_RAD = 0.05
 
@@ -27,7 +25,8 @@ class JointArmDriver(ArmDriver):
     """
     An arm commanded in joint space, along one branch of its inverse kinematics.
 
-    Steps start from the last commanded joints, so that the command does not sag with the arm's own following error.
+    Steps start from the last commanded joints, so that the command does not sag with the arm's own
+    following error.
     """
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -38,7 +37,7 @@ class JointArmDriver(ArmDriver):
         self._commanded: Vector | None = None
 
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
-        """Return the joints one step nearer to the target, within every joint's speed and position limits."""
+        """Return the joints one step nearer to the target, within speed and position limits."""
         start = self._start(joints)
         step = self._solver.track(start, target.position, target.quaternion, dt_s)
         if _reached(step):
@@ -46,7 +45,8 @@ class JointArmDriver(ArmDriver):
         goal = self._solver.inverse(target.position, target.quaternion, seed=start, restarts=0)
         if _reached(goal):
             return Plan(target=target, joints=step.q, reasons=(f'slowed: {step.reason}',))
-        reason = f'clamped to the nearest reachable pose, {1000 * goal.position_error_m:.0f} mm off: {goal.reason}'
+        off_mm = 1000 * goal.position_error_m
+        reason = f'clamped to the nearest reachable pose, {off_mm:.0f} mm off: {goal.reason}'
         return Plan(target=target, joints=step.q, reachable=False, reasons=(reason,))
 
     def send(self, plan: Plan) -> None:
@@ -62,7 +62,7 @@ class JointArmDriver(ArmDriver):
 
     @abstractmethod
     def command(self, joints: Vector, opening: float) -> None:
-        """Publish joints (n,) [rad]; the opening is for interfaces that command the gripper with the arm."""
+        """Publish joints (n,) [rad]; the opening is for grippers that go with the arm."""
 
     def _start(self, joints: Vector) -> Vector:
         """Return the joints that the next step starts from."""

@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-ros2_controllers' joint_trajectory_controller, through its topic: one point, replaced at every step.
+ros2_controllers' joint_trajectory_controller: one point, replaced at every step.
 
-The point carries no velocity, so the controller interpolates positions, and a header stamp of zero means 'from now'.
+The point carries no velocity, so the controller interpolates positions, and a header stamp of zero
+means 'from now'.
 """
 
 from typing import Any
 
 import numpy as np
 
-from xvla_ros.control.drivers.driver import GripperDriver
-from xvla_ros.control.drivers.driver import OnChange
-from xvla_ros.control.drivers.driver import Vector
-from xvla_ros.control.drivers.driver import command_value
-from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.driver import (
+    command_value,
+    GripperDriver,
+    messages,
+    OnChange,
+    Vector,
+)
 from xvla_ros.control.drivers.joint_tracker import JointArmDriver
 from xvla_ros.control.kinematics import Kinematics
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.settings import GripperSettings
+from xvla_ros.core.settings import ArmSettings, GripperSettings
 
-# How long the controller gets to reach a point: two periods of a 50 Hz command, so that a late one leaves no gap.
+# How long the controller gets to reach a point: two periods of a 50 Hz command, so that a late one
+# leaves no gap.
 HORIZON_S = 0.04
 
 

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-AgileX Piper, through the JointState command of its own driver (piper_ros, piper_ctrl_single_node.py).
+AgileX Piper, through the JointState command of piper_ros (piper_ctrl_single_node.py).
 
-Its traps: joint_states may be a *command* topic (start_single_piper.launch.py remaps joint_ctrl_single to it); the
-gripper is the seventh joint in metres and the driver does not clamp it, so it is clamped here; end_pose_stamped has an
-empty frame_id and is the pose of the flange, not of the tool, so the pose comes from joints through the URDF.
+Its traps: joint_states may be a *command* topic (start_single_piper.launch.py remaps
+joint_ctrl_single to it); the gripper is the seventh joint in metres and the driver does not clamp
+it, so it is clamped here; end_pose_stamped has an empty frame_id and is the pose of the flange,
+not of the tool, so the pose comes from joints through the URDF.
 """
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import Vector
-from xvla_ros.control.drivers.driver import command_value
-from xvla_ros.control.drivers.driver import messages
+from xvla_ros.control.drivers.driver import command_value, messages, Vector
 from xvla_ros.control.drivers.joint_tracker import JointArmDriver
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
@@ -32,21 +31,22 @@ class PiperDriver(JointArmDriver):
         super().__init__(node, arm, kinematics)
         if arm.command_topic == arm.joint_states_topic:
             raise ConfigError(
-                f"'{arm.command_topic}' is both command_topic and joint_states_topic: start the Piper driver so that "
-                'joint_ctrl_single is not remapped to its joint states (start_single_piper.launch.py does)'
+                f"'{arm.command_topic}' is both command_topic and joint_states_topic: start the "
+                'Piper driver so that joint_ctrl_single is not remapped to its joint states, as '
+                'start_single_piper.launch.py does'
             )
         self._message = messages('sensor_msgs.msg', 'ros-jazzy-sensor-msgs').JointState
         self._publisher = node.create_publisher(self._message, arm.command_topic, 1)
         self._opening = float('nan')
 
     def hold(self, measured: ArmPose, joints: Vector) -> None:
-        """Command the measured joints and leave the gripper at its last command, else at its measured opening."""
+        """Command the measured joints; the gripper keeps its last command or measured opening."""
         if self._opening != self._opening:
             self._opening = measured.gripper
         super().hold(measured, joints)
 
     def command(self, joints: Vector, opening: float) -> None:
-        """Publish the six joints [rad] and the gripper [m]; without a known opening, the six joints alone."""
+        """Publish the joints [rad] and, once it is known, the gripper [m]."""
         self._opening = self._opening if opening != opening else opening
         positions = joints.tolist()
         if self._opening == self._opening:
