@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""xvla adapt: train a policy. Today: the demo's, from nothing, on the simulated robots."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
+
+from xvla_ros.core.errors import XvlaError
+
+if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
+    from xvla_ros.adapt.demo_policy import Job
+    from xvla_ros.core.embodiment import Embodiment
+
+SAMPLES = Path('/dev/shm/xvla_demo_samples')
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        '--demo', action='store_true', help='record the scripted expert and train the demo policy'
+    )
+    parser.add_argument(
+        '--embodiment',
+        action='append',
+        type=Path,
+        metavar='FILE',
+        help='simulated embodiment, again for each (default: all that use the demo policy)',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('out/demo_policy'), help='checkpoint folder'
+    )
+    parser.add_argument(
+        '--samples', type=Path, default=SAMPLES, help='folder of recordings; reused when complete'
+    )
+    parser.add_argument('--scenes', type=int, default=1200, help='scenes recorded per robot')
+    parser.add_argument('--tower-steps', type=int, default=400)
+    parser.add_argument('--grounding-steps', type=int, default=700)
+    parser.add_argument('--policy-steps', type=int, default=2600)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--threads', type=int, default=1, help='torch threads')
+
+
+def run(args: Namespace) -> int:
+    """Record, train, write."""
+    if not args.demo:
+        print('xvla adapt: nothing to do; --demo trains the demo policy', file=sys.stderr)
+        return 2
+    from xvla_ros.adapt.demo_policy import DemoTraining, record_all
+    from xvla_ros.adapt.optimisation import limit_threads
+
+    limit_threads(args.threads)
+    try:
+        job = demo_job(args)
+        DemoTraining(record_all(robots(args.embodiment), job), job).run()
+    except XvlaError as error:
+        print(f'xvla adapt: {error}', file=sys.stderr)
+        return 1
+    print(f'checkpoint: {args.out}; measure it with: xvla evaluate --checkpoint {args.out}')
+    return 0
+
+
+def demo_job(args: Namespace) -> 'Job':
+    """Collect the arguments."""
+    from xvla_ros.adapt.demo_policy import Job
+    from xvla_ros.adapt.training import Recipe
+
+    recipe = Recipe(
+        tower_steps=args.tower_steps,
+        grounding_steps=args.grounding_steps,
+        policy_steps=args.policy_steps,
+        seed=args.seed,
+    )
+    return Job(samples=args.samples, checkpoint=args.out, recipe=recipe, scenes=args.scenes)
+
+
+def robots(files: list[Path] | None) -> list['Embodiment']:
+    """Read the named embodiments, or all simulated ones that run the demo policy, by domain."""
+    from xvla_ros.adapt.demo_policy import demo_embodiments
+    from xvla_ros.core.embodiment import load_embodiment
+
+    return [load_embodiment(file) for file in files] if files else demo_embodiments()
