@@ -30,7 +30,7 @@ def _is_silent(domain):
 
 
 def _claim_domain():
-    """Return a ROS domain nobody uses, locked for the life of this process; above 101 ports clash."""
+    """Return an unused ROS domain, locked while this process lives; above 101 ports clash."""
     for domain in random.SystemRandom().sample(range(10, 102), 92):
         path = Path(tempfile.gettempdir()) / f'ros_domain_{domain}.lock'
         try:
