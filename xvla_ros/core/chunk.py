@@ -31,7 +31,9 @@ class Chunk:
         """Copy the actions, check their shape and the period, and make them read-only."""
         actions = np.array(self.actions, dtype=np.float64)
         if actions.ndim != 2 or actions.shape[0] < 1 or actions.shape[1] != EE6D_SIZE:
-            raise ValueError(f'chunk actions must be (T, {EE6D_SIZE}) with T >= 1, got {actions.shape}')
+            raise ValueError(
+                f'chunk actions must be (T, {EE6D_SIZE}) with T >= 1, got {actions.shape}'
+            )
         if not 0 < self.period_s < float('inf'):
             raise ValueError(f'chunk period must be positive and finite, got {self.period_s} s')
         actions.setflags(write=False)

@@ -46,7 +46,10 @@ class ArmPose:
             raise ValueError(f'position must be 3 finite metres, got {self.position}')
         if quaternion.shape != (4,) or not abs(np.linalg.norm(quaternion) - 1) < 1e-3:
             raise ValueError(f'quaternion must be a unit (x, y, z, w), got {self.quaternion}')
-        for name, value in (('position', position), ('quaternion', quaternion / np.linalg.norm(quaternion))):
+        for name, value in (
+            ('position', position),
+            ('quaternion', quaternion / np.linalg.norm(quaternion)),
+        ):
             value.setflags(write=False)
             object.__setattr__(self, name, value)
         object.__setattr__(self, 'gripper', float(self.gripper))

@@ -35,23 +35,33 @@ class Embodiment:
     `arms` and `cameras` iterate in the order of `arm_names` and `camera_names`: left arm first, main view first.
     """
 
-    robot: str = param('Name of the robot: labels results and seeds simulated scenes. Never decides behaviour.')
-    arm_names: tuple[str, ...] = param('The arms, left first: one or two names of blocks under `arms`.')
-    camera_names: tuple[str, ...] = param('The cameras in view order, main first: one to three names under `cameras`.')
+    robot: str = param(
+        'Name of the robot: labels results and seeds simulated scenes. Never decides behaviour.'
+    )
+    arm_names: tuple[str, ...] = param(
+        'The arms, left first: one or two names of blocks under `arms`.'
+    )
+    camera_names: tuple[str, ...] = param(
+        'The cameras in view order, main first: one to three names under `cameras`.'
+    )
     policy: PolicySettings = param('Facts of the checkpoint and how it is run.')
     control: ControlSettings = param('From chunk to targets: rates, strategy, ages.')
     limits: LimitSettings = param('What the safety gate allows.')
     arms: dict[str, ArmSettings] = param('One block per arm.')
     cameras: dict[str, CameraSettings] = param('One block per camera.')
     sim: SimSettings | None = param('The simulation of this robot; only in *_sim.yaml.', None)
-    autostart: bool = param('Configure and activate the policy node by itself when it starts.', True)
+    autostart: bool = param(
+        'Configure and activate the policy node by itself when it starts.', True
+    )
 
     def __post_init__(self) -> None:
         """Check the blocks against each other and put them in order."""
         if len(self.arm_names) not in (1, 2):
             raise ValueError(f'arm_names must name one or two arms, got {list(self.arm_names)}')
         if not 1 <= len(self.camera_names) <= 3:
-            raise ValueError(f'camera_names must name one to three cameras, got {list(self.camera_names)}')
+            raise ValueError(
+                f'camera_names must name one to three cameras, got {list(self.camera_names)}'
+            )
         self._order('arms', self.arm_names)
         self._order('cameras', self.camera_names)
         if self.sim is not None:
@@ -72,7 +82,9 @@ class Embodiment:
     @staticmethod
     def _same(block: str, blocks: Mapping[str, object], names: tuple[str, ...]) -> None:
         if set(blocks) != set(names) or len(set(names)) != len(names):
-            raise ValueError(f'{block} has blocks {sorted(blocks)} but the list of names is {list(names)}')
+            raise ValueError(
+                f'{block} has blocks {sorted(blocks)} but the list of names is {list(names)}'
+            )
 
 
 def embodiment_from_parameters(parameters: Mapping[str, Any], source: str) -> Embodiment:
@@ -110,10 +122,14 @@ def read_parameter_file(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f'{path}: cannot read the embodiment file: {error}') from error
     except yaml.YAMLError as error:
         raise ConfigError(f'{path}: not valid YAML: {error}') from error
-    block = document.get('/**') if isinstance(document, dict) and set(document) == {'/**'} else None
+    block = (
+        document.get('/**') if isinstance(document, dict) and set(document) == {'/**'} else None
+    )
     parameters = block.get('ros__parameters') if isinstance(block, dict) else None
     if not isinstance(parameters, dict):
-        raise ConfigError(f"{path}: expected one '/**:' block holding 'ros__parameters:', as in config/franka.yaml")
+        raise ConfigError(
+            f"{path}: expected one '/**:' block holding 'ros__parameters:', as in config/franka.yaml"
+        )
     return parameters
 
 
@@ -121,7 +137,12 @@ def _nest(parameters: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return dotted names as nested blocks; nested blocks stay."""
     nested: dict[str, Any] = {}
     for name, value in parameters.items():
-        _put(nested, str(name), _nest(value, source) if isinstance(value, Mapping) else value, source)
+        _put(
+            nested,
+            str(name),
+            _nest(value, source) if isinstance(value, Mapping) else value,
+            source,
+        )
     return nested
 
 

@@ -69,9 +69,13 @@ def check_streams(
                 'are the clocks synchronised?'
             )
         if age_s > limit.max_age_s:
-            raise ObservationError(f'{limit.name}: last message is {age_s:.3f} s old, limit {limit.max_age_s} s')
+            raise ObservationError(
+                f'{limit.name}: last message is {age_s:.3f} s old, limit {limit.max_age_s} s'
+            )
     used = {limit.name: stamps_ns[limit.name] for limit in limits}
     oldest, newest = min(used, key=used.__getitem__), max(used, key=used.__getitem__)
     skew_s = (used[newest] - used[oldest]) * 1e-9
     if skew_s > max_skew_s:
-        raise ObservationError(f'{oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s')
+        raise ObservationError(
+            f'{oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s'
+        )

@@ -18,7 +18,9 @@ def shared_file(kind: str, path: str | Path) -> Path:
     :param kind: top-level folder it belongs to: 'resource' or 'config'.
     :raises ConfigError: it is in none of the places, which the message lists.
     """
-    places = [Path(path)] if Path(path).is_absolute() else [root / kind / path for root in _roots()]
+    places = (
+        [Path(path)] if Path(path).is_absolute() else [root / kind / path for root in _roots()]
+    )
     for place in places:
         if place.exists():
             return place

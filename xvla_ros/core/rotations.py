@@ -20,7 +20,7 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 Array = NDArray[np.float64]
 
 
-def _columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
+def rotate6d_columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
     """Return the two matrix columns a1, a2, each (..., 3), that Rotate6D values (..., 6) hold."""
     v = np.asarray(v, dtype=np.float64)
     if v.shape[-1:] != (6,):
@@ -32,13 +32,22 @@ def _columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
     raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
 
 
+def rotate6d_from_columns(a1: Array, a2: Array, layout: str) -> Array:
+    """Return the Rotate6D values (..., 6) of two matrix columns, each (..., 3), as they are."""
+    if layout == 'interleaved':
+        return np.stack([a1, a2], axis=-1).reshape(*a1.shape[:-1], 6)
+    if layout == 'contiguous':
+        return np.concatenate([a1, a2], axis=-1)
+    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
+
+
 def rotate6d_to_matrix(v: ArrayLike, layout: str) -> Array:
     """
     Return the rotation matrices (..., 3, 3) of Rotate6D values (..., 6), orthonormalised by Gram-Schmidt.
 
     :raises ValueError: the values are not finite, or their two columns are zero or parallel.
     """
-    a1, a2 = _columns(v, layout)
+    a1, a2 = rotate6d_columns(v, layout)
     b1 = _unit(a1)
     b2 = _unit(a2 - np.sum(b1 * a2, axis=-1, keepdims=True) * b1)
     return np.stack([b1, b2, np.cross(b1, b2)], axis=-1)
@@ -48,7 +57,9 @@ def _unit(v: Array) -> Array:
     """Return v (..., 3) scaled to length one."""
     length = np.linalg.norm(v, axis=-1, keepdims=True)
     if not np.all(length > 1e-9):  # also false for NaN
-        raise ValueError('Rotate6D columns are zero, parallel or not finite: they define no rotation')
+        raise ValueError(
+            'Rotate6D columns are zero, parallel or not finite: they define no rotation'
+        )
     return v / length
 
 
@@ -57,12 +68,7 @@ def matrix_to_rotate6d(R: ArrayLike, layout: str) -> Array:
     R = np.asarray(R, dtype=np.float64)
     if R.shape[-2:] != (3, 3):
         raise ValueError(f'rotation matrices need last axes (3, 3), got shape {R.shape}')
-    columns = R[..., :, :2]
-    if layout == 'interleaved':
-        return columns.reshape(*R.shape[:-2], 6)
-    if layout == 'contiguous':
-        return np.swapaxes(columns, -1, -2).reshape(*R.shape[:-2], 6)
-    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
+    return rotate6d_from_columns(R[..., :, 0], R[..., :, 1], layout)
 
 
 def rotate6d_residual(v: ArrayLike, layout: str) -> Array:
@@ -72,6 +78,6 @@ def rotate6d_residual(v: ArrayLike, layout: str) -> Array:
     The sum of both columns' length errors and of their inner product: about 0 under the right layout, 0.85 on
     average for random rotations read under the wrong one.
     """
-    a1, a2 = _columns(v, layout)
+    a1, a2 = rotate6d_columns(v, layout)
     lengths = np.abs(np.linalg.norm(a1, axis=-1) - 1) + np.abs(np.linalg.norm(a2, axis=-1) - 1)
     return lengths + np.abs(np.sum(a1 * a2, axis=-1))

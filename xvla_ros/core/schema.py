@@ -53,7 +53,9 @@ def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str =
     known = {f.name: f for f in fields(settings)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"{source}: unknown key '{_join(path, key)}'{_nearest(str(key), list(known))}")
+            raise ConfigError(
+                f"{source}: unknown key '{_join(path, key)}'{_nearest(str(key), list(known))}"
+            )
     hints = get_type_hints(settings)
     values = {}
     for name, f in known.items():
@@ -61,7 +63,9 @@ def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str =
         if name in mapping:
             values[name] = _value(hints[name], mapping[name], f, source, where)
         elif f.default is MISSING and f.default_factory is MISSING:
-            raise ConfigError(f"{source}: missing key '{where}': {f.metadata.get('description', 'required')}")
+            raise ConfigError(
+                f"{source}: missing key '{where}': {f.metadata.get('description', 'required')}"
+            )
     try:
         return settings(**values)
     except ValueError as error:
@@ -74,7 +78,9 @@ def _join(path: str, name: object) -> str:
 
 def _nearest(key: str, known: list[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f'; known here: {", ".join(sorted(known))}'
+    return (
+        f"; did you mean '{close[0]}'?" if close else f'; known here: {", ".join(sorted(known))}'
+    )
 
 
 def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any:
@@ -91,7 +97,9 @@ def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{source}: '{where}' must be a list of {item.__name__}, got {value!r}")
+            raise ConfigError(
+                f"{source}: '{where}' must be a list of {item.__name__}, got {value!r}"
+            )
         return tuple(_scalar(item, v, f, source, f'{where}[{i}]') for i, v in enumerate(value))
     return _scalar(hint, value, f, source, where)
 
@@ -107,7 +115,9 @@ def _scalar(kind: type, value: Any, f: Field[Any], source: str, where: str) -> A
     if (low is not None and value < low) or (high is not None and value > high):
         raise ConfigError(f"{source}: '{where}' must be in [{low}, {high}], got {value!r}")
     if choices and value not in choices:
-        raise ConfigError(f"{source}: '{where}' must be one of {list(choices)}, got {value!r}{_did(value, choices)}")
+        raise ConfigError(
+            f"{source}: '{where}' must be one of {list(choices)}, got {value!r}{_did(value, choices)}"
+        )
     return value
 
 

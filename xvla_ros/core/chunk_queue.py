@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chunk queue: stitches chunks, each late by its own latency, into one curve on the observation's clock."""
+
+from collections import Counter
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+
+from xvla_ros.core.chunk import Chunk, NANOSECONDS
+from xvla_ros.core.curves import Curve, Fade, Hold, prune
+from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.interpolation import arm_to_pose, pose_to_arm, Trajectory
+from xvla_ros.core.strategies import fade, Joint, make_strategy
+
+# An ensemble of more plans costs time on every tick and changes nothing: exp(-0.01 * 32) is their weight at most.
+MAX_PLANS = 32
+
+
+class ChunkQueue:
+    """
+    What is commanded now and next, made of the chunks that arrived so far.
+
+    Anchors are due by the stamp of their observation, so that a late chunk is entered where time now is and its past
+    anchors are skipped. Time never runs backwards: an earlier `now_ns` reads as the latest one seen. One thread may
+    put while another takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: str = 'blend',
+        layout: str = 'interleaved',
+        blend_s: float = 0.25,
+        ensemble_decay: float = 0.01,
+        inpaint_s: float = 0.2,
+        engage_s: float = 0.5,
+        arms: int | None = None,
+    ) -> None:
+        """
+        Start empty.
+
+        :param strategy: replace, blend, ensemble or inpaint.
+        :param layout: Rotate6D layout of the chunks.
+        :param blend_s: length of the cross-fade of blend and inpaint.
+        :param ensemble_decay: weight decay per plan of ensemble.
+        :param inpaint_s: how far beyond the latency the prefix of inpaint reaches.
+        :param engage_s: length of the ramp after `engage`.
+        :param arms: how many arms every chunk moves; None takes it from each chunk.
+        :raises ValueError: the strategy is unknown.
+        """
+        self._options = {
+            'blend_s': blend_s,
+            'ensemble_decay': ensemble_decay,
+            'inpaint_s': inpaint_s,
+        }
+        self._strategy = make_strategy(strategy, **self._options)
+        self._strategy_name = strategy
+        self._layout = layout
+        self._blend_s = blend_s
+        self._engage_s = engage_s
+        self._arms = arms
+        self._lock = Lock()
+        self._now_ns = 0
+        self._not_before_ns = 0
+        self._changed = False
+        self._refused: Counter[str] = Counter()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._curve: Curve | None = None
+        self._plans: tuple[Trajectory, ...] = ()
+        self._engaging = False
+
+    @property
+    def strategy(self) -> str:
+        """Name of the strategy in use."""
+        return self._strategy_name
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many chunks were refused, by reason: non_finite, arms, older, past."""
+        with self._lock:
+            return dict(self._refused)
+
+    def set_strategy(self, name: str) -> None:
+        """
+        Use another strategy from the next chunk on; that chunk is faded in whatever the strategy.
+
+        :raises ValueError: the strategy is unknown.
+        """
+        strategy = make_strategy(name, **self._options)
+        with self._lock:
+            self._changed = self._changed or name != self._strategy_name
+            self._strategy, self._strategy_name = strategy, name
+
+    def put(self, chunk: Chunk, now_ns: int) -> bool:
+        """
+        Join a chunk to what is commanded, from now on.
+
+        :return: whether it was used; `refused` counts why not: it is not finite, moves another number of arms,
+            answers an observation no newer than the last, or its last anchor is already past.
+        """
+        reason, plan = self._read(chunk)
+        with self._lock:
+            self._now_ns = now_ns = max(now_ns, self._now_ns)
+            reason = reason or self._refusal(chunk, now_ns)
+            if reason or plan is None:
+                self._refused[reason] += 1
+                return False
+            self._plans = (*(p for p in self._plans if p.end_ns > now_ns), plan)[-MAX_PLANS:]
+            self._curve = self._joined(plan, now_ns)
+            return True
+
+    def _read(self, chunk: Chunk) -> tuple[str, Trajectory | None]:
+        """Return the trajectory of a chunk, or why it has none."""
+        try:
+            return '', Trajectory(chunk, self._layout, self._arms)
+        except ValueError:
+            return 'non_finite', None
+
+    def _refusal(self, chunk: Chunk, now_ns: int) -> str:
+        """Return why this chunk cannot join, or nothing."""
+        if (
+            self._curve is not None
+            and self._arms is None
+            and len(self._curve.at(now_ns)) != chunk.arms
+        ):
+            return 'arms'
+        newest_ns = self._plans[-1].stamp_ns if self._plans else self._not_before_ns - 1
+        if chunk.stamp_ns <= newest_ns:
+            return 'older'
+        return 'past' if chunk.end_ns <= now_ns else ''
+
+    def _joined(self, plan: Trajectory, now_ns: int) -> Curve:
+        """Return the curve commanded once `plan`, the newest of the plans, is there."""
+        if self._curve is None:
+            return plan
+        commanded = prune(self._curve, now_ns)
+        if self._engaging:
+            self._engaging = False
+            return fade(commanded, plan, now_ns, self._engage_s)
+        curve = self._strategy.join(Joint(commanded=commanded, plans=self._plans, now_ns=now_ns))
+        if self._changed and not isinstance(curve, Fade):
+            curve = fade(commanded, curve, now_ns, self._blend_s)
+        self._changed = False
+        return curve
+
+    def engage(self, measured: Sequence[ArmPose], now_ns: int) -> None:
+        """Ramp from the measured poses to the plan over `engage_s`: the one there is, else the next that comes."""
+        with self._lock:
+            self._now_ns = now_ns = max(now_ns, self._now_ns)
+            hold = Hold(tuple(arm_to_pose(arm) for arm in measured), now_ns)
+            plan = self._plans[-1] if self._plans and self._plans[-1].end_ns > now_ns else None
+            self._engaging = plan is None
+            self._curve = hold if plan is None else fade(hold, plan, now_ns, self._engage_s)
+
+    def take(self, now_ns: int) -> tuple[ArmPose, ...] | None:
+        """
+        Return the targets for now, one per arm, or None when there is no plan: hold.
+
+        The gripper is the model's raw probability. A plan that nothing replaces comes to rest at its last anchor;
+        from then on the answer is None.
+        """
+        with self._lock:
+            self._now_ns = now_ns = max(now_ns, self._now_ns)
+            curve = self._curve
+        if curve is None or now_ns > curve.settled_ns():
+            return None
+        return tuple(pose_to_arm(pose) for pose in curve.at(now_ns))
+
+    def plan(self, now_ns: int, period_s: float, count: int) -> Chunk | None:
+        """
+        Return what will be commanded, resampled as a chunk observed at `now_ns`; None when there is no plan.
+
+        The prefix of real-time chunking, and the proprioception of checkpoints that are told the commanded pose.
+        """
+        with self._lock:
+            curve, plans = self._curve, self._plans
+        if curve is None or not plans or now_ns > curve.settled_ns():
+            return None
+        period_ns = round(period_s * NANOSECONDS)
+        poses = (curve.at(now_ns + (i + 1) * period_ns) for i in range(count))
+        actions = np.stack(
+            [pack([pose_to_arm(pose) for pose in arms], self._layout) for arms in poses]
+        )
+        return Chunk(
+            stamp_ns=now_ns, period_s=period_s, actions=actions, sequence=plans[-1].sequence
+        )
+
+    def remaining_s(self, now_ns: int) -> float:
+        """Return how much of the newest plan is left [s]; 0 when there is none."""
+        with self._lock:
+            end_ns = self._plans[-1].end_ns if self._plans else now_ns
+        return max(end_ns - now_ns, 0) / NANOSECONDS
+
+    def age_s(self, now_ns: int) -> float | None:
+        """Return the age of the observations behind the target for now, weighted as they contribute [s]."""
+        with self._lock:
+            curve = self._curve
+        return None if curve is None else (now_ns - curve.stamp_at(now_ns)) / NANOSECONDS
+
+    def clear(self, not_before_ns: int = 0) -> None:
+        """
+        Drop every plan: a new instruction, a fault. The next chunk starts afresh; time still never runs back.
+
+        :param not_before_ns: refuse chunks that answer an observation older than this, as `older`: those still
+            under way when the instruction changed.
+        """
+        with self._lock:
+            self._forget()
+            self._not_before_ns = max(self._not_before_ns, not_before_ns)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Frame offsets between a checkpoint and a robot, for poses and for raw model output.
+
+Tool pose in the robot's base frame = base_from_policy * pose in the policy's frame * policy_from_tool.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from xvla_ros.core.ee6d import ArmPose, POSITION, ROTATION
+from xvla_ros.core.rotations import rotate6d_columns, rotate6d_from_columns
+from xvla_ros.core.settings import ArmSettings
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FrameOffset:
+    """The two constant transforms around a policy's pose: `left` and `right`, 4x4, rigid."""
+
+    left: Array
+    right: Array
+
+    def inverse(self) -> 'FrameOffset':
+        """Return the offset that undoes this one."""
+        return FrameOffset(left=np.linalg.inv(self.left), right=np.linalg.inv(self.right))
+
+    def apply(self, arm: ArmPose) -> ArmPose:
+        """Return left * pose * right; the gripper stays."""
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = arm.matrix(), arm.position
+        pose = self.left @ pose @ self.right
+        quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat()
+        return ArmPose(position=pose[:3, 3], quaternion=quaternion, gripper=arm.gripper)
+
+    def apply_raw(self, actions: Array, layout: str) -> Array:
+        """
+        Return one arm's raw actions (T, 10) moved by the offset, neither orthonormalised nor checked.
+
+        Linear in the Rotate6D columns when `right` does not rotate, so that what is wrong with a raw rotation (NaN,
+        lengths, the wrong layout) is still there for the safety gate to see.
+        """
+        moved = actions.copy()
+        first, second = rotate6d_columns(actions[:, ROTATION], layout)
+        columns = np.stack([first, second, np.cross(first, second)], axis=-1)  # (T, 3, 3)
+        position = actions[:, POSITION]
+        if np.any(self.right[:3, 3]):
+            position = position + columns @ self.right[:3, 3]
+        moved[:, POSITION] = position @ self.left[:3, :3].T + self.left[:3, 3]
+        columns = self.left[:3, :3] @ columns @ self.right[:3, :3]
+        moved[:, ROTATION] = rotate6d_from_columns(columns[..., 0], columns[..., 1], layout)
+        return moved
+
+
+def frame_offset(settings: ArmSettings) -> FrameOffset:
+    """Return the offset from the policy's frame to the arm's base and tool frames."""
+    left, right = settings.base_from_policy, settings.policy_from_tool
+    return FrameOffset(left=np.reshape(left, (4, 4)), right=np.reshape(right, (4, 4)))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+SE(3) interpolation: from the anchors of a chunk to a pose at any time.
+
+Position follows a C2 cubic spline, orientation the geodesic between neighbouring anchors, the gripper steps. All that
+does not depend on time is computed once, so that one evaluation is scalar arithmetic of a few microseconds.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, GRIPPER, POSITION, ROTATION
+from xvla_ros.core.quaternions import Quaternion, slerp
+from xvla_ros.core.rotations import rotate6d_to_matrix
+
+# One arm at one instant: x, y, z [m, arm base frame], qx, qy, qz, qw (unit), gripper (the model's probability).
+Pose = tuple[float, float, float, float, float, float, float, float]
+
+def mix_poses(a: Pose, b: Pose, u: float) -> Pose:
+    """Return the pose a fraction `u` from `a` to `b`: straight in position, geodesic in rotation, gripper of `b`."""
+    x, y, z = (a[i] + u * (b[i] - a[i]) for i in range(3))
+    return (x, y, z, *slerp(a[3:7], b[3:7], u), b[7])
+
+
+def pose_to_arm(pose: Pose) -> ArmPose:
+    """Return one interpolated pose as an ArmPose, gripper unchanged."""
+    return ArmPose(position=np.array(pose[:3]), quaternion=np.array(pose[3:7]), gripper=pose[7])
+
+
+def arm_to_pose(arm: ArmPose) -> Pose:
+    """Return an ArmPose as the tuple that interpolation works on."""
+    return (*arm.position.tolist(), *arm.quaternion.tolist(), arm.gripper)
+
+
+class _ArmSpline:
+    """One arm's interpolation over anchors at 0, 1, 2, ... periods."""
+
+    def __init__(
+        self, positions: NDArray[np.float64], rotations: Rotation, grippers: NDArray[np.float64]
+    ) -> None:
+        """Precompute the segments of positions (T, 3) [m], T rotations and grippers (T,)."""
+        self.grippers: list[float] = grippers.tolist()
+        self.quaternions: list[Quaternion] = _same_cover(rotations.as_quat())
+        self.last = len(self.grippers) - 1
+        if self.last == 0:
+            self.segments = [[0.0] * 9 + positions[0].tolist()]
+            return
+        # Natural at the start, so that the straight extension before the first anchor is C2; at rest at the end,
+        # so that a plan that nothing replaces brakes into its last anchor.
+        spline = CubicSpline(
+            np.arange(self.last + 1), positions, bc_type=((2, np.zeros(3)), (1, np.zeros(3)))
+        )
+        self.segments = spline.c.transpose(1, 0, 2).reshape(self.last, 12).tolist()
+
+    def at(self, s: float) -> Pose:
+        """Return the pose at `s` periods after the first anchor; straight on for one period before it."""
+        if s >= self.last:
+            return (
+                *self._position(max(self.last - 1, 0), min(self.last, 1.0)),
+                *self.quaternions[-1],
+                self.grippers[-1],
+            )
+        k = max(int(s), 0)
+        q = slerp(self.quaternions[k], self.quaternions[k + 1], s - k)
+        return (*self._position(k, s - k), *q, self.grippers[k])
+
+    def _position(self, k: int, u: float) -> tuple[float, float, float]:
+        a, b, c, d, e, f, g, h, i, x, y, z = self.segments[k]
+        if u < 0:  # before the first anchor: the tangent
+            a = b = c = d = e = f = 0.0
+        return (
+            ((a * u + d) * u + g) * u + x,
+            ((b * u + e) * u + h) * u + y,
+            ((c * u + f) * u + i) * u + z,
+        )
+
+
+def _same_cover(quaternions: NDArray[np.float64]) -> list[Quaternion]:
+    """Return quaternions (T, 4) with signs such that neighbours lie on one half of the double cover."""
+    signs = np.sign(np.sum(quaternions[1:] * quaternions[:-1], axis=1))
+    signs[signs == 0] = 1
+    flips = np.concatenate([[1.0], np.cumprod(signs)])
+    return [tuple(q) for q in (quaternions * flips[:, None]).tolist()]
+
+
+class Trajectory:
+    """
+    A chunk as a curve in time, of all its arms.
+
+    It passes through every anchor exactly when it is due, extends straight back to one period before the first,
+    and rests at the last. Immutable: any thread may evaluate it.
+    """
+
+    def __init__(self, chunk: Chunk, layout: str, arms: int | None = None) -> None:
+        """
+        Precompute the curve.
+
+        :param layout: Rotate6D layout of the chunk's actions.
+        :param arms: how many arms to read; None reads as many as the chunk moves.
+        :raises ValueError: the actions are not finite or hold Rotate6D values that define no rotation.
+        """
+        if not np.isfinite(chunk.actions).all():
+            raise ValueError('chunk holds values that are not finite')
+        halves = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)
+        self.stamp_ns = chunk.stamp_ns
+        self.sequence = chunk.sequence
+        self.end_ns = chunk.end_ns
+        self._first_ns = chunk.due_ns(0)
+        self._period_ns = chunk.period_ns
+        self._arms = tuple(
+            _ArmSpline(
+                halves[:, arm, POSITION],
+                Rotation.from_matrix(rotate6d_to_matrix(halves[:, arm, ROTATION], layout)),
+                halves[:, arm, GRIPPER],
+            )
+            for arm in range(arms or chunk.arms)
+        )
+
+    def at(self, time_ns: int) -> tuple[Pose, ...]:
+        """Return one pose per arm at a time on the observation's clock."""
+        s = max((time_ns - self._first_ns) / self._period_ns, -1.0)
+        return tuple(arm.at(s) for arm in self._arms)
+
+    def stamp_at(self, time_ns: int) -> float:
+        """Return the stamp of the observation behind the pose at that time [ns]."""
+        return float(self.stamp_ns)
+
+    def settled_ns(self) -> int:
+        """Return from when on the curve rests."""
+        return self.end_ns

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion within limits: one step of a tool towards a target, never too fast, never too hard."""
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.quaternions import difference, Quaternion, turned
+from xvla_ros.core.settings import LimitSettings
+
+Array = NDArray[np.float64]
+
+# Share of a limit that a clamped step uses: rounding never carries it over the limit itself.
+MARGIN = 1 - 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionLimit:
+    """
+    Largest speed [1/s] and acceleration [1/s^2] of a point: a position [m] or a rotation [rad].
+
+    Vectors are (3,): velocities, and for a rotation its rotation vector in the base frame.
+    """
+
+    speed: float
+    acceleration: float
+
+    def stopping(self, velocity: Array) -> Array:
+        """Return the displacement until a stop when braking begins now."""
+        return velocity * (norm(velocity) / (2 * self.acceleration * MARGIN))
+
+    def brake(self, velocity: Array, dt_s: float) -> Array:
+        """Return the velocity after a step of braking straight on."""
+        speed = norm(velocity)
+        drop = self.acceleration * MARGIN * dt_s
+        return velocity * (1 - drop / speed) if speed > drop else np.zeros(3)
+
+    def approach(self, error: Array, pace: Array, velocity: Array, dt_s: float) -> Array:
+        """
+        Return the velocity that closes an error soonest without overshooting.
+
+        :param error: from the point to the target.
+        :param pace: velocity of the target; it is matched once the error is closed.
+        :param velocity: of the step before.
+        """
+        distance = norm(error)
+        acceleration = self.acceleration * MARGIN
+        wanted = clip_norm(pace, self.speed * MARGIN)
+        if distance > 0:
+            # The fastest speed after whose step braking still ends at the target:
+            # s dt + s^2 / 2a = distance.
+            root = math.sqrt(dt_s * dt_s + 2 * distance / acceleration)
+            closing = min(acceleration * (root - dt_s), distance / dt_s)
+            wanted = wanted + error * (closing / distance)
+        change = clip_norm(wanted, self.speed * MARGIN) - velocity
+        return velocity + clip_norm(change, acceleration * dt_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ToolState:
+    """A tool in motion: position (3,) [m], velocity (3,) [m/s], quaternion, spin (3,) [rad/s]."""
+
+    position: Array
+    quaternion: Quaternion
+    velocity: Array
+    spin: Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Step:
+    """The velocities of one step, and which limits the target would have broken."""
+
+    velocity: Array
+    spin: Array
+    broken: tuple[str, ...]
+
+
+class ToolLimits:
+    """The limits of one tool, and steps within them."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        """Read the four limits."""
+        self.linear = MotionLimit(
+            speed=limits.max_linear_speed_m_s, acceleration=limits.max_linear_acceleration_m_s2
+        )
+        self.angular = MotionLimit(
+            speed=limits.max_angular_speed_rad_s,
+            acceleration=limits.max_angular_acceleration_rad_s2,
+        )
+
+    def towards(self, state: ToolState, goal: ToolState, dt_s: float) -> Step:
+        """Return the step from a state to a moving goal, exact when no limit forbids it."""
+        turn = np.array(difference(state.quaternion, goal.quaternion))
+        velocity, broken = _limited(
+            self.linear, goal.position - state.position, goal.velocity, state.velocity, dt_s
+        )
+        spin, spin_broken = _limited(self.angular, turn, goal.spin, state.spin, dt_s)
+        return Step(
+            velocity=velocity,
+            spin=spin,
+            broken=tuple(f'linear_{b}' for b in broken)
+            + tuple(f'angular_{b}' for b in spin_broken),
+        )
+
+    def brake(self, state: ToolState, dt_s: float) -> Step:
+        """Return the step that brakes straight on."""
+        return Step(
+            velocity=self.linear.brake(state.velocity, dt_s),
+            spin=self.angular.brake(state.spin, dt_s),
+            broken=(),
+        )
+
+
+def _limited(
+    limit: MotionLimit, error: Array, pace: Array, before: Array, dt_s: float
+) -> tuple[Array, tuple[str, ...]]:
+    """Return the velocity of a step that closes `error` as far as a limit lets it."""
+    wanted = error / dt_s
+    broken = []
+    if norm(wanted) > limit.speed:
+        broken.append('speed')
+    if norm(wanted - before) > limit.acceleration * dt_s:
+        broken.append('acceleration')
+    return (limit.approach(error, pace, before, dt_s) if broken else wanted), tuple(broken)
+
+
+def advance(state: ToolState, step: Step, dt_s: float) -> ToolState:
+    """Return the state after a step."""
+    return ToolState(
+        position=state.position + step.velocity * dt_s,
+        quaternion=turned(state.quaternion, tuple((step.spin * dt_s).tolist())),
+        velocity=step.velocity,
+        spin=step.spin,
+    )
+
+
+def between(low: Step, high: Step, share: float) -> Step:
+    """Return the step a share of the way from `low` to `high`, which keeps what both keep."""
+    return Step(
+        velocity=low.velocity + share * (high.velocity - low.velocity),
+        spin=low.spin + share * (high.spin - low.spin),
+        broken=high.broken,
+    )
+
+
+def norm(vector: Array) -> float:
+    """Return the length of a vector (3,)."""
+    return math.sqrt(vector @ vector)
+
+
+def clip_norm(vector: Array, most: float) -> Array:
+    """Return the vector, shortened to length `most` where it is longer."""
+    length = norm(vector)
+    return vector * (most / length) if length > most else vector

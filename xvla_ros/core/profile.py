@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The dialect of one checkpoint: what it is told of the arms, and what its answer means in the robot's base frame.
+
+Every difference between the reference clients of X-VLA is a setting of `PolicySettings` or `ArmSettings`; see
+config/reference for one file per client.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, EE6D_SIZE, GRIPPER, pack, POSITION, unpack
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.frames import frame_offset
+
+IDENTITY_QUATERNION = (0.0, 0.0, 0.0, 1.0)
+
+
+class ActionProfile:
+    """Translates between one checkpoint's EE6D dialect and poses in the robot's base frame. Stateless."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Read the checkpoint's facts from an embodiment."""
+        self._policy = embodiment.policy
+        self._layout = embodiment.policy.rotation_6d_layout
+        self._arms = tuple(embodiment.arms.values())
+        self._to_base = tuple(frame_offset(arm) for arm in self._arms)
+        self._to_policy = tuple(offset.inverse() for offset in self._to_base)
+
+    def proprio(
+        self,
+        measured: Sequence[ArmPose],
+        commanded: Sequence[ArmPose] | None = None,
+        previous: Chunk | None = None,
+    ) -> NDArray[np.float32]:
+        """
+        Return what the model is told of the arms: EE6D (20,) in its frame and layout.
+
+        :param measured: one pose per arm, base frame, gripper opening 0 closed to 1 open.
+        :param commanded: the last executed targets, base frame, gripper as the model gave it (`ChunkQueue.take`);
+            told when proprio_source is `commanded`.
+        :param previous: the last chunk that was executed; its end is told when proprio_source is `chunk_end`.
+        :return: the sensor's pose whenever the source asked for is not there yet.
+        """
+        source = self._policy.proprio_source
+        if source == 'zeros':
+            return np.zeros(EE6D_SIZE, dtype=np.float32)
+        if source == 'commanded' and commanded is not None:
+            arms = self._in_policy(commanded)
+        elif source == 'chunk_end' and previous is not None:
+            arms = self._in_policy(unpack(previous.actions[-1], self._layout, len(self._arms)))
+        else:
+            arms = self._sensed(measured)
+        vector = pack(arms, self._layout)
+        if self._policy.proprio_gripper == 'zero':
+            vector[GRIPPER::ARM_SIZE] = 0.0
+        return np.nan_to_num(vector, nan=0.0).astype(np.float32)
+
+    def _in_policy(self, arms: Sequence[ArmPose]) -> list[ArmPose]:
+        """Return poses in the policy's frame."""
+        return [offset.apply(arm) for offset, arm in zip(self._to_policy, arms, strict=True)]
+
+    def _sensed(self, measured: Sequence[ArmPose]) -> list[ArmPose]:
+        """Return measured poses in the policy's frame, grippers as its closed probability."""
+        arms = []
+        for arm, settings in zip(self._in_policy(measured), self._arms, strict=True):
+            closed = settings.gripper.closed_probability
+            quaternion = arm.quaternion
+            if self._policy.proprio_rotation == 'identity':
+                quaternion = np.array(IDENTITY_QUATERNION)
+            gripper = closed + (1 - 2 * closed) * arm.gripper
+            arms.append(ArmPose(position=arm.position, quaternion=quaternion, gripper=gripper))
+        return arms
+
+    def chunk(
+        self,
+        raw: NDArray[np.floating],
+        stamp_ns: int,
+        sequence: int = 0,
+        reference: Sequence[ArmPose] | None = None,
+    ) -> Chunk:
+        """
+        Return the model's answer as a chunk in the robot's base frame, layout kept, unchecked.
+
+        :param raw: (T, 20) model output; values may be anything, NaN included.
+        :param stamp_ns: stamp of the observation that was answered.
+        :param reference: the targets commanded when that observation was taken, base frame; needed when the
+            checkpoint's positions are relative.
+        :raises ValueError: raw is not (T, 20), or positions are relative and there is no reference.
+        """
+        actions = np.array(raw, dtype=np.float64)
+        if actions.ndim != 2 or actions.shape[1] != EE6D_SIZE or not len(actions):
+            raise ValueError(f'model output must be (T, {EE6D_SIZE}), got {actions.shape}')
+        actions = actions[:: self._policy.anchor_stride][: self._policy.anchor_limit or None]
+        if self._policy.relative_position:
+            if reference is None:
+                raise ValueError(
+                    'positions of this checkpoint are relative and need a reference pose'
+                )
+            for index, arm in enumerate(self._in_policy(reference)):
+                actions[:, ARM_SIZE * index :][:, POSITION] += arm.position
+        moved = np.zeros_like(actions)
+        for index, offset in enumerate(self._to_base):
+            half = slice(ARM_SIZE * index, ARM_SIZE * (index + 1))
+            moved[:, half] = offset.apply_raw(actions[:, half], self._layout)
+        period_s = self._policy.anchor_period_s
+        return Chunk(stamp_ns=stamp_ns, period_s=period_s, actions=moved, sequence=sequence)
+
+    def raw(self, chunk: Chunk) -> NDArray[np.float32]:
+        """
+        Return the actions (T, 20) of a chunk in the policy's frame, as the model would have given them.
+
+        The prefix of real-time chunking (`ChunkQueue.plan`). Not for relative positions.
+
+        :raises ValueError: positions of this checkpoint are relative.
+        """
+        if self._policy.relative_position:
+            raise ValueError(
+                'positions of this checkpoint are relative: a plan is no prefix for it'
+            )
+        moved = np.zeros_like(chunk.actions)
+        for index, offset in enumerate(self._to_policy):
+            half = slice(ARM_SIZE * index, ARM_SIZE * (index + 1))
+            moved[:, half] = offset.apply_raw(chunk.actions[:, half], self._layout)
+        return moved.astype(np.float32)

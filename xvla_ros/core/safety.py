@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The safety gate: judges every chunk and every step before anything is published."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.chunk_check import ChunkCheck, MEANING, RULES
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.motion import advance, between, norm, Step, ToolLimits, ToolState
+from xvla_ros.core.quaternions import difference, Quaternion
+from xvla_ros.core.workspace import segment_distance, to_world, TOLERANCE_M, workspace
+
+Array = NDArray[np.float64]
+
+# A step is never larger than the limits allow in this time [s], however late the tick ran: the
+# robot sees one jump, not the time that passed.
+LONGEST_STEP_S = 0.1
+# After this long [s] without a step the robot has stopped; motion begins anew where it is.
+GAP_S = 0.5
+# Motion may begin this far [m] outside the workspace (sag and noise at its boundary); the targets
+# lie inside from the first one on.
+START_TOLERANCE_M = 0.01
+# Halvings between braking and the step wanted; 2^-12 of a step is below a micrometre.
+HALVINGS = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Verdict:
+    """
+    What the gate says.
+
+    accepted: whether it is followed, perhaps clamped. targets: for a step, what may be published:
+    the step, clamped, or when it was rejected a braking one, or None when motion may not even
+    begin. chunk: for a chunk, what may be put into the queue, or None. reasons: stable codes of
+    every rule that clamped or rejected. message: the same for people.
+    """
+
+    accepted: bool
+    targets: tuple[ArmPose, ...] | None = None
+    reasons: tuple[str, ...] = ()
+    message: str = ''
+    chunk: Chunk | None = None
+
+
+class SafetyGate:
+    """
+    Lets nothing pass that is not finite, outside the workspace, too fast, too hard or too close.
+
+    Steps continue from what the gate let out before, so that no sequence of targets, however
+    wild, can make a sequence that breaks a limit: every state it allows can be braked to a stop
+    inside the workspace, and braking is what remains when a target allows nothing else.
+    Not thread-safe: one gate per thread.
+    """
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Read limits and workspaces; nothing has moved yet."""
+        self._limits = embodiment.limits
+        self._arms = tuple(embodiment.arms.values())
+        self._names = embodiment.arm_names
+        self._spaces = tuple(workspace(arm) for arm in self._arms)
+        self._motion = ToolLimits(embodiment.limits)
+        self._chunks = ChunkCheck(embodiment)
+        self._counts: Counter[str] = Counter()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the motion: the next step begins at rest where the tools are measured."""
+        self._states: tuple[ToolState, ...] | None = None
+        self._goals: tuple[ToolState, ...] | None = None
+        self._grippers = (math.nan,) * len(self._spaces)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each reason clamped or rejected, chunks and steps together."""
+        return dict(self._counts)
+
+    def check(self, chunk: Chunk, measured: Sequence[ArmPose] | None = None) -> Verdict:
+        """
+        Judge a chunk before it enters the queue.
+
+        :param measured: the arms of the observation it answers; None skips the first-step rule.
+        """
+        findings = self._chunks.judge(chunk, measured)
+        self._counts.update(findings.reasons)
+        return Verdict(
+            accepted=findings.chunk is not None,
+            reasons=findings.reasons,
+            message=findings.message,
+            chunk=findings.chunk,
+        )
+
+    def check_step(
+        self, targets: Sequence[ArmPose], measured: Sequence[ArmPose], dt_s: float
+    ) -> Verdict:
+        """
+        Judge one step before it is published.
+
+        :param targets: one per arm, base frame, gripper as an opening or NaN (leave it).
+        :param measured: where the tools are; motion begins there.
+        :param dt_s: time since the step before.
+        """
+        refusal = self._refusal(targets, measured, dt_s)
+        if refusal or self._states is None:
+            return self._verdict(False, self.hold(dt_s), refusal)
+        dt_s = min(dt_s, LONGEST_STEP_S)
+        goals, reasons = self._goal_states(targets, dt_s)
+        pairs = zip(self._states, goals, strict=True)
+        steps = tuple(self._motion.towards(state, goal, dt_s) for state, goal in pairs)
+        reasons += [reason for step in steps for reason in step.broken]
+        contained, unsafe = self._contained(steps, dt_s)
+        reasons = list(dict.fromkeys(reasons + unsafe))
+        self._goals = goals
+        if any(getattr(self._limits, RULES[reason]) == 'reject' for reason in reasons):
+            return self._verdict(False, self._brake(dt_s), reasons)
+        self._grippers = tuple(_opening(target.gripper) for target in targets)
+        self._move(contained, dt_s, None if unsafe else goals)
+        return self._verdict(True, self._poses(), reasons)
+
+    def hold(self, dt_s: float) -> tuple[ArmPose, ...] | None:
+        """Return the next targets of braking to a stop and staying; None before any motion."""
+        if self._states is None or not dt_s > 0:
+            return None
+        self._goals = None
+        return self._brake(min(dt_s, LONGEST_STEP_S))
+
+    def _refusal(
+        self, targets: Sequence[ArmPose], measured: Sequence[ArmPose], dt_s: float
+    ) -> list[str]:
+        """Return why this step cannot be judged at all; begin the motion when it has not begun."""
+        if len(targets) != len(self._spaces) or len(measured) != len(self._spaces):
+            return ['arms']
+        if not 0 < dt_s < math.inf:
+            return ['time']
+        if self._states is not None and dt_s > GAP_S:
+            stay = not self._far(measured, self._states)
+            self._states = tuple(map(_stopped, self._states)) if stay else None
+        return self._begin(targets, measured) if self._states is None else []
+
+    def _begin(self, targets: Sequence[ArmPose], measured: Sequence[ArmPose]) -> list[str]:
+        """Begin the motion at rest where the tools are measured, or return why it may not."""
+        states = tuple(
+            _at_rest(space.nearest(arm.position), arm)
+            for space, arm in zip(self._spaces, measured, strict=True)
+        )
+        pairs = tuple(zip(states, measured, strict=True))
+        if any(norm(state.position - arm.position) > START_TOLERANCE_M for state, arm in pairs):
+            return ['workspace']
+        if not self._apart([(state.position, state.position) for state in states]):
+            return ['arm_distance']
+        if self._limits.on_first_step == 'reject' and self._far(targets, states):
+            return ['first_step']
+        self._states, self._goals = states, None
+        return []
+
+    def _far(self, arms: Sequence[ArmPose], states: Sequence[ToolState]) -> bool:
+        """Return whether any arm is farther from its state than a first step may reach."""
+        return any(
+            norm(arm.position - state.position) > self._limits.max_first_step_m
+            or norm(np.array(difference(state.quaternion, _quaternion(arm))))
+            > self._limits.max_first_step_rad
+            for arm, state in zip(arms, states, strict=True)
+        )
+
+    def _goal_states(
+        self, targets: Sequence[ArmPose], dt_s: float
+    ) -> tuple[tuple[ToolState, ...], list[str]]:
+        """Return the targets inside the workspaces with the pace they move at, and reasons."""
+        before = self._goals or (None,) * len(targets)
+        goals, outside = [], False
+        for target, last, space in zip(targets, before, self._spaces, strict=True):
+            position = space.nearest(target.position)
+            outside = outside or norm(position - target.position) > TOLERANCE_M
+            goal = _at_rest(position, target)
+            goals.append(goal if last is None else _paced(goal, last, dt_s))
+        return tuple(goals), ['workspace'] if outside else []
+
+    def _contained(
+        self, steps: tuple[Step, ...], dt_s: float
+    ) -> tuple[tuple[Step, ...], list[str]]:
+        """Return the steps, or as much of them beyond braking as can still be stopped in time."""
+        if not (unsafe := self._unsafe(steps, dt_s)):
+            return steps, []
+        brakes = tuple(self._motion.brake(state, dt_s) for state in self._states or ())
+        pairs = tuple(zip(brakes, steps, strict=True))
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            share = (low + high) / 2
+            safe = not self._unsafe(tuple(between(b, s, share) for b, s in pairs), dt_s)
+            low, high = (share, high) if safe else (low, share)
+        return tuple(between(b, s, low) for b, s in pairs), [unsafe]
+
+    def _unsafe(self, steps: tuple[Step, ...], dt_s: float) -> str:
+        """Return the limit that could not be kept after these steps even by braking, or ''."""
+        paths = []
+        for state, step, space in zip(self._states or (), steps, self._spaces, strict=True):
+            position = state.position + step.velocity * dt_s
+            stop = position + self._motion.linear.stopping(step.velocity)
+            if not (space.contains(position) and space.contains(stop)):
+                return 'linear_acceleration'
+            paths.append((position, stop))
+        return '' if self._apart(paths) else 'arm_distance'
+
+    def _apart(self, paths: Sequence[tuple[Array, Array]]) -> bool:
+        """Return whether the straight paths of two tools keep their distance in the world."""
+        least = self._limits.min_arm_distance_m
+        if len(paths) < 2 or least <= 0:
+            return True
+        ends = [to_world(arm, np.stack(p)) for arm, p in zip(self._arms, paths, strict=True)]
+        return segment_distance(*ends[0], *ends[1]) >= least
+
+    def _brake(self, dt_s: float) -> tuple[ArmPose, ...]:
+        """Brake by one step and return the targets of it."""
+        self._move(tuple(self._motion.brake(s, dt_s) for s in self._states or ()), dt_s, None)
+        return self._poses()
+
+    def _move(
+        self, steps: tuple[Step, ...], dt_s: float, goals: tuple[ToolState, ...] | None
+    ) -> None:
+        """Advance the states; a step that no limit changed lands on its goal to the last bit."""
+        states = []
+        for index, (state, step) in enumerate(zip(self._states or (), steps, strict=True)):
+            after = advance(state, step, dt_s)
+            if goals is not None and not step.broken:
+                after = replace(goals[index], velocity=step.velocity, spin=step.spin)
+            space = self._spaces[index]
+            states.append(replace(after, position=np.clip(after.position, space.low, space.high)))
+        self._states = tuple(states)
+
+    def _poses(self) -> tuple[ArmPose, ...]:
+        """Return the states as targets."""
+        return tuple(
+            ArmPose(position=s.position, quaternion=np.array(s.quaternion), gripper=gripper)
+            for s, gripper in zip(self._states or (), self._grippers, strict=True)
+        )
+
+    def _verdict(
+        self, accepted: bool, targets: tuple[ArmPose, ...] | None, reasons: Sequence[str]
+    ) -> Verdict:
+        self._counts.update(reasons)
+        message = '' if accepted else '; '.join(MEANING[reason] for reason in reasons)
+        return Verdict(accepted=accepted, targets=targets, reasons=tuple(reasons), message=message)
+
+
+def _quaternion(arm: ArmPose) -> Quaternion:
+    x, y, z, w = arm.quaternion.tolist()
+    return (x, y, z, w)
+
+
+def _at_rest(position: Array, arm: ArmPose) -> ToolState:
+    """Return a state at rest with the rotation of a pose."""
+    return ToolState(
+        position=position, quaternion=_quaternion(arm), velocity=np.zeros(3), spin=np.zeros(3)
+    )
+
+
+def _stopped(state: ToolState) -> ToolState:
+    """Return the state at rest."""
+    return replace(state, velocity=np.zeros(3), spin=np.zeros(3))
+
+
+def _paced(goal: ToolState, last: ToolState, dt_s: float) -> ToolState:
+    """Return a goal with the velocities at which it moved from the last one."""
+    spin = np.array(difference(last.quaternion, goal.quaternion)) / dt_s
+    return replace(goal, velocity=(goal.position - last.position) / dt_s, spin=spin)
+
+
+def _opening(gripper: float) -> float:
+    """Return an opening within 0 to 1; NaN, which leaves the gripper as it is, when unknown."""
+    return min(max(gripper, 0.0), 1.0) if math.isfinite(gripper) else math.nan
