@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what a caller hands to a policy: each refusal names the input and what was expected."""
+"""Checks of what a caller hands to a policy; each refusal names the input."""
 
 import numpy as np
 
