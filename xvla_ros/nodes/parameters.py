@@ -3,18 +3,13 @@
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import Field
-from dataclasses import fields
-from dataclasses import is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange
-from rcl_interfaces.msg import IntegerRange
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.embodiment import embodiment_from_parameters
+from xvla_ros.core.embodiment import Embodiment, embodiment_from_parameters
 
 # May be set while the node is active; everything else is read once, when the node is configured.
 LIVE_PARAMETERS = ('control.strategy',)
@@ -59,7 +54,9 @@ def _describe(node: Node, name: str, value: Any, field: Field[Any]) -> None:
     """Declare one setting, or describe it if the user already gave it."""
     descriptor = _descriptor(name, value, field)
     if not node.has_parameter(name):
-        node.declare_parameter(name, list(value) if isinstance(value, tuple) else value, descriptor)
+        node.declare_parameter(
+            name, list(value) if isinstance(value, tuple) else value, descriptor
+        )
     elif not node.describe_parameter(name).read_only:
         descriptor.type = node.get_parameter(name).type_.value  # the type that the user gave stays
         node.set_descriptor(name, descriptor)
@@ -78,5 +75,7 @@ def _descriptor(name: str, value: Any, field: Field[Any]) -> ParameterDescriptor
     if isinstance(value, int):
         descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
     else:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=float(high))
+        ]
     return descriptor

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe, predict, answer: one inference in flight, always from the newest observation."""
+
+from collections.abc import Callable
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.clock import Clock
+
+from xvla_ros.core.chunk import Chunk, NANOSECONDS
+from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ObservationError, XvlaError
+from xvla_ros.core.interpolation import pose_to_arm, Trajectory
+from xvla_ros.core.observation import Observation
+from xvla_ros.core.profile import ActionProfile
+from xvla_ros.nodes.inference_inputs import ObservationInputs
+from xvla_ros.nodes.predictor import Predictor
+from xvla_ros.nodes.worker_link import Answer, CheckpointFacts, Plan, Task, Timing, Waiting
+
+# How long to wait for a frame before looking at the task again, and between attempts of a predictor that failed.
+FRAME_TIMEOUT_S = 0.2
+RETRY_PERIOD_S = 0.5
+
+
+class InferenceLoop:
+    """`run` belongs to the main thread, `tell` to the one that listens to the link."""
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        predictor: Predictor,
+        facts: CheckpointFacts,
+        inputs: ObservationInputs,
+        clock: Clock,
+        send: Callable[[object], None],
+    ) -> None:
+        """Remember what to ask, what from, and whom to tell."""
+        self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
+        self._inputs, self._clock, self._send = inputs, clock, send
+        self._profile = ActionProfile(embodiment)
+        self._changed = threading.Condition()
+        self._task = Task(instruction='', epoch=0, active=False)
+        self._plan = Plan()
+        self._count = 0
+        self._trouble = ''
+
+    def tell(self, message: object) -> None:
+        """Take a Task or a Plan."""
+        with self._changed:
+            if isinstance(message, Task):
+                self._task, self._plan, self._count = message, Plan(), 0
+            elif isinstance(message, Plan):
+                self._plan = message
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        """Answer for ever."""
+        last_ns = 0
+        while True:
+            task = self._next_task()
+            if not self._inputs.wait_for_frame(last_ns, FRAME_TIMEOUT_S):
+                continue
+            started = time.monotonic()
+            try:
+                last_ns = self._answer(task)
+            except ObservationError as error:
+                self._report(str(error))
+                self._pause(FRAME_TIMEOUT_S)
+            except XvlaError as error:
+                self._report(str(error))
+                self._pause(RETRY_PERIOD_S)
+            else:
+                self._report('')
+                self._pause(
+                    self._embodiment.control.replan_period_s - (time.monotonic() - started)
+                )
+
+    def _next_task(self) -> Task:
+        """Sleep until there is something to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._task.active)
+            return self._task
+
+    def _pause(self, duration_s: float) -> None:
+        """Sleep, but not through a change of the task."""
+        with self._changed:
+            epoch = self._task.epoch
+            if duration_s > 0:
+                self._changed.wait_for(lambda: self._task.epoch != epoch, duration_s)
+
+    def _report(self, trouble: str) -> None:
+        """Say what stands in the way, when that changes."""
+        if trouble != self._trouble:
+            self._send(Waiting(source='observation', reason=trouble))
+        self._trouble = trouble
+
+    def _answer(self, task: Task) -> int:
+        """Predict once and send the chunk; return the stamp of the oldest image it was made from."""
+        started = time.perf_counter()
+        observation = self._inputs.observe(task.instruction)
+        now_ns = self._clock.now().nanoseconds
+        image_ns = min(
+            ns for name, ns in observation.stamps_ns.items() if name.startswith('camera ')
+        )
+        plan = self._plan
+        commanded = self._commanded(plan, observation.stamp_ns)
+        proprio = self._profile.proprio(observation.arms, commanded, plan.executed)
+        asked = time.perf_counter()
+        raw = self._predict(observation, proprio, plan)
+        answered = time.perf_counter()
+        self._count += 1
+        chunk = self._profile.chunk(
+            raw, observation.stamp_ns, self._count, commanded or observation.arms
+        )
+        timing = Timing(
+            image_age_s=(now_ns - image_ns) / NANOSECONDS,
+            preprocess_s=asked - started,
+            inference_s=answered - asked,
+        )
+        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing))
+        return image_ns
+
+    def _predict(
+        self, observation: Observation, proprio: NDArray[np.float32], plan: Plan
+    ) -> NDArray[np.float32]:
+        settings = self._embodiment.policy
+        return self._predictor.predict(
+            list(observation.images),
+            proprio,
+            observation.instruction,
+            settings.domain_id,
+            steps=settings.denoising_steps,
+            noise=self._noise(),
+            prefix=self._prefix(plan, observation.stamp_ns),
+            tolerance=(settings.tolerance_mm, settings.tolerance_deg)
+            if settings.tolerance_mm > 0
+            else None,
+        )
+
+    def _noise(self) -> NDArray[np.float32] | None:
+        """Return noise that depends on the seed and the count of answers since the task began only."""
+        seed, facts = self._embodiment.policy.seed, self._facts
+        if seed < 0 or facts.num_actions is None or facts.dim_noise is None:
+            return None
+        generator = np.random.default_rng([seed, self._count])
+        return generator.standard_normal((facts.num_actions, facts.dim_noise)).astype(np.float32)
+
+    def _commanded(self, plan: Plan, stamp_ns: int) -> tuple[ArmPose, ...] | None:
+        """Return the targets that were or will be commanded at a time, base frame, grippers as the model gave them."""
+        if plan.upcoming is None:
+            return None
+        return tuple(pose_to_arm(pose) for pose in self._trajectory(plan.upcoming).at(stamp_ns))
+
+    def _prefix(self, plan: Plan, stamp_ns: int) -> NDArray[np.float32] | None:
+        """Return the anchors (d, 20) that are committed to: those due before the answer can take over."""
+        policy = self._embodiment.policy
+        if (
+            not plan.prefix_s
+            or plan.upcoming is None
+            or policy.anchor_stride > 1
+            or policy.relative_position
+        ):
+            return None
+        period_ns = round(policy.anchor_period_s * NANOSECONDS)
+        reach_ns = min(round(plan.prefix_s * NANOSECONDS), plan.upcoming.end_ns - stamp_ns)
+        count = min(reach_ns // period_ns, (self._facts.num_actions or 1) - 1)
+        if count < 1:
+            return None
+        trajectory = self._trajectory(plan.upcoming)
+        times = [stamp_ns + (i + 1) * period_ns for i in range(count)]
+        actions = np.stack(
+            [
+                pack([pose_to_arm(p) for p in trajectory.at(t)], policy.rotation_6d_layout)
+                for t in times
+            ]
+        )
+        return self._profile.raw(
+            Chunk(stamp_ns=stamp_ns, period_s=policy.anchor_period_s, actions=actions)
+        )
+
+    def _trajectory(self, chunk: Chunk) -> Trajectory:
+        return Trajectory(
+            chunk, self._embodiment.policy.rotation_6d_layout, len(self._embodiment.arm_names)
+        )

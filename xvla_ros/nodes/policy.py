@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+policy_node: from an instruction to targets for the arms.
+
+A lifecycle node without torch or cameras: the model and its inputs live in the inference worker, a child process. Here
+are the clock, the queue and the safety gate. This file only wires; each part is in a file of its own.
+"""
+
+from collections.abc import Sequence
+import gc
+import re
+import signal
+import sys
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from xvla_ros.msg import PolicyStatus
+from xvla_ros.nodes.lifecycle import ManagedNode
+from xvla_ros.nodes.parameters import read_embodiment
+from xvla_ros.nodes.policy_core import PolicyCore
+from xvla_ros.nodes.policy_outputs import StatusOutputs
+
+NODE_NAME = 'policy_node'
+STATUS_PERIOD_S = 0.2
+DIAGNOSTICS_PERIOD_S = 1.0
+# How long a thread may keep the interpreter while the control thread waits for it; 5 ms by default.
+SWITCH_INTERVAL_S = 0.0005
+
+
+class PolicyNode(ManagedNode):
+    """The node; one executor thread serves it, PolicyCore owns the control thread and the worker."""
+
+    def __init__(self, arguments: Sequence[str] = (), **options: object) -> None:
+        """
+        Be there, unconfigured; configure and activate soon when the parameter `autostart` says so.
+
+        :param arguments: the command line; its ROS arguments reach the worker's node too.
+        """
+        super().__init__(
+            NODE_NAME, automatically_declare_parameters_from_overrides=True, **options
+        )
+        self._worker_arguments = worker_arguments(arguments)
+        self._outputs = StatusOutputs(self)
+        self._core: PolicyCore | None = None
+        self._refusal = ''
+        self._changed = self.create_guard_condition(self._publish_status)
+        self.create_timer(STATUS_PERIOD_S, self._publish_status)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        autostart = self.get_parameter_or('autostart', None)
+        if autostart is None or autostart.value:
+            self._autostart = self.create_timer(0.0, self._start_by_itself)
+
+    def _start_by_itself(self) -> None:
+        self.destroy_timer(self._autostart)
+        if self.trigger_configure().name == 'SUCCESS':
+            self.trigger_activate()
+
+    def setup(self) -> None:
+        """Read the embodiment, load the checkpoint in the worker, and see whether they fit."""
+        self._refusal = ''
+        self._core = PolicyCore(self, self._worker_arguments, self._changed.trigger)
+        self._core.load(read_embodiment(self))
+
+    def start(self) -> None:
+        """Begin to tick; from here on no garbage collection may stop the control thread."""
+        self._core.start()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def stop(self) -> None:
+        """Stop ticking; the last command is a hold."""
+        if self._core:
+            self._core.stop()
+        gc.enable()
+        gc.unfreeze()
+
+    def teardown(self) -> None:
+        """End the worker and let go of everything."""
+        if self._core:
+            self._core.close()
+        self._core = None
+
+    def refused(self, text: str) -> None:
+        """Show in the status why a start was refused."""
+        self._refusal = text
+        self._publish_status()
+
+    def status(self) -> PolicyStatus:
+        """Return the status as of now."""
+        if self._core and not self._refusal:
+            return self._core.status()
+        return PolicyStatus(
+            state=PolicyStatus.STATE_FAULT if self._refusal else PolicyStatus.STATE_IDLE,
+            message=self._refusal or 'not configured',
+        )
+
+    def _publish_status(self) -> None:
+        status = self.status()
+        self._outputs.status.publish(status)
+        if self._core:
+            self._core.feedback(status)
+
+    def _publish_diagnostics(self) -> None:
+        if self._core is None:
+            return
+        self._outputs.diagnostics.publish(self._core.diagnostics())
+        if not gc.isenabled() and not self._core.moving:
+            gc.collect()
+
+
+def worker_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the ROS arguments of a command line without the node's name, which the worker has of its own."""
+    kept: list[str] = []
+    remaining = list(arguments)
+    if '--ros-args' not in remaining:
+        return kept
+    remaining = remaining[remaining.index('--ros-args') :]
+    for argument in remaining:
+        if re.match(r'^([^:]*:)?__(node|name):=', argument):
+            kept.pop()  # the -r before it
+        else:
+            kept.append(argument)
+    return kept
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to end."""
+    arguments = list(sys.argv if arguments is None else arguments)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        node = PolicyNode(arguments)
+    except (
+        Exception
+    ) as error:  # a parameter file that rcl cannot read ends here, before any of our code
+        sys.stderr.write(f'policy_node: {error}\n')
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while rclpy.ok():
+            executor.spin_once()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.stop()
+        node.teardown()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

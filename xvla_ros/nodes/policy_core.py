@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of one configured policy, connected: worker, control thread, interfaces, outputs."""
+
+from collections.abc import Callable, Sequence
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
+
+from xvla_ros.action import RunTask
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError, ObservationError
+from xvla_ros.msg import PolicyStatus
+from xvla_ros.nodes.arm_state import ArmStates
+from xvla_ros.nodes.policy_control import PolicyControl
+from xvla_ros.nodes.policy_fit import check_fit
+from xvla_ros.nodes.policy_home import home_poses, HomeMotion
+from xvla_ros.nodes.policy_interfaces import Interfaces, Requests
+from xvla_ros.nodes.policy_outputs import PolicyOutputs
+from xvla_ros.nodes.policy_state import Command, State
+from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
+from xvla_ros.nodes.policy_task import TaskServer
+from xvla_ros.nodes.policy_thread import ArmReader, ControlThread
+from xvla_ros.nodes.status import diagnostics_message, Lateness, status_message
+from xvla_ros.nodes.worker_link import Answer, Plan, Task, Waiting
+
+
+class PolicyCore:
+    """Made by setup, started and stopped by activation, closed by teardown."""
+
+    def __init__(
+        self, node: LifecycleNode, worker_arguments: Sequence[str], changed: Callable[[], None]
+    ) -> None:
+        """Remember whom to serve; `changed` is called from any thread when the state has changed."""
+        self._node, self._worker_arguments, self._changed = node, worker_arguments, changed
+        self._clock = node.get_clock()
+        self._worker: WorkerSupervisor | None = None
+        self._thread: ControlThread | None = None
+        self._closers: list[Callable[[], None]] = []
+        self._tasks: TaskServer | None = None
+        self._executed: Chunk | None = None
+
+    def load(self, embodiment: Embodiment) -> None:
+        """
+        Start the worker with its checkpoint, and everything that does not move.
+
+        :raises XvlaError: the checkpoint cannot be loaded or does not fit the embodiment.
+        """
+        self._embodiment = embodiment
+        self._control = PolicyControl(embodiment)
+        events = WorkerEvents(
+            answer=self._on_answer,
+            waiting=self._on_waiting,
+            lost=self._on_lost,
+            restarted=self._on_restarted,
+        )
+        self._worker = WorkerSupervisor(embodiment, self._worker_arguments, events)
+        check_fit(embodiment, self._worker.start())
+        states = ArmStates(self._node, embodiment)
+        self._home = (
+            home_poses(embodiment) if all(arm.urdf for arm in embodiment.arms.values()) else None
+        )
+        self._arms = ArmReader(embodiment, states, self._clock)
+        self._outputs = PolicyOutputs(self._node, embodiment)
+        self._closers = [states.close, self._outputs.close]
+
+    def close(self) -> None:
+        """End the worker and withdraw everything; safe after a load that failed half way."""
+        if self._worker:
+            self._worker.close()
+        for close in self._closers:
+            close()
+        self._closers = []
+
+    def start(self) -> None:
+        """Open the interfaces and begin to tick."""
+        self._control.activate()
+        self._interfaces = Interfaces(
+            self._node, self._embodiment, self._control,
+            Requests(set_instruction=self._on_instruction, go_home=self._go_home),
+        )  # fmt: skip
+        self._tasks = TaskServer(
+            self._node, self._follow, lambda: self._control.snapshot(self._now_ns())
+        )
+        self._node.add_on_set_parameters_callback(self._on_parameters)
+        self._thread = ControlThread(
+            self._control,
+            self._arms,
+            self._outputs,
+            self._clock,
+            self._embodiment.control.rate_hz,
+            self._changed,
+        )
+        self._thread.start()
+        self._follow(self._embodiment.policy.instruction)
+
+    def stop(self) -> None:
+        """Stop the work, then send the last hold, then close the interfaces."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._follow('')
+        thread.stop()
+        if self._control.armed:
+            self._outputs.send(Command(targets=None, sequence=0), self._now_ns())
+        self._node.remove_on_set_parameters_callback(self._on_parameters)
+        self._tasks.close()
+        self._interfaces.close()
+        self._tasks = None
+
+    # Asked from outside, on the executor's thread
+
+    def _on_instruction(self, instruction: str) -> None:
+        """A new instruction drops the old plan, and the goal that it belonged to."""
+        if self._tasks:
+            self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
+        self._follow(instruction.strip())
+
+    def _follow(self, instruction: str) -> None:
+        epoch = self._control.set_task(instruction)
+        self._executed = None
+        self._worker.send(Task(instruction=instruction, epoch=epoch, active=bool(instruction)))
+
+    def _go_home(self) -> str:
+        if self._home is None:
+            raise ConfigError('the start pose is unknown: an arm has no urdf')
+        try:
+            start = self._arms.read()
+        except ObservationError as error:
+            raise ConfigError(f'cannot go home: {error}') from error
+        motion = HomeMotion(start, self._home, self._embodiment.limits, self._now_ns())
+        self._follow('')
+        self._control.go_home(motion)
+        return f'going home in {motion.duration_s:.1f} s'
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == 'control.strategy':
+                try:
+                    self._control.queue.set_strategy(parameter.value)
+                except ValueError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    # Told by the worker, on the supervisor's thread
+
+    def _on_answer(self, answer: Answer) -> None:
+        try:
+            measured = self._arms.read()
+        except ObservationError:
+            return  # the control thread holds for the same reason, and says so
+        judged = self._control.judge(answer, measured, self._now_ns())
+        if judged is None:
+            return
+        chunk, verdict = judged
+        if verdict.accepted:
+            self._executed = chunk
+        self._send_plan()
+        self._outputs.show(chunk, verdict)
+
+    def _send_plan(self) -> None:
+        """Tell the worker what will be executed, when its checkpoint or strategy asks for it."""
+        policy, control, queue = (
+            self._embodiment.policy,
+            self._embodiment.control,
+            self._control.queue,
+        )
+        inpaint = queue.strategy == 'inpaint'
+        if not (
+            inpaint
+            or policy.relative_position
+            or policy.proprio_source in ('commanded', 'chunk_end')
+        ):
+            return
+        count = max(1, round(queue.remaining_s(self._now_ns()) / policy.anchor_period_s))
+        upcoming = queue.plan(self._now_ns(), policy.anchor_period_s, count)
+        prefix_s = (self._control.latency.value_s or 0.0) + control.inpaint_s if inpaint else 0.0
+        self._worker.send(Plan(upcoming=upcoming, executed=self._executed, prefix_s=prefix_s))
+
+    def _on_waiting(self, waiting: Waiting) -> None:
+        if waiting.reason:
+            self._control.block(waiting.source, waiting.reason)
+        else:
+            self._control.unblock(waiting.source)
+        self._changed()
+
+    def _on_lost(self, reason: str) -> None:
+        """Hold at once; whether motion may come back by itself is the embodiment's choice."""
+        self._control.block('worker', reason)
+        if not self._embodiment.control.resume_after_restart:
+            self._control.fault(reason)
+        self._node.get_logger().error(reason)
+        self._changed()
+
+    def _on_restarted(self) -> None:
+        self._control.restarted(self._worker.restarts)
+        self._node.get_logger().info(
+            f'the inference worker runs again (restart {self._worker.restarts})'
+        )
+        self._changed()
+
+    # Shown
+
+    @property
+    def moving(self) -> bool:
+        """Whether the arms are being moved."""
+        return self._control.state(self._now_ns()) in (State.ENGAGING, State.RUNNING)
+
+    def status(self) -> PolicyStatus:
+        """Return the status as of now."""
+        now_ns = self._now_ns()
+        return status_message(
+            self._control.snapshot(now_ns),
+            self._thread.lateness() if self._thread else Lateness(),
+            now_ns,
+        )
+
+    def diagnostics(self) -> DiagnosticArray:
+        """Return the diagnostics as of now."""
+        name = self._node.get_fully_qualified_name()
+        return diagnostics_message(name, self.status(), self._control.snapshot(self._now_ns()))
+
+    def feedback(self, status: PolicyStatus) -> None:
+        """Send a status to whoever runs a task."""
+        if self._tasks:
+            self._tasks.feedback(status)
+
+    def _now_ns(self) -> int:
+        return self._clock.now().nanoseconds

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others ask of the policy node by topic and service: instruction, arm, reset, home, e-stop, deadman."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Bool, String
+from std_srvs.srv import SetBool, Trigger
+
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import XvlaError
+from xvla_ros.nodes.policy_control import PolicyControl
+
+INSTRUCTION_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# A deadman is looked at this often, so it is noticed this much after its timeout.
+DEADMAN_PERIOD_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requests:
+    """What the interfaces ask for; each returns a message, or raises XvlaError to refuse."""
+
+    set_instruction: Callable[[str], None]
+    go_home: Callable[[], str]
+
+
+class Interfaces:
+    """Services and subscriptions of one active policy, all served by the executor's thread."""
+
+    def __init__(
+        self, node: Node, embodiment: Embodiment, control: PolicyControl, requests: Requests
+    ) -> None:
+        """Open them all."""
+        self._node, self._control, self._requests = node, control, requests
+        settings = embodiment.control
+        self._estop = False
+        self._services = [
+            node.create_service(SetBool, '~/arm', self._on_arm),
+            node.create_service(Trigger, '~/reset', self._on_reset),
+            node.create_service(Trigger, '~/home', self._on_home),
+        ]
+        self._subscriptions = [
+            node.create_subscription(
+                String, 'instruction', lambda m: requests.set_instruction(m.data), INSTRUCTION_QOS
+            )
+        ]
+        if settings.estop_topic:
+            self._subscriptions.append(
+                node.create_subscription(Bool, settings.estop_topic, self._on_estop, 10)
+            )
+        self._deadman = Deadman(node, embodiment, control) if settings.deadman_topic else None
+
+    def close(self) -> None:
+        """Close them all."""
+        for service in self._services:
+            self._node.destroy_service(service)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        if self._deadman:
+            self._deadman.close()
+
+    def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._control.set_armed(request.data)
+        response.success, response.message = True, 'armed' if request.data else 'dry run'
+        self._node.get_logger().info(f'{response.message}')
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._estop:
+            response.success, response.message = False, 'the e-stop is still pressed'
+            return response
+        self._control.reset()
+        response.success, response.message = True, 'reset'
+        return response
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            response.success, response.message = True, self._requests.go_home()
+        except XvlaError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _on_estop(self, message: Bool) -> None:
+        self._estop = message.data
+        if message.data:
+            self._control.fault('e-stop pressed')
+
+
+class Deadman:
+    """A switch that must be held, and be heard, for the robot to move. Releasing holds; pressing resumes by the ramp."""
+
+    def __init__(self, node: Node, embodiment: Embodiment, control: PolicyControl) -> None:
+        """Begin released."""
+        settings = embodiment.control
+        self._node, self._control, self._topic = node, control, settings.deadman_topic
+        self._timeout_ns = round(settings.deadman_timeout_s * NANOSECONDS)
+        self._pressed_ns: int | None = None
+        self._subscription = node.create_subscription(
+            Bool, settings.deadman_topic, self._on_message, 1
+        )
+        self._timer = node.create_timer(DEADMAN_PERIOD_S, self._watch)
+        self._watch()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_timer(self._timer)
+
+    def _now_ns(self) -> int:
+        return self._node.get_clock().now().nanoseconds
+
+    def _on_message(self, message: Bool) -> None:
+        self._pressed_ns = self._now_ns() if message.data else None
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._pressed_ns is None:
+            self._control.block('deadman', f'deadman {self._topic}: released')
+        elif self._now_ns() - self._pressed_ns > self._timeout_ns:
+            self._control.block('deadman', f'deadman {self._topic}: silent')
+        else:
+            self._control.unblock('deadman')

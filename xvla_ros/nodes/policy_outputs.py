@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that the policy node publishes."""
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from visualization_msgs.msg import MarkerArray
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import unpack
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.safety import Verdict
+from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus
+from xvla_ros.nodes.conversions import chunk_to_message, command_to_message
+from xvla_ros.nodes.markers import chunk_markers
+from xvla_ros.nodes.policy_state import Command
+
+# The latest status reaches those who come later.
+STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class PolicyOutputs:
+    """Publishers of one configured policy; any thread may publish."""
+
+    def __init__(self, node: Node, embodiment: Embodiment) -> None:
+        """Advertise."""
+        self._node, self._embodiment = node, embodiment
+        self._target = node.create_publisher(EndEffectorCommand, '~/target', 1)
+        self._chunk = node.create_publisher(ActionChunk, '~/action_chunk', 1)
+        self._markers = node.create_publisher(MarkerArray, '~/markers', 1)
+
+    def close(self) -> None:
+        """Withdraw."""
+        for publisher in (self._target, self._chunk, self._markers):
+            self._node.destroy_publisher(publisher)
+
+    def send(self, command: Command, now_ns: int) -> None:
+        """Publish one control tick's command."""
+        self._target.publish(
+            command_to_message(self._embodiment, command.targets, now_ns, command.sequence)
+        )
+
+    def show(self, chunk: Chunk, verdict: Verdict) -> None:
+        """Publish a judged chunk and its markers; a chunk whose values make no poses only as a verdict."""
+        count, layout = len(self._embodiment.arm_names), self._embodiment.policy.rotation_6d_layout
+        try:
+            steps = [unpack(row, layout, count) for row in chunk.actions]
+        except ValueError:
+            steps = []
+        message = chunk_to_message(
+            self._embodiment, chunk.stamp_ns, chunk.period_ns, steps, chunk.sequence
+        )
+        message.reasons = [verdict.message] if verdict.message else []
+        message.verdict = ActionChunk.VERDICT_REJECTED
+        if verdict.accepted:
+            message.verdict = (
+                ActionChunk.VERDICT_CLAMPED if verdict.reasons else ActionChunk.VERDICT_ACCEPTED
+            )
+        self._chunk.publish(message)
+        if self._markers.get_subscription_count():
+            self._markers.publish(chunk_markers(message))
+
+
+class StatusOutputs:
+    """Status and diagnostics: there before the node is configured, so that a refused start can be read."""
+
+    def __init__(self, node: Node) -> None:
+        """Advertise."""
+        self.status = node.create_publisher(PolicyStatus, '~/status', STATUS_QOS)
+        self.diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference worker seen from the control process: started, listened to, restarted, ended."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import CheckpointError, InferenceError
+from xvla_ros.nodes.life_line import LifeLine
+from xvla_ros.nodes.worker_link import Answer, CheckpointFacts, Failed, Ready, Setup, Task, Waiting
+
+# Pause before each restart in a row; a worker that answered once starts the row anew.
+BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
+# How long a worker may take to end by itself, once its link is closed, before it is killed.
+END_TIMEOUT_S = 2.0
+# Nothing bounds how long a large checkpoint loads or compiles; after this long something is wrong.
+LOAD_TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerEvents:
+    """What the supervisor reports, always from its own thread."""
+
+    answer: Callable[[Answer], None]
+    waiting: Callable[[Waiting], None]
+    lost: Callable[[str], None]
+    restarted: Callable[[], None]
+
+
+class WorkerSupervisor:
+    """
+    One inference worker, kept alive from `start` to `close`.
+
+    `send` may be called from any thread; messages to a dead worker are dropped, its successor gets the last Task.
+    """
+
+    def __init__(
+        self, embodiment: Embodiment, ros_arguments: Sequence[str], events: WorkerEvents
+    ) -> None:
+        """Remember what to start; `ros_arguments` are the worker node's remaps and parameters."""
+        self._embodiment, self._ros_arguments, self._events = (
+            embodiment,
+            tuple(ros_arguments),
+            events,
+        )
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._task: Task | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Connection | None = None
+        self._thread: threading.Thread | None = None
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, None while there is none."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> CheckpointFacts:
+        """
+        Start the worker, wait until its checkpoint is loaded, and listen to it from then on.
+
+        :raises CheckpointError: the worker could not load what it was told to; the message is the worker's.
+        """
+        try:
+            facts = self._spawn()
+        except InferenceError as error:
+            raise CheckpointError(str(error)) from error
+        self._thread = threading.Thread(target=self._listen, name='worker link', daemon=True)
+        self._thread.start()
+        return facts
+
+    def send(self, message: object) -> None:
+        """Send one message to the worker; the last Task is repeated to a restarted one."""
+        with self._lock:
+            if isinstance(message, Task):
+                self._task = message
+            self._send(message)
+
+    def close(self) -> None:
+        """End the worker and stop listening. May be called in any state, more than once."""
+        self._closing.set()
+        self._end_process()
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join(END_TIMEOUT_S)
+
+    def _send(self, message: object) -> None:
+        try:
+            if self._link:
+                self._link.send(message)
+        except OSError:
+            pass  # the listening thread sees the end of the link and deals with it
+
+    def _spawn(self) -> CheckpointFacts:
+        """Start a process and wait for its Ready."""
+        ours, theirs = Pipe(duplex=True)
+        line = LifeLine()
+        command = [
+            sys.executable, '-m', 'xvla_ros.nodes.inference_worker',
+            '--link', str(theirs.fileno()), '--line', str(line.fd), *self._ros_arguments,
+        ]  # fmt: skip
+        threads = str(self._embodiment.policy.threads)
+        environment = {**os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
+        with theirs:
+            process = subprocess.Popen(
+                command,
+                pass_fds=(theirs.fileno(), line.fd),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+            )
+        os.close(line.fd)
+        with self._lock:
+            self._process, self._link = process, ours
+        self._send(Setup(embodiment=self._embodiment))
+        facts = self._await_ready(ours)
+        threading.Thread(
+            target=self._watch, args=(line, ours), name='worker life line', daemon=True
+        ).start()
+        return facts
+
+    def _watch(self, line: LifeLine, link: Connection) -> None:
+        """Sleep until the worker is dead, then say so and wake the listening thread."""
+        line.wait()
+        if not self._closing.is_set():
+            self._events.lost('the inference worker died')
+        hang_up(link)
+
+    def _await_ready(self, link: Connection) -> CheckpointFacts:
+        deadline = time.monotonic() + LOAD_TIMEOUT_S
+        while time.monotonic() < deadline and not self._closing.is_set():
+            if not link.poll(0.1):
+                continue
+            try:
+                message = link.recv()
+            except (EOFError, OSError) as error:
+                raise InferenceError(
+                    f'the inference worker ended while loading: {self._last_words()}'
+                ) from error
+            if isinstance(message, Ready):
+                return message.facts
+            if isinstance(message, Failed):
+                self._end_process()
+                raise InferenceError(message.text)
+        self._end_process()
+        raise InferenceError('the inference worker was closed or did not load in time')
+
+    def _listen(self) -> None:
+        """Hand on what the worker says; when it dies, say so at once and start another."""
+        failures = 0
+        while not self._closing.is_set():
+            answered, reason = self._drain()
+            if self._closing.is_set():
+                return
+            self._events.lost(reason or f'the inference worker died: {self._last_words()}')
+            failures = 0 if answered else failures + 1
+            self._restart(failures)
+
+    def _restart(self, failures: int) -> None:
+        """Start another worker, after ever longer pauses, until one loads."""
+        while not self._closing.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]):
+            self._end_process()
+            self.restarts += 1
+            try:
+                self._spawn()
+            except InferenceError as error:
+                if not self._closing.is_set():
+                    self._events.lost(f'restart failed: {error}')
+                failures += 1
+                continue
+            with self._lock:
+                if self._task:
+                    self._send(self._task)
+            self._events.restarted()
+            return
+
+    def _drain(self) -> tuple[bool, str]:
+        """Handle messages until the link ends; return whether any was an answer, and why it ended."""
+        answered, reason = False, ''
+        link = self._link
+        while link:
+            try:
+                message = link.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(message, Answer):
+                answered = True
+                self._events.answer(message)
+            elif isinstance(message, Waiting):
+                self._events.waiting(message)
+            elif isinstance(message, Failed):
+                reason = message.text
+        return answered, reason
+
+    def _last_words(self) -> str:
+        """Say how the process ended."""
+        try:
+            code = self._process.wait(END_TIMEOUT_S) if self._process else 0
+        except subprocess.TimeoutExpired:
+            return 'its link broke'
+        return f'killed by signal {-code}' if code < 0 else f'exit code {code}'
+
+    def _end_process(self) -> None:
+        """Close the link, by which a healthy worker ends, and make sure of it."""
+        with self._lock:
+            process, link, self._link = self._process, self._link, None
+        if link:
+            hang_up(link)
+        if process is None:
+            return
+        try:
+            process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def hang_up(link: Connection) -> None:
+    """End a link for both sides; unlike close alone, this wakes a thread that is reading from it."""
+    try:
+        with socket.socket(fileno=os.dup(link.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the other side is gone already
+    link.close()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What answers an observation: a checkpoint in this process, or a server somewhere. One protocol for both."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.resources import shared_file
+from xvla_ros.core.settings import PolicySettings
+from xvla_ros.nodes.worker_link import CheckpointFacts
+
+
+class Predictor(Protocol):
+    """Turns one observation into one chunk of raw actions."""
+
+    def predict(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        proprio: NDArray[np.float64],
+        instruction: str,
+        domain_id: int,
+        steps: int = 10,
+        noise: NDArray[np.float32] | None = None,
+        prefix: NDArray[np.float32] | None = None,
+        tolerance: tuple[float, float] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return (num_actions, dim) float32; see xvla_ros.model.Policy.predict."""
+
+
+def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
+    """
+    Load what the settings name.
+
+    :raises ConfigError: neither or both of checkpoint and server_url are set, or the checkpoint is nowhere.
+    :raises CheckpointError: the checkpoint or the server's model cannot be used.
+    """
+    if bool(settings.checkpoint) == bool(settings.server_url):
+        raise ConfigError('set exactly one of policy.checkpoint and policy.server_url')
+    return _remote(settings) if settings.server_url else _local(settings)
+
+
+def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts) -> None:
+    """Predict once from blank images, so that the first real answer is as quick as the others."""
+    images = [np.zeros((224, 224, 3), np.uint8)] * len(embodiment.camera_names)
+    settings = embodiment.policy
+    dim = facts.dim_proprio or facts.dim_action or 20
+    predictor.predict(
+        images,
+        np.zeros(dim),
+        settings.instruction or 'warm up',
+        settings.domain_id,
+        steps=settings.denoising_steps,
+    )
+
+
+def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
+    import torch
+
+    from xvla_ros.model import load_policy
+
+    torch.set_num_threads(settings.threads)
+    policy = load_policy(
+        shared_file('resource', settings.checkpoint), device=settings.device, dtype=settings.dtype
+    )
+    config = policy.config
+    facts = CheckpointFacts(
+        action_mode=config.action_mode,
+        num_actions=config.num_actions,
+        dim_action=policy.mode.real_dim,
+        dim_proprio=policy.network.dim_proprio,
+        dim_noise=policy.mode.dim,
+        view_slots=config.view_slots,
+        num_domains=config.num_domains,
+        trained_domains=getattr(policy, 'trained_domains', None),
+    )
+    return policy, facts
+
+
+def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
+    from xvla_ros.serve.client import RemotePredictor
+
+    predictor = RemotePredictor(
+        settings.server_url,
+        token=settings.server_token or None,
+        timeout_s=settings.request_timeout_s,
+    )
+    health = predictor.health()
+    known = {
+        name: health.get(name) for name in CheckpointFacts.__dataclass_fields__ if name in health
+    }
+    return predictor, CheckpointFacts(**known)

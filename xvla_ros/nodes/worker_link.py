@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the control process and its inference worker say to each other.
+
+They talk over a socket pair: the kernel keeps messages whole and in order, a reader sleeps until one arrives, and the
+end of a worker is seen the moment it dies, however it dies.
+"""
+
+from dataclasses import dataclass
+import math
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.embodiment import Embodiment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """To the worker, first: the robot it works for."""
+
+    embodiment: Embodiment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """To the worker: what to do from now on. Answers carry the epoch of the task that they were computed for."""
+
+    instruction: str
+    epoch: int
+    active: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Plan:
+    """
+    To the worker: the motion that the robot is committed to. Both chunks are in the arms' base frames.
+
+    upcoming: what will be commanded from now on, resampled; None when nothing is planned. executed: the last chunk that
+    was accepted. prefix_s: for how long from the observation on the answer shall repeat the plan; 0 for no prefix.
+    """
+
+    upcoming: Chunk | None = None
+    executed: Chunk | None = None
+    prefix_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointFacts:
+    """
+    What a checkpoint says of itself, None where it (or its server) does not say.
+
+    trained_domains: rows of the soft prompts whose weights training has moved.
+    """
+
+    action_mode: str | None = None
+    num_actions: int | None = None
+    dim_action: int | None = None
+    dim_proprio: int | None = None
+    dim_noise: int | None = None
+    view_slots: int | None = None
+    num_domains: int | None = None
+    trained_domains: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """From the worker: the predictor is loaded and warm."""
+
+    facts: CheckpointFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Where the time of one answer went [s]."""
+
+    image_age_s: float = math.nan
+    preprocess_s: float = math.nan
+    inference_s: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answer:
+    """From the worker: one chunk."""
+
+    chunk: Chunk
+    epoch: int
+    timing: Timing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """From the worker: why it cannot predict now, by who says so; an empty reason when it can again."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """From the worker: it cannot go on. It ends after this."""
+
+    text: str
