@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording the expert: the same every time, right when acted out, and never on a scene that is evaluated."""
+"""Recording the expert: repeatable, right when acted out, never on a scene that is evaluated."""
 
 from dataclasses import replace
 
@@ -28,6 +28,7 @@ class ExpertLoop(ClosedLoop):
         self.recorder.world = self.world
 
     def run(self, scene):
+        """Remember the scene."""
         self.scene = scene
         return super().run(scene)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training steps on a fixed batch: the loss falls, other robots' rows stay, the shortcut is exact."""
+"""Steps on a fixed batch: the loss falls, other robots' rows stay, the shortcut is exact."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def one_thread():
 
 
 def invented(path, domain, views):
-    """Samples with random contents: only shapes matter here."""
+    """Return samples with random contents: only shapes matter here."""
     layout = SampleLayout(
         robot='any', domain_id=domain, count=8, views=views, colours=3, anchors=30, side=IMAGE_SIDE
     )
