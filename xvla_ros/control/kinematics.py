@@ -2,8 +2,8 @@
 """
 One arm's kinematics from its URDF: forward, Jacobian, and inverse kinematics that never flips.
 
-Poses are of the tool frame in the URDF's root link: position (3,) in metres, quaternion (x, y, z, w). Joints that are not
-listed (fingers) stay at their neutral position and do not move the tool.
+Poses are of the tool frame in the URDF's root link: position (3,) in metres, quaternion
+(x, y, z, w). Joints that are not listed (fingers) stay neutral and do not move the tool.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from xvla_ros.core.errors import ConfigError
 
 Vector = NDArray[np.float64]
 
-# Accuracy that counts as reached: a tenth of what the demo and the drivers need (1 mm, 0.5 degrees).
+# Accuracy that counts as reached: a tenth of what drivers need (1 mm, 0.5 degrees).
 POSITION_TOLERANCE_M = 1e-4
 ROTATION_TOLERANCE_RAD = 5e-4
 # One radian of rotation error weighs as much as this many metres: about the reach of a hand.
 METRES_PER_RADIAN = 0.2
-# Share of a tool error that a null-space pull towards the posture closes per iteration, for arms with spare joints.
+# Share of the way to the posture that spare joints are pulled per iteration.
 POSTURE_GAIN = 0.05
-# Least time that a joint is allowed to stay at rest against its limit: a margin that keeps targets off the stops.
+# Targets stay this far from the joints' stops.
 LIMIT_MARGIN_RAD = 1e-4
 WARM_ITERATIONS = 30
 TRACK_ITERATIONS = 4
@@ -39,7 +39,7 @@ class IkResult:
     """
     Joints q (n,) [rad] that bring the tool as near to a target as was found, and how near that is.
 
-    converged: both errors are within tolerance. reason: empty when converged, else what stood in the way.
+    converged: both errors are within tolerance. reason: what stood in the way when not.
     """
 
     q: Vector
@@ -50,7 +50,7 @@ class IkResult:
 
 
 class Kinematics:
-    """The kinematics of one arm: joints in the order of `joint_names`, the tool in the frame of the URDF's root."""
+    """One arm: joints in the order of `joint_names`, tool poses in the URDF's root link."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Kinematics:
         Read the arm's chain.
 
         :param urdf: path of a URDF file, or its XML text (as in robot_description).
-        :param posture: joints (n,) [rad] that spare degrees of freedom are drawn to; None: the middle of the limits.
-        :raises ConfigError: the file, the frame or a joint is missing, or the joints do not move the tool.
+        :param posture: joints (n,) [rad] that spare joints are drawn to; None: mid-range.
+        :raises ConfigError: the file, the frame or a joint is missing or out of order.
         """
         source, model = _read(urdf)
         self._model = _only(model, tuple(joint_names), source)
@@ -86,7 +86,7 @@ class Kinematics:
         return vector[:3], vector[3:]
 
     def jacobian(self, q: ArrayLike) -> Vector:
-        """Return the Jacobian (6, n) of the tool: linear rows, then angular rows, in the root link's axes."""
+        """Return the tool's Jacobian (6, n), linear rows first, in the root link's axes."""
         q = self._check(q, 'q')
         pin.computeJointJacobians(self._model, self._data, q)
         return pin.getFrameJacobian(
@@ -101,10 +101,12 @@ class Kinematics:
         restarts: int = 40,
     ) -> IkResult:
         """
-        Return joints for a tool pose: from the seed if that leads there, else from the nearest of stored postures.
+        Return joints for a tool pose, from the seed or else from the nearest stored postures.
 
-        :param position: (3,) metres. :param quaternion: (4,) xyzw. :param seed: (n,) radians.
-        :param restarts: how many other starting points to try; 0 keeps the seed's branch or fails.
+        :param position: (3,) metres.
+        :param quaternion: (4,) xyzw.
+        :param seed: (n,) radians.
+        :param restarts: other starting points to try; 0 keeps the seed's branch or fails.
         """
         target = _pose(position, quaternion)
         box = Box(self.lower, self.upper)
@@ -123,9 +125,10 @@ class Kinematics:
         self, q: ArrayLike, position: ArrayLike, quaternion: ArrayLike, dt_s: float
     ) -> IkResult:
         """
-        Return joints one control period after q, moving towards a tool pose within every joint's speed and limit.
+        Return joints one control period after q, towards a tool pose, within speed and limits.
 
-        The result stays on the branch of q: a target it cannot follow becomes the nearest one it can, with a reason.
+        The result stays on the branch of q: a target it cannot follow becomes the nearest one it
+        can, with a reason.
         """
         q = np.clip(self._check(q, 'q'), self.lower, self.upper)
         reach = self.velocity_limit * dt_s
@@ -133,7 +136,7 @@ class Kinematics:
         return self._solve(_pose(position, quaternion), q, box, TRACK_ITERATIONS)
 
     def manipulability(self, q: ArrayLike) -> float:
-        """Return the smallest singular value of the tool Jacobian, rotation weighed in metres; 0 at a singularity."""
+        """Return the least singular value of the Jacobian in metres; 0 at a singularity."""
         jacobian = self.jacobian(q)
         jacobian[3:] *= METRES_PER_RADIAN
         return float(np.linalg.svd(jacobian, compute_uv=False)[-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damped least squares inside a box: the Levenberg-Marquardt descent that inverse kinematics runs on."""
+"""Levenberg-Marquardt descent inside a box of joints: what inverse kinematics runs on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-# Damping at the start, and how it follows success and failure (Madsen, Nielsen, Tingleff 2004, section 3.2, simplified).
+# Damping at the start, and how it follows success and failure: Madsen, Nielsen, Tingleff,
+# Methods for non-linear least squares problems (2004), section 3.2, simplified.
 FIRST_DAMPING = 1e-4
 LEAST_DAMPING = 1e-8
 MOST_DAMPING = 1e2
 EASE = 0.2
 STIFFEN = 6.0
-# The longest joint step of one iteration [rad]: beyond it the linearisation is not worth following.
+# The longest joint step of one iteration [rad]: beyond it the linearisation is worth little.
 LONGEST_STEP_RAD = 0.8
+# The pull to the posture fades with the error, this much per unit, so as not to disturb the end.
+FADE = 10.0
 # Give up when this many iterations in a row gained less than 2 %.
 PATIENCE = 5
 
@@ -56,8 +59,8 @@ def descend(
     """
     Minimise |residual| inside the box.
 
-    :param residual: q -> error (m,) whose derivative is -jacobian, and the two errors that tolerances apply to.
-    :param posture: joints (n,) that directions without effect on the residual are drawn to; None: nowhere.
+    :param residual: q -> error (m,) whose derivative is -jacobian, and the errors under tolerance.
+    :param posture: joints (n,) that directions without effect are drawn to; None: nowhere.
     """
     q, damping, stalled = start, FIRST_DAMPING, 0
     error, first, second = residual(q)
@@ -68,7 +71,8 @@ def descend(
             break
         step = _step(rows, error, q, box, damping)
         if posture is not None:
-            step = step + _sideways(rows, step, q, box, posture, posture_gain)
+            gain = posture_gain * min(1.0, FADE * cost**0.5)
+            step = step + _sideways(rows, step, q, box, posture, gain)
         candidate = box.clip(q + step)
         error_there, first_there, second_there = residual(candidate)
         cost_there = float(error_there @ error_there)
@@ -93,7 +97,7 @@ def descend(
 
 
 def _step(rows: Vector, error: Vector, q: Vector, box: Box, damping: float) -> Vector:
-    """Return the damped step; joints that it would push out of the box from its border are taken out of it."""
+    """Return the damped step of those joints that it does not push out of the box."""
     gradient = rows.T @ error
     free = ~(((q <= box.lower) & (gradient < 0)) | ((q >= box.upper) & (gradient > 0)))
     step = np.zeros_like(q)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting points for inverse kinematics: a table of postures, looked up by where they bring the tool."""
+"""Starting points for inverse kinematics: postures, looked up by where they bring the tool."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from scipy.stats import qmc
 Vector = NDArray[np.float64]
 
 POSTURES = 8192
-# Weight of the tool's axes beside its position in the distance between poses [m]: two postures that differ by 90
-# degrees are as far apart as 0.2 m.
+# Weight of the tool's axes beside its position [m]: poses that differ by 90 degrees are as far
+# apart as poses that differ by 0.2 m.
 AXIS_WEIGHT_M = 0.14
 
 

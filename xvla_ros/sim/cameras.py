@@ -10,7 +10,7 @@ from xvla_ros.sim.gl import BACKEND
 
 
 class Cameras:
-    """Draws the cameras of one world at any size; one drawing context per size, made when first needed."""
+    """Draws the cameras of one world; one drawing context per size, made when first needed."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """:param data: the state to draw, read at every call."""
@@ -38,7 +38,7 @@ class Cameras:
         """
         Return where a square picture of a camera shows points (N, 3) of the world [m].
 
-        :return: (N, 2), x to the right and y down, 0 to 1 across the picture; NaN behind the camera.
+        :return: (N, 2), x right and y down, 0 to 1 across the picture; NaN behind the camera.
         """
         camera, half = (
             self._data.camera(name),

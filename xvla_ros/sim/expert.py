@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The scripted expert: from where the tools are and where the named block is, a clean plan from here on.
+The scripted expert: from where tools and the named block are, a clean plan from here on.
 
-It keeps no memory, so it can answer from any state that a noisy episode visits, and its answer there is what a policy
-should do there. The tool keeps the orientation it has at home. All in the arm's base frame; the gripper of a pose is its opening.
+It keeps no memory, so it can answer from any state that a noisy episode visits, and its answer is
+what a policy should do there. The tool keeps the orientation it has at home. All in the arm's base
+frame; the gripper of a pose is its opening.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,14 +33,14 @@ NEAR_M = 0.03
 CENTRED_M = 0.012
 AT_BLOCK_M = 0.012
 LIFT_M = 0.15
-# Fingers this near to the opening at which they touch the block hold it; how fast they get there [1/s].
+# Fingers this near to the opening at which they touch the block hold it; their speed [1/s].
 WIDTH_MARGIN = 0.12
 FINGERS_PER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aim:
-    """Where the expert heads next: a position (3,) and an opening; carries: the block comes along."""
+    """Where to head next: a position (3,) and an opening; carries: the block comes along."""
 
     position: Vector
     opening: float
@@ -48,7 +49,11 @@ class Aim:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ArmPlan:
-    """One arm's plan: positions (T, 3) [m], quaternions (T, 4) xyzw, openings (T,) 0 closed to 1 open."""
+    """
+    One arm's plan.
+
+    positions: (T, 3) [m]. quaternions: (T, 4) xyzw. openings: (T,), 0 closed to 1 open.
+    """
 
     positions: Vector
     quaternions: Vector
@@ -61,7 +66,7 @@ class ArmPlan:
 
 
 class Expert:
-    """Plans for all arms of one embodiment: the near arm goes to the named block, the other holds its home pose."""
+    """Plans for all arms: the near one goes to the named block, the other holds its home pose."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """:param embodiment: one that has a `sim` block."""
@@ -81,15 +86,15 @@ class Expert:
         """
         Return one plan per arm, the first step one period from now.
 
-        :param tools: where each arm's tool is, in the order of `arm_names`, with its measured opening.
-        :param block: (3,) where the named block's centre is now, in the base frame of the scene's arm.
+        :param tools: each arm's tool and measured opening, in the order of `arm_names`.
+        :param block: (3,) the named block's centre now, in the base frame of the scene's arm.
         :param lift: go down, close and lift after the hover; otherwise stay in the hover.
         """
         block = np.asarray(block, dtype=np.float64)
         plans = []
         for name, tool in zip(self._names, tools, strict=True):
             home, upright = self._homes[name]
-            aim: Callable[..., Aim] = lambda *_, home=home: Aim(home, 1.0)
+            aim: Callable[..., Aim] = partial(_stay, home)
             if name == scene.arm:
                 aim = partial(self._grasp, name) if lift else self._reach
             positions, openings = self._roll_out(tool, block, aim, count, period_s)
@@ -102,7 +107,7 @@ class Expert:
         return Aim(self._hover(block, position), 1.0)
 
     def _hover(self, block: Vector, position: Vector) -> Vector:
-        """Return where to head for the hover: over the block, but straight up first when low beside it."""
+        """Return the way to the hover: over the block, straight up first when low beside it."""
         above = block + np.array([0.0, 0.0, self._sim.hover_m])
         low = position[2] < block[2] + self._sim.block_size_m / 2 + CLEARANCE_M
         if low and np.linalg.norm(position[:2] - block[:2]) > NEAR_M:
@@ -134,7 +139,7 @@ class Expert:
     def _roll_out(
         self, tool: ArmPose, block: Vector, aim: Callable[..., Aim], count: int, period_s: float
     ) -> tuple[Vector, Vector]:
-        """Return the positions (count, 3) and openings (count,) of following an aim from a measured tool."""
+        """Return the positions (count, 3) and openings (count,) of following an aim."""
         positions, openings = np.empty((count, 3)), np.empty(count)
         position, opening = tool.position, tool.gripper
         for i in range(count):
@@ -150,8 +155,12 @@ class Expert:
         return positions, openings
 
 
+def _stay(home: Vector, block: Vector, position: Vector, opening: float) -> Aim:
+    return Aim(home, 1.0)
+
+
 def _home(embodiment: Embodiment, name: str) -> tuple[Vector, Vector]:
-    """Return the tool's position (3,) and quaternion (4,) when the arm is at home, in its base frame."""
+    """Return the tool's position (3,) and quaternion (4,) at home, in the base frame."""
     arm = embodiment.arms[name]
     kinematics = Kinematics(shared_file('resource', arm.urdf), arm.tool_frame, arm.joint_names)
     return kinematics.forward(arm.home_rad)
@@ -165,7 +174,7 @@ def _stride(way: Vector, speed_m_s: float, period_s: float) -> Vector:
 
 
 def _turn(start: Vector, end: Vector, angles: Vector) -> Vector:
-    """Return the orientations (T, 4) after turning from start towards end by each of angles (T,)."""
+    """Return the orientations (T, 4) on the way from start to end after angles (T,)."""
     begin = Rotation.from_quat(start)
     way = (begin.inv() * Rotation.from_quat(end)).as_rotvec()
     shares = np.minimum(1.0, angles / max(float(np.linalg.norm(way)), 1e-9))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picks how MuJoCo draws without a screen. Import this before mujoco, which reads the choice once."""
+"""Picks how MuJoCo draws without a screen; import this before mujoco, which reads it once."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ EGL_EXTENSION_QUERY = b'eglQueryDevicesEXT'
 
 
 def choose() -> str:
-    """Return and set MUJOCO_GL: what the user set, else egl where a device answers, else osmesa."""
+    """Return and set MUJOCO_GL: the user's, else egl where a device answers, else osmesa."""
     if not os.environ.get('MUJOCO_GL'):
         os.environ['MUJOCO_GL'] = 'egl' if _egl_devices() else 'osmesa'
     return os.environ['MUJOCO_GL']

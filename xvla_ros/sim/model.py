@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MuJoCo model of an embodiment: its arms from their URDFs, a table, three blocks, cameras and a light."""
+"""The MuJoCo model of an embodiment: arms from their URDFs, table, blocks, cameras, light."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,18 @@ BLOCK_RGB = {'red': (0.85, 0.08, 0.07), 'green': (0.1, 0.62, 0.16), 'blue': (0.1
 BLOCK_DENSITY_KG_M3 = 650.0
 TABLE_THICKNESS_M = 0.04
 FLOOR_M = -0.75
-# Servos are tuned per joint to this bandwidth at the home pose, critically damped: a target that moves is followed
-# 2/60 s behind, about what industrial position controllers do.
+# Servos are tuned per joint to this bandwidth at the home pose, critically damped: a moving target
+# is followed 2/60 s behind, about what industrial position controllers do.
 SERVO_RAD_S = 60.0
 # A gripper of ours: stiff enough to hold a block with 20 N when told to close fully on it.
 FINGER_STIFFNESS_N_M = 1000.0
 FINGER_FORCE_N = 30.0
 FINGER_ARMATURE_KG = 0.1
-# Rotor inertia seen at the joint, as a share of the arm's inertia there: it keeps light wrists numerically calm.
-ARMATURE_SHARE = 0.1
-LEAST_ARMATURE = 0.005
-# Contact bits: the world is bit 0, arm i is bit i + 1; arms touch the world and each other, never themselves.
+# Rotor inertia seen at a joint: 0.1 kg m2 as in MuJoCo Menagerie's Panda, less for motors too weak
+# to reach this acceleration with it. It keeps light wrists calm when the heavy joints start.
+ROTOR_KG_M2 = 0.1
+LEAST_ACCELERATION_RAD_S2 = 100.0
+# Contact bits: the world is bit 0, arm i is bit i + 1; no arm touches itself.
 WORLD_BIT = 1
 
 
@@ -36,7 +37,7 @@ def build_model(embodiment: Embodiment) -> mujoco.MjModel:
     """
     Return the compiled world of an embodiment, its servos tuned.
 
-    Arm a's bodies and joints are named 'a/<name in its URDF>', and so are its actuators; blocks 'block/<colour>'.
+    Arm a's bodies, joints and actuators are named 'a/<name in its URDF>', blocks 'block/<colour>'.
     """
     sim = embodiment.sim
     if sim is None:
@@ -73,7 +74,7 @@ def build_model(embodiment: Embodiment) -> mujoco.MjModel:
 
 
 def look_at(position: Sequence[float], target: Sequence[float], up: Sequence[float]) -> np.ndarray:
-    """Return the quaternion (w, x, y, z) of a MuJoCo camera: it looks along -z, its y is up, its x to the right."""
+    """Return the quaternion (w, x, y, z) of a MuJoCo camera: -z forward, y up, x right."""
     backward = np.subtract(position, target)
     backward = backward / np.linalg.norm(backward)
     right = np.cross(up, backward)
@@ -144,7 +145,8 @@ def _attach(
     for joint in (*arm.joint_names, *place.finger_joints):
         if joint not in known:
             raise ConfigError(
-                f"{path}: no joint '{joint}', which arm '{name}' names; it has: {', '.join(sorted(known))}"
+                f"{path}: no joint '{joint}', which arm '{name}' names; "
+                f'it has: {", ".join(sorted(known))}'
             )
     x, y, z = place.base_position_m
     half_yaw = place.base_yaw_rad / 2
@@ -182,7 +184,8 @@ def _tune(model: mujoco.MjModel, embodiment: Embodiment) -> None:
             model.jnt_actfrclimited[joint] = 1
             model.jnt_actfrcrange[joint] = (-FINGER_FORCE_N, FINGER_FORCE_N)
         else:
-            model.dof_armature[dof] = max(LEAST_ARMATURE, ARMATURE_SHARE * inertia[dof, dof])
+            effort = model.jnt_actfrcrange[joint, 1]
+            model.dof_armature[dof] = min(ROTOR_KG_M2, effort / LEAST_ACCELERATION_RAD_S2)
             mass = inertia[dof, dof] + model.dof_armature[dof]
             stiffness = mass * SERVO_RAD_S**2
         damping = 2 * np.sqrt(stiffness * mass)

@@ -14,10 +14,17 @@ from xvla_ros.core.sim_settings import SimArmSettings
 
 # Fastest that a gripper opens or closes fully [1/s]; the Franka hand needs 0.4 s.
 GRIPPER_SPEED_HZ = 2.5
+# Setpoints gather and lose speed at this rate, the Franka Research 3's joint acceleration limit, and
+# settle at this rate; SPEED_SHARE of the joints' speed limits leaves the servos room to overshoot.
+ACCELERATION_RAD_S2 = 10.0
+SETTLE_HZ = 20.0
+SPEED_SHARE = 0.9
+# A tool target this far away at full joint speed is tracked in one piece, beyond it in part.
+LOOK_AHEAD_S = 0.1
 
 
 class SimArm:
-    """The servos of one arm, driven at the control rate within the URDF's position and speed limits."""
+    """One arm's servos, driven at the control rate within the URDF's position and speed limits."""
 
     def __init__(
         self,
@@ -45,6 +52,7 @@ class SimArm:
             np.array(q, np.float64), self.kinematics.lower, self.kinematics.upper
         )
         self._joint_target, self._tool_target = self._setpoint, None
+        self._speed = np.zeros_like(self._setpoint)
         self._opening = self._opening_target = float(opening)
         fingers = self._closed + opening * (self._open - self._closed)
         for (positions, speeds), values in (
@@ -72,7 +80,7 @@ class SimArm:
         )
 
     def set_tool_target(self, position: ArrayLike, quaternion: ArrayLike) -> None:
-        """Go to a tool pose in the arm's base frame: (3,) m and xyzw, tracked as a Cartesian controller does."""
+        """Go to a tool pose in the base frame, (3,) m and xyzw, as a Cartesian controller does."""
         self._tool_target = (np.array(position, np.float64), np.array(quaternion, np.float64))
 
     def set_gripper(self, opening: float) -> None:
@@ -83,12 +91,10 @@ class SimArm:
     def tick(self, dt_s: float) -> None:
         """Move the servos' setpoints by one control period."""
         if self._tool_target is not None:
-            self._setpoint = self.kinematics.track(self._setpoint, *self._tool_target, dt_s).q
-        else:
-            step = self.kinematics.velocity_limit * dt_s
-            self._setpoint = self._setpoint + np.clip(
-                self._joint_target - self._setpoint, -step, step
-            )
+            self._joint_target = self.kinematics.track(
+                self._setpoint, *self._tool_target, LOOK_AHEAD_S
+            ).q
+        self._move(dt_s)
         span = GRIPPER_SPEED_HZ * dt_s
         self._opening += float(np.clip(self._opening_target - self._opening, -span, span))
         self._write()
@@ -112,6 +118,17 @@ class SimArm:
         return ArmPose(
             position=position, quaternion=quaternion, gripper=float(np.clip(opening, 0.0, 1.0))
         )
+
+    def _move(self, dt_s: float) -> None:
+        """Move the setpoint towards the joint target, within speed and acceleration."""
+        way = self._joint_target - self._setpoint
+        braking = np.sqrt(2 * ACCELERATION_RAD_S2 * np.abs(way))
+        limit = np.minimum(braking, SPEED_SHARE * self.kinematics.velocity_limit)
+        change = np.clip(SETTLE_HZ * way, -limit, limit) - self._speed
+        most = ACCELERATION_RAD_S2 * dt_s
+        self._speed = self._speed + np.clip(change, -most, most)
+        ahead = self._setpoint + self._speed * dt_s
+        self._setpoint = np.clip(ahead, self.kinematics.lower, self.kinematics.upper)
 
     def _write(self) -> None:
         self._data.ctrl[self._servos] = self._setpoint

@@ -2,8 +2,8 @@
 """
 Scenes: where the blocks lie, which one is named, and how everything looks.
 
-A scene follows from four numbers, SeedSequence([purpose, crc32 of the robot's name, seed, episode]), so a scene of one
-purpose is never a scene of another.
+A scene follows from four numbers, SeedSequence([purpose, crc32 of the robot's name, seed,
+episode]), so a scene of one purpose is never a scene of another.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from xvla_ros.core.sim_settings import SimArmSettings
 TRAIN, EVALUATE, VALIDATE = 1, 2, 3
 PURPOSES = (TRAIN, EVALUATE, VALIDATE)
 COLOURS = ('red', 'green', 'blue')
-# Between block centres, in block edges: an open gripper comes down between two blocks without touching the other.
+# Between block centres, in block edges: an open gripper comes down beside another block.
 LEAST_SPACING = 2.3
 MOST_YAW_RAD = 0.35
 MOST_CAMERA_SHIFT_M = 0.01
@@ -131,7 +131,7 @@ def _to_world(place: np.ndarray, arm: SimArmSettings) -> np.ndarray:
 
 
 def _look(rng: np.random.Generator, cameras: int) -> Look:
-    """Return one random look: a light, a wooden to grey table, shades of the three colours, cameras a little off."""
+    """Return a random look: light, table and floor, shades of the colours, cameras a bit off."""
     table = rng.uniform(0.45, 0.75) * (1 + rng.uniform(-0.12, 0.12, 3))
     shifts = rng.uniform(-MOST_CAMERA_SHIFT_M, MOST_CAMERA_SHIFT_M, (cameras, 6))
     return Look(

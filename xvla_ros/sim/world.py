@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated robot cell: the arms of one embodiment, a table, three blocks and cameras, in MuJoCo."""
+"""A simulated robot cell: one embodiment's arms, a table, three blocks and cameras."""
 
 import mujoco
 import numpy as np
@@ -20,7 +20,7 @@ CONTROL_RATE_HZ = 100.0
 
 class World:
     """
-    The cell of one embodiment. Arms are named as in `arm_names`; the world's z is up and the table top is z = 0.
+    The cell of one embodiment, arms named as in `arm_names`; z is up, the table top z = 0.
 
     Poses of an arm are in its base frame; block positions in the world unless said otherwise.
     """
@@ -38,7 +38,7 @@ class World:
         mujoco.mj_forward(self._model, self._data)
 
     def reset(self, scene: Scene) -> None:
-        """Begin an episode: arms at home and at rest, blocks and look as the scene says, time zero."""
+        """Begin an episode: arms at home, blocks and look as the scene says, time zero."""
         mujoco.mj_resetData(self._model, self._data)
         self._steps = 0
         for arm in self.arms.values():
@@ -102,7 +102,7 @@ class World:
         return self.arms[arm].finger_positions()
 
     def tool_pose(self, arm: str) -> ArmPose:
-        """Return an arm's measured tool pose in its base frame and its gripper's measured opening."""
+        """Return an arm's measured tool pose in its base frame, with the measured opening."""
         return self.arms[arm].tool_pose()
 
     def block_positions(self) -> dict[str, NDArray[np.float64]]:
@@ -111,8 +111,11 @@ class World:
 
     def block_in_base(self, arm: str, colour: str) -> NDArray[np.float64]:
         """Return the centre (3,) of a block in an arm's base frame [m]."""
-        base = self._data.body(f'{arm}/{self.embodiment.arms[arm].base_frame}')
-        return base.xmat.reshape(3, 3).T @ (self._data.body(f'block/{colour}').xpos - base.xpos)
+        return self._in_base(arm, f'block/{colour}')
+
+    def body_in_base(self, arm: str, link: str) -> NDArray[np.float64]:
+        """Return the origin (3,) of one of an arm's links in its base frame [m]."""
+        return self._in_base(arm, f'{arm}/{link}')
 
     def render(
         self, camera: str, width: int, height: int, shadows: bool = False
@@ -121,12 +124,16 @@ class World:
         return self._cameras.render(camera, width, height, shadows)
 
     def project(self, camera: str, points: ArrayLike) -> NDArray[np.float64]:
-        """Return where a square picture of a camera shows points (N, 3) of the world: (N, 2), 0 to 1, y down."""
+        """Return where a square picture shows world points (N, 3): (N, 2), 0 to 1, y down."""
         return self._cameras.project(camera, points)
 
     def close(self) -> None:
         """Free the drawing contexts."""
         self._cameras.close()
+
+    def _in_base(self, arm: str, body: str) -> NDArray[np.float64]:
+        base = self._data.body(f'{arm}/{self.embodiment.arms[arm].base_frame}')
+        return base.xmat.reshape(3, 3).T @ (self._data.body(body).xpos - base.xpos)
 
     def _arm(self, name: str) -> SimArm:
         arm = self.embodiment.arms[name]
