@@ -9,15 +9,18 @@ arms stop where they are.
 
 from collections.abc import Sequence
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.msg import EndEffectorCommand
-from xvla_ros.nodes.controller_robot import read_targets, Robot
+from xvla_ros.nodes.controller_report import diagnostics
+from xvla_ros.nodes.controller_robot import Measured, read_targets, Robot, stopped
+from xvla_ros.nodes.conversions import stamp_to_ns
 from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.running import run
 
@@ -25,7 +28,10 @@ TARGET_TOPIC = 'policy_node/target'
 # A step gets the time since the last one, at most this many control periods: after a gap nothing
 # jumps.
 MOST_PERIODS = 2.0
-WAITING, MOVING, HOLDING, STOPPED = 'waiting', 'moving', 'holding', 'e-stop'
+# After this long without a step motion begins anew, where the arms are measured.
+REST_S = 0.5
+WAITING, MOVING, BRAKING, HOLDING, STOPPED = 'waiting', 'moving', 'braking', 'holding', 'e-stop'
+LEVELS = {MOVING: DiagnosticStatus.OK, STOPPED: DiagnosticStatus.ERROR}
 
 
 class ControllerNode(Node):
@@ -40,14 +46,17 @@ class ControllerNode(Node):
         self._gate = SafetyGate(self.embodiment)
         self._state, self._reason = WAITING, 'no target yet'
         self._estop_pressed = False
-        self._last_ns = 0
+        self._braked: tuple[ArmPose, ...] | None = None
+        self._stamp_ns = 0  # of the last step that the gate judged
+        self._executed_ns = 0  # when the last target was executed
+        self._period_s = 1.0 / self.embodiment.control.rate_hz
         self._counts = {'executed': 0, 'clamped': 0, 'refused': 0, 'holds': 0}
         control = self.embodiment.control
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
         self.create_subscription(Bool, control.estop_topic, self._on_estop, 10)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(control.hold_after_s / 4, self._watch)
+        self.create_timer(self._period_s, self._tick)
         self.create_timer(1.0, self._report)
 
     def _now_ns(self) -> int:
@@ -58,7 +67,7 @@ class ControllerNode(Node):
         if self._state == STOPPED:
             return
         if message.hold:
-            self._hold('the policy holds')
+            self._brake('the policy holds')
             return
         try:
             self._execute(message, self._now_ns())
@@ -67,59 +76,100 @@ class ControllerNode(Node):
 
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
         targets = read_targets(message, self.embodiment, now_ns)
+        dt_s = self._step_s(stamp_to_ns(message.header.stamp))
         measured = self._robot.measure(now_ns)
-        dt_s = self._step_s(now_ns)
+        self._robot.demand(targets, measured)
         verdict = self._gate.check_step(targets, measured.poses, dt_s)
+        self._stamp_ns = stamp_to_ns(message.header.stamp)
+        reasons = list(verdict.reasons)
+        if verdict.targets is not None:
+            reasons += self._send(verdict.targets, measured, dt_s)
         if not verdict.accepted:
-            raise ObservationError(f'limits: {"; ".join(verdict.reasons)}')
-        plans = self._robot.plan(verdict.targets, measured, dt_s)
-        self._robot.send(plans)
-        self._last_ns = now_ns
-        reasons = [*verdict.reasons, *(reason for plan in plans for reason in plan.reasons)]
+            raise ObservationError(f'limits: {verdict.message}')
+        self._executed_ns = now_ns
         self._counts['executed'] += 1
         self._counts['clamped'] += bool(reasons)
         self._enter(MOVING, '; '.join(reasons))
 
-    def _step_s(self, now_ns: int) -> float:
-        """Return how much time this step has [s]."""
-        period_s = 1.0 / self.embodiment.control.rate_hz
+    def _send(
+        self, targets: tuple[ArmPose, ...], measured: Measured, dt_s: float
+    ) -> tuple[str, ...]:
+        """Command one step that the gate let through; return what the drivers changed."""
+        try:
+            plans = self._robot.plan(targets, measured, min(dt_s, MOST_PERIODS * self._period_s))
+        except ObservationError:
+            self._gate.reset()  # this step did not happen
+            raise
+        self._robot.send(plans)
+        return tuple(reason for plan in plans for reason in plan.reasons)
+
+    def _step_s(self, stamp_ns: int) -> float:
+        """
+        Return the time between the step before and one that is due at a stamp [s].
+
+        :raises ObservationError: it is not newer.
+        """
+        elapsed_s = (stamp_ns - self._stamp_ns) * 1e-9
         if self._state != MOVING:
-            return period_s
-        return min((now_ns - self._last_ns) * 1e-9, MOST_PERIODS * period_s)
+            if elapsed_s > REST_S:
+                self._gate.reset()
+            return self._period_s
+        if elapsed_s <= 0:
+            raise ObservationError(f'target is {-elapsed_s:.3f} s older than the one before')
+        return elapsed_s
 
     def _refuse(self, reason: str) -> None:
         """Take note of a refused command; the watchdog stops the arms if no other comes."""
         self._counts['refused'] += 1
         self.get_logger().warning(f'refused: {reason}', throttle_duration_sec=1.0)
+        self._reason = f'refused: {reason}'
+
+    def _brake(self, reason: str) -> None:
+        """Begin to stop within the limits."""
         if self._state == MOVING:
-            self._reason = f'refused: {reason}'
-        else:
-            self._enter(self._state, f'refused: {reason}')
-
-    def _hold(self, reason: str, state: str = HOLDING) -> None:
-        """Stop all arms where they are, once."""
-        if self._state == MOVING or state == STOPPED:
             self._counts['holds'] += 1
-            self._gate.reset()
-            try:
-                self._robot.hold(self._robot.measure(self._now_ns()))
-            except ObservationError as error:
-                reason = f'{reason}; commands end without a last one: {error}'
-        if self._state in (MOVING, HOLDING) or state == STOPPED:
-            self._enter(state, reason)
+            self._braked = None
+            self._enter(BRAKING, reason)
 
-    def _watch(self) -> None:
-        """Hold when targets have stopped coming, or have all been refused, for too long."""
-        silent_s = (self._now_ns() - self._last_ns) * 1e-9
+    def _tick(self) -> None:
+        """Brake when targets stopped coming, or were all refused, for too long; go on braking."""
+        now_ns = self._now_ns()
+        silent_s = (now_ns - self._executed_ns) * 1e-9
         if self._state == MOVING and silent_s > self.embodiment.control.hold_after_s:
-            refused = self._reason if self._reason.startswith('refused') else 'none came'
-            self._hold(f'no target executed for {silent_s:.2f} s: {refused}')
+            why = self._reason if self._reason.startswith('refused') else 'none came'
+            self._brake(f'no target executed for {silent_s:.2f} s: {why}')
+        if self._state == BRAKING:
+            self._brake_step(now_ns)
+
+    def _brake_step(self, now_ns: int) -> None:
+        """Send one step of braking; hold when there is none or the tools have stopped."""
+        before, targets = self._braked, self._gate.hold(self._period_s)
+        self._braked = targets
+        try:
+            if targets is not None:
+                self._send(targets, self._robot.measure(now_ns), self._period_s)
+        except ObservationError as error:
+            self._enter(HOLDING, f'{self._reason}; stopped at once: {error}')
+            return
+        self._stamp_ns = now_ns
+        if targets is None or (before is not None and stopped(before, targets)):
+            self._enter(HOLDING, self._reason)
+
+    def _stop(self, reason: str, state: str) -> None:
+        """Stop all arms where they are, at once."""
+        self._counts['holds'] += 1
+        self._gate.reset()
+        try:
+            self._robot.hold(self._robot.measure(self._now_ns()))
+        except ObservationError as error:
+            reason = f'{reason}; no last command: {error}'
+        self._enter(state, reason)
 
     def _on_estop(self, message: Bool) -> None:
         """Latch on true."""
         self._estop_pressed = message.data
         if message.data and self._state != STOPPED:
-            self._hold(f'e-stop on {self.embodiment.control.estop_topic}', STOPPED)
+            self._stop(f'e-stop on {self.embodiment.control.estop_topic}', STOPPED)
 
     def _on_reset(self, request: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         """Leave the latched stop when the button is out."""
@@ -140,27 +190,24 @@ class ControllerNode(Node):
             self._report()
 
     def _report(self) -> None:
-        """Publish the state on /diagnostics (REP 107)."""
-        level = {STOPPED: DiagnosticStatus.ERROR, MOVING: DiagnosticStatus.OK}.get(
-            self._state, DiagnosticStatus.WARN
-        )
-        status = DiagnosticStatus(
-            level=level,
-            name=f'{self.get_name()}: {self.embodiment.robot}',
-            message=f'{self._state}: {self._reason}' if self._reason else self._state,
-            hardware_id=self.embodiment.robot,
-            values=[KeyValue(key=k, value=str(v)) for k, v in self._counts.items()],
-        )
-        message = DiagnosticArray(status=[status])
+        """Publish the state on /diagnostics."""
+        name = f'{self.get_name()}: {self.embodiment.robot}'
+        level = LEVELS.get(self._state, DiagnosticStatus.WARN)
+        text = f'{self._state}: {self._reason}' if self._reason else self._state
+        message = diagnostics(name, self.embodiment.robot, level, text, self._counts)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
     def close(self) -> None:
         """Stop the arms before going."""
-        if self._state == MOVING:
-            self._hold('the controller ends')
+        if self._state in (MOVING, BRAKING):
+            self._stop('the controller ends', HOLDING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
     return run(ControllerNode, 'controller_node', arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

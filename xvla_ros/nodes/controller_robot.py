@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All arms of a robot as one: measured together, commanded together or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from xvla_ros.nodes.arm_state import ArmStates, joint_topic
 from xvla_ros.nodes.conversions import joint_positions, stamp_to_ns
 
 Vector = NDArray[np.float64]
+
+# Motion is over when a step is shorter than this [m].
+STOPPED_M = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,30 +70,34 @@ class Robot:
         check_streams(stamps, self._limits, now_ns, control.max_skew_s, tolerance_s)
         return Measured(poses=poses, joints=tuple(joints))
 
+    def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
+        """
+        Refuse targets before any arm begins to move towards them.
+
+        :raises ObservationError: an arm cannot be commanded, or one of a pair cannot get there.
+        """
+        for name, driver in self._drivers.items():
+            trouble = driver.trouble()
+            if trouble:
+                raise ObservationError(f'{name}: {trouble}')
+        if len(self._drivers) > 1:
+            each = zip(self._drivers.items(), targets, measured.joints, strict=True)
+            _all_or_none((n, driver.objection(t, joints)) for (n, driver), t, joints in each)
+
     def plan(
         self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
     ) -> tuple[Plan, ...]:
         """
         Return every arm's next step; nothing moves yet.
 
-        :raises ObservationError: an arm cannot be commanded, or one of a pair cannot follow its
-            target.
+        :raises ObservationError: one of a pair cannot follow.
         """
-        plans = []
-        each = zip(self._drivers.items(), targets, measured.joints, strict=True)
-        for (name, driver), target, joints in each:
-            trouble = driver.trouble()
-            if trouble:
-                raise ObservationError(f'{name}: {trouble}')
-            plans.append(driver.plan(target, joints, dt_s))
-        lost = [
-            f'{name}: {"; ".join(plan.reasons)}'
-            for name, plan in zip(self._drivers, plans, strict=True)
-            if not plan.reachable
-        ]
-        if lost and len(plans) > 1:
-            raise ObservationError(f'neither arm moves, for one cannot: {"; ".join(lost)}')
-        return tuple(plans)
+        each = zip(self._drivers.values(), targets, measured.joints, strict=True)
+        plans = tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
+        if len(plans) > 1:
+            each = zip(self._drivers, plans, strict=True)
+            _all_or_none((n, '' if p.reachable else '; '.join(p.reasons)) for n, p in each)
+        return plans
 
     def send(self, plans: Sequence[Plan]) -> None:
         """Command all arms and grippers."""
@@ -103,6 +110,19 @@ class Robot:
         each = zip(self._drivers.values(), measured.poses, measured.joints, strict=True)
         for driver, pose, joints in each:
             driver.hold(pose, joints)
+
+
+def stopped(before: Sequence[ArmPose], after: Sequence[ArmPose]) -> bool:
+    """Tell whether targets one step apart are the same."""
+    pairs = zip(before, after, strict=True)
+    return all(np.abs(a.position - b.position).max() < STOPPED_M for a, b in pairs)
+
+
+def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
+    """Raise when an arm, by name, objects to what the pair should do."""
+    lost = [f'{name}: {objection}' for name, objection in objections if objection]
+    if lost:
+        raise ObservationError(f'neither arm moves, for one cannot: {"; ".join(lost)}')
 
 
 def read_targets(

@@ -57,6 +57,10 @@ class ArmDriver(ABC):
         """Return why the arm cannot be commanded now, or an empty string."""
         return ''
 
+    def objection(self, target: ArmPose, joints: Vector) -> str:
+        """Return why the arm can never get from its joints (n,) [rad] to a target, or nothing."""
+        return ''
+
     @abstractmethod
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
         """

@@ -19,6 +19,11 @@ RESYNC_RAD = 0.25
 # breadth of the demo task's 3 cm; far above the solver's tolerance).
 REACHED_M = 0.005
 REACHED_RAD = 0.05
+# Targets nearer than this are one step away: at 50 Hz, 1 m/s and 5 rad/s.
+NEAR_M = 0.02
+NEAR_RAD = 0.1
+# Other postures that are tried before a target counts as out of reach.
+RESTARTS = 8
 
 
 class JointArmDriver(ArmDriver):
@@ -35,6 +40,19 @@ class JointArmDriver(ArmDriver):
             raise ConfigError(f"driver '{arm.driver}' commands joints and needs the arm's urdf")
         self._solver = kinematics
         self._commanded: Vector | None = None
+        far = np.full(3, 10.0)  # makes the solver's table of postures now: it takes a third of a second
+        kinematics.inverse(far, np.array([0, 0, 0, 1]), kinematics.posture, restarts=1)
+
+    def objection(self, target: ArmPose, joints: Vector) -> str:
+        """Search for joints that reach the target, elsewhere too when not from here."""
+        near = self._near(joints, target)
+        if near or _reached(
+            found := self._solver.inverse(
+                target.position, target.quaternion, self._start(joints), restarts=RESTARTS
+            )
+        ):
+            return ''
+        return f'target out of reach, {1000 * found.position_error_m:.0f} mm off: {found.reason}'
 
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
         """Return the joints one step nearer to the target, within speed and position limits."""
@@ -63,6 +81,13 @@ class JointArmDriver(ArmDriver):
     @abstractmethod
     def command(self, joints: Vector, opening: float) -> None:
         """Publish joints (n,) [rad]; the opening is for grippers that go with the arm."""
+
+    def _near(self, joints: Vector, target: ArmPose) -> bool:
+        """Tell whether a target is no farther than one step: then its plan finds out."""
+        position, quaternion = self._solver.forward(self._start(joints))
+        turn = 2 * np.arccos(min(1.0, abs(float(quaternion @ target.quaternion))))
+        distance = float(np.linalg.norm(position - target.position))
+        return distance < NEAR_M and bool(turn < NEAR_RAD)
 
     def _start(self, joints: Vector) -> Vector:
         """Return the joints that the next step starts from."""
