@@ -109,6 +109,8 @@ class Batcher:
         """Run one batch; should it fail, each alone, so that one cannot spoil the others."""
         try:
             answers = self._predict([job.request for job in jobs])
+            if len(answers) != len(jobs):
+                raise InferenceError(f'{len(answers)} answers to {len(jobs)} requests')
         except Exception as error:
             if len(jobs) > 1:
                 for job in jobs:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serve a checkpoint: load, warm up, bind, run until told to stop."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 import logging
@@ -68,7 +70,7 @@ def serve(settings: ServerSettings) -> None:
     policy = load_policy(settings.checkpoint, settings.device, settings.dtype)
     warm_up(policy)
     app = create_app(make_service(policy, settings, token))
-    with bind(settings.host, settings.port) as listener:
+    with until_stopped(), bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
         announce(settings, port, token)
         if settings.slurm:
@@ -156,6 +158,22 @@ def announce(settings: ServerSettings, port: int, token: str | None) -> None:
         )
 
 
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """End the block on SIGINT and on SIGTERM; uvicorn raises either again once it has stopped."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info('stopped')
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def run(app: Any, listener: socket.socket, body_mib: int) -> None:
     """Run uvicorn on a listening socket until a signal, then let requests in flight finish."""
     config = uvicorn.Config(
@@ -170,11 +188,4 @@ def run(app: Any, listener: socket.socket, body_mib: int) -> None:
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
     )
-    # uvicorn raises the signal again once it has stopped; by then there is nothing left to end.
-    previous = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        log.info('stopped')
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    uvicorn.Server(config).run(sockets=[listener])

@@ -32,7 +32,7 @@ def expand_hostlist(text: str) -> list[str]:
 def expand_name(name: str) -> list[str]:
     """Expand the brackets of one name, the last running fastest."""
     choices = [
-        expand_ranges(inside, name) if inside else [plain] for inside, plain in PARTS.findall(name)
+        [plain] if plain else expand_ranges(inside, name) for inside, plain in PARTS.findall(name)
     ]
     return [''.join(parts) for parts in product(*choices)]
 

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask a policy that runs elsewhere, through the same call as a policy that runs here."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from threading import Lock, Thread
+import time
+from typing import Any, TypeVar
+
+import numpy as np
+
+from xvla_ros.core.errors import InferenceError
+from xvla_ros.serve.pictures import encode_jpeg
+from xvla_ros.serve.transports import open_transport, Transport
+
+T = TypeVar('T')
+
+
+class RemotePredictor:
+    """
+    A policy behind X-VLA's wire protocol. One request at a time; may be called from any thread.
+
+    Works with the authors' servers as well. Those know neither `noise` nor `prefix` nor
+    `tolerance`: see `supports_prefix`, and `left_out` after a call.
+
+    :param url: `http://host:port` speaks v1, `ws://host:port` v2.
+    :param token: bearer token, for servers that ask for one.
+    :param timeout_s: how long any call may take, connecting included.
+    :param num_views: views each request will carry; checked against the server when it says.
+    :param jpeg_quality: send views as JPEG of this quality instead of raw, for thin wires. The
+        policy then sees slightly different images.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout_s: float = 5.0,
+        num_views: int | None = None,
+        jpeg_quality: int | None = None,
+    ) -> None:
+        self.timeout_s, self.num_views, self.jpeg_quality = timeout_s, num_views, jpeg_quality
+        self.metadata: Mapping[str, Any] | None = None
+        self.left_out: tuple[str, ...] = ()
+        self._transport: Transport = open_transport(url, token)
+        self._connected = False
+        self._one_caller = Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name='policy server', daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Address that requests go to."""
+        return self._transport.url
+
+    @property
+    def supports_prefix(self) -> bool:
+        """Whether the server can continue committed steps; False before `connect`."""
+        return 'prefix' in self._extensions
+
+    @property
+    def supports_noise(self) -> bool:
+        """Whether the server takes the sampling noise; False before `connect`."""
+        return 'noise' in self._extensions
+
+    @property
+    def _extensions(self) -> Sequence[str]:
+        return self._listed('extensions') or ()
+
+    def _listed(self, name: str) -> Sequence[str] | None:
+        """Return a list from what the server says of itself."""
+        value = (self.metadata or {}).get(name)
+        return value if isinstance(value, list) else None
+
+    def connect(self) -> None:
+        """
+        Reach the server and learn what it serves; `predict` does it when nobody has.
+
+        :raises InferenceError: nobody answers in time, or the server has too few view slots.
+        """
+        self._connect(time.monotonic() + self.timeout_s)
+
+    def _connect(self, deadline_s: float) -> None:
+        self.metadata = self._wait(self._transport.handshake(), deadline_s)
+        cameras = self._listed('cameras')
+        if cameras is not None and self.num_views is not None and self.num_views > len(cameras):
+            raise InferenceError(
+                f'{self.url}: has {len(cameras)} view slots, {self.num_views} views are configured'
+            )
+        self._connected = True
+
+    def predict(
+        self,
+        images: Sequence[np.ndarray],
+        proprio: np.ndarray,
+        instruction: str,
+        domain_id: int,
+        steps: int = 10,
+        noise: np.ndarray | None = None,
+        prefix: np.ndarray | None = None,
+        tolerance: Any = None,
+    ) -> np.ndarray:
+        """
+        Ask for one chunk; the arguments are those of `Policy.predict`.
+
+        :return: (num_actions, dim) float32.
+        :raises InferenceError: no answer in time, a refusal, or an answer that is no chunk.
+        """
+        deadline_s = time.monotonic() + self.timeout_s
+        payload = self._payload(images, proprio, instruction, domain_id, steps)
+        wanted = {'noise': noise, 'prefix': prefix, 'tolerance': pair(tolerance)}
+        wanted = {name: np.asarray(v) for name, v in wanted.items() if v is not None}
+        if not self._one_caller.acquire(timeout=self.timeout_s):
+            raise InferenceError(f'{self.url}: another request took {self.timeout_s:g} s')
+        try:
+            return self._ask(payload, wanted, deadline_s)
+        except InferenceError:
+            self._connected = False  # another server may come up in its place
+            raise
+        finally:
+            self._one_caller.release()
+
+    def _ask(
+        self, payload: dict[str, Any], wanted: dict[str, np.ndarray], deadline_s: float
+    ) -> np.ndarray:
+        """Send a request with those of the wanted extras that the server knows."""
+        if not self._connected:
+            self._connect(deadline_s)
+        self.left_out = tuple(name for name in wanted if name not in self._extensions)
+        extras = {name: v for name, v in wanted.items() if name not in self.left_out}
+        return self._checked(self._wait(self._transport.ask(payload | extras), deadline_s))
+
+    def _payload(
+        self,
+        images: Sequence[np.ndarray],
+        proprio: np.ndarray,
+        instruction: str,
+        domain_id: int,
+        steps: int,
+    ) -> dict[str, Any]:
+        """Name the fields as the protocol does."""
+        if self.num_views is not None and len(images) != self.num_views:
+            raise InferenceError(f'{self.url}: got {len(images)} views, expected {self.num_views}')
+        payload = {
+            'proprio': np.asarray(proprio, np.float32),
+            'language_instruction': instruction,
+            'domain_id': int(domain_id),
+            'steps': int(steps),
+        }
+        return payload | {f'image{i}': self._view(image) for i, image in enumerate(images)}
+
+    def _view(self, image: np.ndarray) -> np.ndarray:
+        """Return a view as it travels: raw, or encoded in the order this generation decodes."""
+        if self.jpeg_quality is None:
+            return image
+        return encode_jpeg(image, self._transport.color_order, self.jpeg_quality)
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        """Refuse a chunk of another shape than the server announced."""
+        told = self.metadata or {}
+        expected = (told.get('num_actions'), told.get('dim_action'))
+        if None not in expected and actions.shape != expected:
+            raise InferenceError(
+                f'{self.url}: actions have shape {actions.shape}, the server announced {expected}'
+            )
+        return actions
+
+    def _wait(self, work: Coroutine[Any, Any, T], deadline_s: float) -> T:
+        """Run a coroutine on the loop's thread until a deadline, then cancel it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(max(0.0, deadline_s - time.monotonic()))
+        except FutureTimeout:
+            future.cancel()
+            raise InferenceError(
+                f'{self.url}: no answer within {self.timeout_s:g} s, expected an X-VLA server'
+            ) from None
+
+    def close(self) -> None:
+        """Close the connection and end the thread."""
+        if self._thread.is_alive():
+            closing = asyncio.run_coroutine_threadsafe(self._transport.close(), self._loop)
+            closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+            self._thread.join(self.timeout_s)
+
+    def __enter__(self) -> 'RemotePredictor':
+        """Return the predictor itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+
+def pair(tolerance: Any) -> tuple[float, float] | None:
+    """Return (millimetres, degrees) of the model's `Tolerance`, or of what is a pair already."""
+    if hasattr(tolerance, 'position_mm'):
+        return tolerance.position_mm, tolerance.rotation_deg
+    return tolerance

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two wires to a server: HTTP with JSON (v1) and WebSocket with msgpack (v2)."""
+
+from collections.abc import Mapping
+import json
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import msgpack
+import numpy as np
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from xvla_ros.core.errors import InferenceError
+from xvla_ros.serve.arrays import json_numpy_string, msgpack_map, read_array
+from xvla_ros.serve.pictures import ColorOrder
+from xvla_ros.serve.requests import Limits, RequestError
+
+# A chunk of 30 x 20 numbers is 15 kB of JSON; far more is no chunk.
+LARGEST_ANSWER = 8 * 2**20
+# Statuses with which a server without /health answers.
+NO_HEALTH = (404, 405)
+
+
+class Transport(Protocol):
+    """One wire. All methods run on one event loop and may be cancelled at any point."""
+
+    url: str
+    color_order: ColorOrder
+
+    async def handshake(self) -> Mapping[str, Any] | None:
+        """Connect; return what the server says about its policy, or None from a stock server."""
+
+    async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
+        """Send one request, arrays as arrays, and return the actions."""
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+def open_transport(url: str, token: str | None) -> Transport:
+    """Choose the wire from a URL's scheme; `/act` is added where there is no path."""
+    parts = urlsplit(url)
+    if parts.scheme not in ('http', 'https', 'ws', 'wss') or not parts.hostname:
+        raise InferenceError(f'{url!r}: expected http://host:port (v1) or ws://host:port (v2)')
+    path = parts.path if parts.path not in ('', '/') else '/act'
+    whole = parts._replace(path=path, query='', fragment='').geturl()
+    headers = {'Authorization': f'Bearer {token}'} if token else {}
+    kind = HttpTransport if parts.scheme.startswith('http') else WebSocketTransport
+    return kind(whole, headers)
+
+
+def health_url(url: str) -> str:
+    """Return the address of /health beside any of a server's addresses."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.replace('ws', 'http')
+    return parts._replace(scheme=scheme, path='/health').geturl()
+
+
+class HttpTransport:
+    """Version 1: POST with json_numpy strings, over one connection that is kept open."""
+
+    color_order: ColorOrder = 'rgb'
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self.url = url
+        # The caller's deadline rules; proxies are for the internet, not for a robot's server.
+        self._client = httpx.AsyncClient(headers=headers, timeout=None, trust_env=False)
+
+    async def handshake(self) -> Mapping[str, Any] | None:
+        """Ask /health."""
+        status, body = await self._send('GET', health_url(self.url))
+        return None if status in NO_HEALTH else as_object(body, status, health_url(self.url))
+
+    async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
+        """Post one request; a connection that had died since the last one is replaced once."""
+        wire = {k: json_numpy_string(v) if is_array(v) else v for k, v in payload.items()}
+        content = json.dumps(wire).encode()
+        status, body = await self._send('POST', self.url, content)
+        return read_actions(as_object(body, status, self.url), self.url)
+
+    async def _send(
+        self, method: str, url: str, content: bytes | None = None
+    ) -> tuple[int, bytes]:
+        try:
+            try:
+                return await self._exchange(method, url, content)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                return await self._exchange(method, url, content)
+        except (httpx.HTTPError, OSError) as error:
+            raise unreachable(url, error) from error
+
+    async def _exchange(self, method: str, url: str, content: bytes | None) -> tuple[int, bytes]:
+        headers = {'Content-Type': 'application/json'} if content else {}
+        body = bytearray()
+        async with self._client.stream(method, url, content=content, headers=headers) as response:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    raise InferenceError(f'{url}: answered more than {LARGEST_ANSWER} bytes')
+        return response.status_code, bytes(body)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+
+class WebSocketTransport:
+    """Version 2: msgpack maps over one WebSocket that is opened again after a fault."""
+
+    color_order: ColorOrder = 'bgr'
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self.url = url
+        self._headers = headers
+        self._socket: ClientConnection | None = None
+
+    async def handshake(self) -> Mapping[str, Any] | None:
+        """Connect and read the welcome; a stock server's says nothing of its policy."""
+        self._abort()
+        welcome = await self._connect()
+        return welcome if 'domains' in welcome else None
+
+    async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
+        """Exchange one message; whatever interrupts it ends the connection with it."""
+        wire = {k: msgpack_map(v) if is_array(v) else v for k, v in payload.items()}
+        message = msgpack.packb(wire, use_bin_type=True)
+        try:
+            answer = await self._exchange(message)
+        except BaseException:
+            self._abort()  # else the late answer would be taken for the next one's
+            raise
+        return read_actions(answer, self.url)
+
+    async def _exchange(self, message: bytes) -> Mapping[Any, Any]:
+        if self._socket is None or self._socket.close_code is not None:
+            await self._connect()
+        try:
+            await self._socket.send(message)
+            return self._unpack(await self._socket.recv())
+        except (WebSocketException, OSError) as error:
+            raise unreachable(self.url, error) from error
+
+    async def _connect(self) -> Mapping[Any, Any]:
+        try:
+            self._socket = await connect(
+                self.url,
+                additional_headers=self._headers,
+                max_size=LARGEST_ANSWER,
+                open_timeout=None,
+                compression=None,
+                proxy=None,
+            )
+            return self._unpack(await self._socket.recv())
+        except (WebSocketException, InvalidHandshake, OSError) as error:
+            raise unreachable(self.url, error) from error
+
+    def _unpack(self, message: str | bytes) -> Mapping[Any, Any]:
+        try:
+            answer = msgpack.unpackb(message, raw=False, max_ext_len=0)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise InferenceError(f'{self.url}: answered no msgpack: {error}') from error
+        if not isinstance(answer, Mapping):
+            raise InferenceError(f'{self.url}: answered a {type(answer).__name__}, expected a map')
+        return answer
+
+    def _abort(self) -> None:
+        if self._socket is not None:
+            self._socket.transport.abort()
+            self._socket = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._abort()
+
+
+def is_array(value: Any) -> bool:
+    """Say whether a payload's value goes over the wire as an array."""
+    return isinstance(value, np.ndarray)
+
+
+def unreachable(url: str, error: Exception) -> InferenceError:
+    """Say that there is no X-VLA server, or no longer."""
+    return InferenceError(
+        f'{url}: no X-VLA server answers ({type(error).__name__}: {error}); expected one to be '
+        f'running there (xvla serve --checkpoint DIR --host HOST --port N)'
+    )
+
+
+def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
+    """Parse a JSON answer; an error status carries the server's reason."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, Mapping) and status == 200:
+        return answer
+    reason = answer.get('error', answer) if isinstance(answer, Mapping) else body[:200]
+    if status == 200:
+        raise InferenceError(f'{url}: answered {reason!r}, expected a JSON object')
+    raise InferenceError(f'{url}: refused with status {status}: {reason}')
+
+
+def read_actions(answer: Mapping[Any, Any], url: str) -> np.ndarray:
+    """Check the actions of an answer: (num_actions, dim) finite float32."""
+    if 'action' not in answer:
+        reason = answer.get('error', f'the keys {sorted(map(str, answer))}')
+        raise InferenceError(f'{url}: answered {reason!r}, expected "action"')
+    try:
+        actions = read_array(answer['action'], 'action', Limits())
+    except RequestError as error:
+        raise InferenceError(f'{url}: {error}') from None
+    if actions.ndim != 2 or not actions.size:
+        raise InferenceError(
+            f'{url}: action has shape {list(actions.shape)}, expected (num_actions, dim)'
+        )
+    if not np.isfinite(actions).all():
+        raise InferenceError(f'{url}: answered actions that are not finite')
+    return actions.astype(np.float32)
