@@ -1,0 +1,179 @@
+"""controller_node with sim_node over real DDS: what it executes, and everything that it must not."""
+
+from cell import apart_m, Client, moved, processes, ROOT
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.ros
+SECOND_NS = 1_000_000_000
+
+
+@pytest.fixture(scope='module')
+def cell(ros_context):
+    config = ROOT / 'config' / 'franka_sim.yaml'
+    with processes(config):
+        client = Client(config)
+        client.wait_until_ready()
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def client(cell):
+    """Start each test with the arm at home and at rest, and without a latched stop."""
+    cell.estop(False)
+    cell.wait(
+        lambda: cell.reset_controller().success, 'reset', meanwhile=lambda: cell.estop(False)
+    )
+    cell.set_scene(episode=0)
+    cell.wait_for_state('holding')
+    cell.spin(0.6)  # the gate begins anew after half a second of rest
+    return cell
+
+
+def test_a_target_five_centimetres_away_is_reached(client):
+    goal = moved(client.tools(), by=(0.05, 0.0, 0.0), gripper=0.0)
+    client.wait(
+        lambda: apart_m(client.tools(), goal) < 0.002 and client.tools()[0].gripper < 0.05,
+        'target',
+        10.0,
+        meanwhile=lambda: client.send(goal),
+    )
+
+
+def test_the_arm_stops_within_a_quarter_second_of_silence(client):
+    start = client.tools()
+    far = moved(start, by=(0.09, 0.0, 0.0))
+    client.wait(
+        lambda: apart_m(client.tools(), start) > 0.01,
+        'motion',
+        5.0,
+        meanwhile=lambda: client.send(far),
+    )
+    client.wait_for_state('holding')
+    client.spin(0.25)
+    stopped = client.tools()
+    client.spin(0.5)
+    assert apart_m(client.tools(), stopped) < 0.001
+    assert 'no target executed' in client.status
+
+
+def test_a_hold_from_the_policy_stops_the_arm(client):
+    start = client.tools()
+    far = moved(start, by=(0.0, 0.09, 0.0))
+    client.wait(
+        lambda: apart_m(client.tools(), start) > 0.01,
+        'motion',
+        5.0,
+        meanwhile=lambda: client.send(far),
+    )
+    client.publish(client.command(None))
+    client.wait_for_state('holding')
+    assert 'the policy holds' in client.status
+
+
+def test_an_emergency_stop_latches_until_reset(client):
+    start = client.tools()
+    far = moved(start, by=(0.09, 0.0, 0.0))
+    client.wait(
+        lambda: apart_m(client.tools(), start) > 0.01,
+        'motion',
+        5.0,
+        meanwhile=lambda: client.send(far),
+    )
+    client.estop(True)
+    client.wait_for_state('e-stop')
+    client.spin(0.5)  # it swings back to where it was when the button was pressed
+    stopped = client.tools()
+    client.hold_target(far, 0.5)
+    assert apart_m(client.tools(), stopped) < 0.002
+    assert not client.reset_controller().success  # the button is still pressed
+    client.estop(False)
+    client.wait(lambda: client.reset_controller().success, 'reset', 5.0)
+    client.wait(
+        lambda: apart_m(client.tools(), stopped) > 0.005,
+        'motion after reset',
+        5.0,
+        meanwhile=lambda: client.send(moved(stopped, by=(0.02, 0.0, 0.0))),
+    )
+
+
+def _bad_commands(client):
+    """Yield what is wrong with a command, the command, and what the refusal must name."""
+    here = client.tools()
+    message = client.command(here)
+    message.targets[0].pose.position.y = float('nan')
+    yield 'NaN', message, 'position must be 3 finite metres'
+    message = client.command(here)
+    message.targets[0].pose.orientation.w = 0.5
+    yield 'quaternion', message, 'unit'
+    yield 'future', client.command(here, client.now_ns() + SECOND_NS), 'in the future'
+    yield 'old', client.command(here, client.now_ns() - SECOND_NS), 'old'
+    message = client.command(here)
+    message.targets[0].arm = 'left'
+    yield 'arm', message, "arms ['left']"
+    message = client.command(here)
+    message.targets[0].frame_id = 'world'
+    yield 'frame', message, "frame 'world'"
+    message = client.command(here)
+    message.targets = []
+    yield 'empty', message, 'arms []'
+    yield 'jump', client.command(moved(here, by=(0.3, 0.0, 0.0))), 'limits'
+
+
+@pytest.mark.parametrize(
+    'kind', ['NaN', 'quaternion', 'future', 'old', 'arm', 'frame', 'empty', 'jump']
+)
+def test_a_bad_target_is_refused_by_name_and_moves_nothing(client, kind):
+    start = client.tools()
+    refused = client.count('refused')
+    for name, message, expected in _bad_commands(client):
+        if name == kind:
+            client.publish(message)
+            client.wait(lambda: client.count('refused') > refused, 'refusal', 5.0)
+            assert expected in client.status
+    assert apart_m(client.tools(), start) < 0.001
+
+
+def test_a_second_publisher_is_refused_as_the_real_controller_would(client):
+    from geometry_msgs.msg import PoseStamped
+
+    start = client.tools()
+    other = client.node.create_publisher(PoseStamped, 'target_pose', 1)
+    try:
+        client.wait(
+            lambda: 'other publisher' in client.status,
+            'refusal',
+            10.0,
+            meanwhile=lambda: client.send(moved(start, by=(0.05, 0.0, 0.0))),
+        )
+        client.wait_for_state('holding')
+    finally:
+        client.node.destroy_publisher(other)
+    client.wait(lambda: client.node.count_publishers('target_pose') == 1, 'other publisher leaves')
+
+
+def test_no_motion_on_a_stale_state(ros_context, tmp_path):
+    """A controller whose arm's topics have no publisher never commands anything."""
+    from geometry_msgs.msg import PoseStamped
+
+    config = ROOT / 'config' / 'franka_sim.yaml'
+    seen = []
+    with processes(config, ('controller_node',), ('-r', '__ns:=/alone')):
+        client = Client(config, 'alone_client')
+        targets = client.node.create_publisher(
+            type(client.command(None)), '/alone/policy_node/target', 1
+        )
+        client.node.create_subscription(PoseStamped, '/alone/target_pose', seen.append, 10)
+        client.wait(lambda: targets.get_subscription_count() > 0, 'controller listens')
+        pose = np.array([0.4, 0.0, 0.4])
+        from xvla_ros.core.ee6d import ArmPose
+
+        here = (ArmPose(position=pose, quaternion=[1.0, 0.0, 0.0, 0.0], gripper=1.0),)
+        client.wait(
+            lambda: any('nothing received yet' in s.message for s in client.statuses),
+            'refusal',
+            meanwhile=lambda: targets.publish(client.command(here)),
+        )
+        client.close()
+    assert not seen
