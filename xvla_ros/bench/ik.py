@@ -3,8 +3,8 @@
 Inverse kinematics: time per call and how many reachable poses it reaches.
 
 Targets are tool poses of joints drawn evenly within the limits; warm calls start within 0.2 rad of
-them, cold ones at the home posture. All arms are pooled; the worst arm's success is reported. `cpu`
-is the same percentile of processor time, which other work on the machine does not lengthen.
+them, cold ones at the home posture. All arms are pooled; the worst arm's success is reported.
+`cpu` is the same percentile of processor time, which other work on the machine cannot lengthen.
 """
 
 import time

@@ -17,6 +17,7 @@ import pinocchio as pin
 
 from xvla_ros.control.least_squares import Box, descend
 from xvla_ros.control.seeds import SeedTable
+from xvla_ros.control.urdf import read_chain
 from xvla_ros.core.errors import ConfigError
 
 Vector = NDArray[np.float64]
@@ -66,8 +67,7 @@ class Kinematics:
         :param posture: joints (n,) [rad] that spare joints are drawn to; None: mid-range.
         :raises ConfigError: the file, the frame or a joint is missing or out of order.
         """
-        source, model = _read(urdf)
-        self._model = _only(model, tuple(joint_names), source)
+        source, self._model = read_chain(urdf, tuple(joint_names))
         self._data = self._model.createData()
         if not self._model.existFrame(tool_frame):
             names = ', '.join(f.name for f in self._model.frames)
@@ -224,30 +224,3 @@ def _pose(position: ArrayLike, quaternion: ArrayLike) -> pin.SE3:
         )
     vector[3:] /= np.linalg.norm(vector[3:])
     return pin.XYZQUATToSE3(vector)
-
-
-def _read(urdf: str | Path) -> tuple[str, pin.Model]:
-    """Return a name for messages and the model of a URDF file or text."""
-    text, source = str(urdf), 'robot_description'
-    try:
-        if '<robot' not in text:
-            source, text = str(urdf), Path(urdf).read_text(encoding='utf-8')
-        return source, pin.buildModelFromXML(text)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f'{source}: cannot read the URDF: {error}') from error
-
-
-def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Model:
-    """Return the model with every joint but the listed ones fixed at neutral."""
-    missing = [name for name in joint_names if not model.existJointName(name)]
-    if missing or not joint_names:
-        raise ConfigError(
-            f'{source}: no joints {missing}; it has: {", ".join(list(model.names)[1:])}'
-        )
-    others = [i for i, name in enumerate(model.names) if i and name not in joint_names]
-    reduced = pin.buildReducedModel(model, others, pin.neutral(model))
-    if tuple(reduced.names)[1:] != joint_names or reduced.nq != len(joint_names):
-        raise ConfigError(
-            f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}'
-        )
-    return reduced

@@ -14,7 +14,7 @@ from xvla_ros.core.sim_settings import SimArmSettings
 
 # Fastest that a gripper opens or closes fully [1/s]; the Franka hand needs 0.4 s.
 GRIPPER_SPEED_HZ = 2.5
-# Setpoints gather and lose speed at this rate, the Franka Research 3's joint acceleration limit, and
+# Setpoints gather and lose speed at this rate, the Franka Research 3's acceleration limit, and
 # settle at this rate; SPEED_SHARE of the joints' speed limits leaves the servos room to overshoot.
 ACCELERATION_RAD_S2 = 10.0
 SETTLE_HZ = 20.0

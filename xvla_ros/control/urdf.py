@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading one arm's chain of joints from a URDF."""
+
+from pathlib import Path
+
+import pinocchio as pin
+
+from xvla_ros.core.errors import ConfigError
+
+
+def read_chain(urdf: str | Path, joint_names: tuple[str, ...]) -> tuple[str, pin.Model]:
+    """
+    Return a name of the source for messages, and the model with only the listed joints free.
+
+    :param urdf: path of a URDF file, or its XML text.
+    :param joint_names: base to tool; every other joint is fixed at neutral.
+    :raises ConfigError: the URDF cannot be read, or a joint is missing or out of order.
+    """
+    source, model = _read(urdf)
+    return source, _only(model, joint_names, source)
+
+
+def _read(urdf: str | Path) -> tuple[str, pin.Model]:
+    """Return a name for messages and the model of a URDF file or text."""
+    text, source = str(urdf), 'robot_description'
+    try:
+        if '<robot' not in text:
+            source, text = str(urdf), Path(urdf).read_text(encoding='utf-8')
+        return source, pin.buildModelFromXML(text)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f'{source}: cannot read the URDF: {error}') from error
+
+
+def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Model:
+    """Return the model with every joint but the listed ones fixed at neutral."""
+    missing = [name for name in joint_names if not model.existJointName(name)]
+    if missing or not joint_names:
+        raise ConfigError(
+            f'{source}: no joints {missing}; it has: {", ".join(list(model.names)[1:])}'
+        )
+    others = [i for i, name in enumerate(model.names) if i and name not in joint_names]
+    reduced = pin.buildReducedModel(model, others, pin.neutral(model))
+    if tuple(reduced.names)[1:] != joint_names or reduced.nq != len(joint_names):
+        raise ConfigError(
+            f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}'
+        )
+    return reduced
