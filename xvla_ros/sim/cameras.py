@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawing the simulated cameras without a screen."""
 
+import weakref
+
 import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,8 @@ class Cameras:
         """:param data: the state to draw, read at every call."""
         self._model, self._data = model, data
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        # Contexts must go before the interpreter does, also when nobody calls close.
+        weakref.finalize(self, _close, self._renderers)
         self._names = [model.camera(i).name for i in range(model.ncam)]
 
     def render(
@@ -50,9 +54,7 @@ class Cameras:
 
     def close(self) -> None:
         """Free the drawing contexts."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        _close(self._renderers)
 
     def _renderer(self, width: int, height: int) -> mujoco.Renderer:
         if (width, height) not in self._renderers:
@@ -64,3 +66,9 @@ class Cameras:
                     "'apt install libegl1 libgl1-mesa-dri' or 'apt install libosmesa6'"
                 ) from error
         return self._renderers[width, height]
+
+
+def _close(renderers: dict[tuple[int, int], mujoco.Renderer]) -> None:
+    for renderer in renderers.values():
+        renderer.close()
+    renderers.clear()
