@@ -1,8 +1,10 @@
-"""controller_node with sim_node over real DDS: what it executes, and everything that it must not."""
+"""controller_node with sim_node over real DDS: what it executes, and all that it must not."""
 
 from cell import apart_m, Client, moved, processes, ROOT
 import numpy as np
 import pytest
+
+from xvla_ros.core.ee6d import ArmPose
 
 pytestmark = pytest.mark.ros
 SECOND_NS = 1_000_000_000
@@ -166,10 +168,8 @@ def test_no_motion_on_a_stale_state(ros_context, tmp_path):
         )
         client.node.create_subscription(PoseStamped, '/alone/target_pose', seen.append, 10)
         client.wait(lambda: targets.get_subscription_count() > 0, 'controller listens')
-        pose = np.array([0.4, 0.0, 0.4])
-        from xvla_ros.core.ee6d import ArmPose
-
-        here = (ArmPose(position=pose, quaternion=[1.0, 0.0, 0.0, 0.0], gripper=1.0),)
+        position = np.array([0.4, 0.0, 0.4])
+        here = (ArmPose(position=position, quaternion=[1.0, 0.0, 0.0, 0.0], gripper=1.0),)
         client.wait(
             lambda: any('nothing received yet' in s.message for s in client.statuses),
             'refusal',

@@ -1,4 +1,5 @@
-"""A running cell for tests: sim_node and controller_node as processes, and a client of theirs in this one."""
+# ruff: noqa: D102
+"""A running cell for tests: sim_node and controller_node as processes, and a client of theirs."""
 
 from contextlib import contextmanager
 import os
@@ -30,12 +31,12 @@ PATIENCE_S = 40.0
 
 @contextmanager
 def processes(config, names=('sim_node', 'controller_node'), arguments=()):
-    """Run nodes of the package with one parameter file; on exit each must end cleanly by itself."""
+    """Run nodes of the package with one parameter file; on exit each must end cleanly."""
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
+    ros = ('--ros-args', '--params-file', str(config))
     running = [
         subprocess.Popen(
-            [sys.executable, ROOT / 'scripts' / name]
-            + ['--ros-args', '--params-file', str(config), *arguments],
+            [sys.executable, ROOT / 'scripts' / name, *ros, *arguments],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -55,7 +56,7 @@ def processes(config, names=('sim_node', 'controller_node'), arguments=()):
             except subprocess.TimeoutExpired:
                 process.kill()
                 outputs.append(process.communicate()[0])
-        print('\n'.join(outputs))  # pytest shows it when a test fails
+        sys.stdout.write('\n'.join(outputs))  # pytest shows it when a test fails
     assert [p.returncode for p in running] == [0] * len(running), outputs
     assert not any('Traceback' in text for text in outputs), outputs
 

@@ -1,0 +1,150 @@
+"""sim_node over real DDS: rates, stamps, pictures, scenes, and what its controllers drop."""
+
+from cell import Client, processes, ROOT
+from geometry_msgs.msg import PoseStamped
+import numpy as np
+import pytest
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, JointState
+from visualization_msgs.msg import MarkerArray
+
+from xvla_ros.nodes.conversions import stamp_to_ns
+
+pytestmark = pytest.mark.ros
+
+
+class Seen:
+    """The messages of some topics with their ages on arrival."""
+
+    def __init__(self, client, kinds):
+        self.messages = {topic: [] for topic in kinds}
+        self.ages_s = {topic: [] for topic in kinds}
+        self._client = client
+        self._subscriptions = [
+            client.node.create_subscription(k, t, self._store(t), qos_profile_sensor_data)
+            for t, k in kinds.items()
+        ]
+
+    def _store(self, topic):
+        def store(message):
+            self.messages[topic].append(message)
+            if hasattr(message, 'header'):
+                stamp_ns = stamp_to_ns(message.header.stamp)
+                self.ages_s[topic].append((self._client.now_ns() - stamp_ns) * 1e-9)
+
+        return store
+
+
+@pytest.fixture(scope='module')
+def client(ros_context):
+    config = ROOT / 'config' / 'franka_sim.yaml'
+    with processes(config, ('sim_node',), ('-p', 'seed:=3', '-p', 'purpose:=train')):
+        client = Client(config)
+        client.wait(lambda: client.tools() is not None, 'arms are seen')
+        yield client
+        client.close()
+
+
+def test_states_and_pictures_come_at_their_rates_with_fresh_stamps(client):
+    kinds = {
+        'joint_states': JointState,
+        'current_pose': PoseStamped,
+        'camera/main/image_raw': Image,
+        'camera/wrist/image_raw': Image,
+    }
+    seen = Seen(client, kinds)
+    client.wait(lambda: all(seen.messages.values()), 'all topics')
+    before = {topic: len(m) for topic, m in seen.messages.items()}
+    client.spin(4.0)
+    rates = {topic: (len(m) - before[topic]) / 4.0 for topic, m in seen.messages.items()}
+    for topic, expected in zip(kinds, (100, 100, 15, 15), strict=True):
+        assert rates[topic] > 0.75 * expected, rates
+        assert rates[topic] < 1.1 * expected, rates
+        ages = np.array(seen.ages_s[topic])
+        assert ages.min() >= 0
+        assert np.median(ages) < 0.03, (topic, np.median(ages))
+
+
+def test_pictures_are_rgb_of_the_configured_size_and_show_something(client):
+    seen = Seen(client, {'camera/main/image_raw': Image})
+    client.wait(lambda: seen.messages['camera/main/image_raw'], 'picture')
+    image = seen.messages['camera/main/image_raw'][0]
+    assert (image.encoding, image.height, image.width, image.step) == ('rgb8', 224, 224, 672)
+    pixels = np.frombuffer(image.data, np.uint8).reshape(224, 224, 3)
+    assert pixels.std() > 10
+
+
+def test_joint_states_hold_the_arm_and_its_fingers_in_order(client):
+    seen = Seen(client, {'joint_states': JointState})
+    client.wait(lambda: seen.messages['joint_states'], 'state')
+    arm = client.embodiment.arms['arm']
+    assert (
+        tuple(seen.messages['joint_states'][0].name) == arm.joint_names + arm.gripper.joint_names
+    )
+
+
+def _scene(client):
+    """Return the scene's next markers by namespace."""
+    seen = Seen(client, {'sim_node/scene': MarkerArray})
+    client.wait(lambda: len(seen.messages['sim_node/scene']) > 1, 'scene')
+    return {m.ns: m for m in seen.messages['sim_node/scene'][-1].markers}
+
+
+def test_setting_the_episode_answers_when_the_scene_is_there(client):
+    from xvla_ros.sim.scenes import sample_scene, TRAIN
+
+    for episode in (4, 5, 4):
+        results = client.set_scene(episode=episode)
+        assert all(r.successful for r in results)
+        markers = _scene(client)
+        expected = sample_scene(client.embodiment, TRAIN, 3, episode)
+        assert markers['instruction'].text == expected.colour
+        for block in expected.blocks:
+            position = markers[f'block/{block.colour}'].pose.position
+            assert abs(position.x - block.x_m) < 0.003
+            assert abs(position.y - block.y_m) < 0.003
+
+
+@pytest.mark.parametrize('wrong', [{'purpose': 'exam'}, {'episode': -1}, {'seed': -2}])
+def test_a_scene_that_does_not_exist_is_refused_with_what_exists(client, wrong):
+    (result,) = client.set_scene(**wrong)
+    assert not result.successful
+    assert 'train' in result.reason
+
+
+def test_the_tool_marker_is_where_the_pose_topic_says(client):
+    markers, pose = _scene(client), client.tools()[0]
+    p = markers['tool/arm'].pose.position
+    assert np.allclose([p.x, p.y, p.z], pose.position, atol=0.002)
+
+
+def test_a_pose_that_is_none_moves_nothing(client):
+    publisher = client.node.create_publisher(PoseStamped, 'target_pose', 1)
+    client.wait(lambda: publisher.get_subscription_count() > 0, 'sim listens')
+    start = client.tools()[0]
+    message = PoseStamped()
+    message.pose.position.x = float('nan')
+    message.pose.orientation.w = 1.0
+    publisher.publish(message)
+    client.spin(0.5)
+    assert np.allclose(client.tools()[0].position, start.position, atol=1e-3)
+    client.node.destroy_publisher(publisher)
+
+
+def test_an_embodiment_without_a_simulation_is_one_clear_line(tmp_path):
+    import subprocess
+    import sys
+
+    text = (ROOT / 'config' / 'franka_sim.yaml').read_text()
+    config = tmp_path / 'real.yaml'
+    config.write_text(text[: text.index('    sim:')])
+    done = subprocess.run(
+        [sys.executable, ROOT / 'scripts' / 'sim_node', '--ros-args', '--params-file', config],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**__import__('os').environ, 'PYTHONPATH': str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert "no 'sim' block" in done.stderr
+    assert 'Traceback' not in done.stderr
