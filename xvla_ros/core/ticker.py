@@ -146,10 +146,11 @@ class Ticker:
         self._lateness_ns[index] = lateness_ns
         self._count += 1
 
-    def record(self) -> LatenessRecord:
-        """Return a copy of what was recorded, oldest first."""
+    def record(self, last: int | None = None) -> LatenessRecord:
+        """Return a copy of what was recorded, oldest first; of the `last` ticks only, when it says how many."""
         size = len(self._lateness_ns)
-        order = np.arange(max(self._count - size, 0), self._count) % size
+        kept = size if last is None else min(last, size)
+        order = np.arange(max(self._count - kept, 0), self._count) % size
         return LatenessRecord(
             deadlines_ns=self._deadlines_ns[order],
             lateness_ns=self._lateness_ns[order],

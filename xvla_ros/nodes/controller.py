@@ -8,6 +8,7 @@ arms stop where they are.
 """
 
 from collections.abc import Sequence
+import sys
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node

@@ -2,8 +2,9 @@
 """
 ROS messages to the data types of the core, and back.
 
-An input that cannot be used raises ObservationError with the topic that it came from, what it held, and what was
-expected. Arrays reach messages as array.array or bytes: assigning numpy costs 85 ms per image (rosidl's checks).
+An input that cannot be used raises ObservationError with the topic that it came from, what it
+held, and what was expected. Arrays reach messages as array.array or bytes: assigning numpy costs
+85 ms per image (rosidl's checks).
 """
 
 from collections.abc import Sequence

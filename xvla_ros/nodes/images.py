@@ -7,7 +7,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from xvla_ros.core.errors import ObservationError
 
-# Encoding -> (channels, where R, G and B are in a pixel); names of sensor_msgs/image_encodings.hpp.
+# Encoding -> (channels, where R, G and B are in a pixel); names of
+# sensor_msgs/image_encodings.hpp.
 ENCODINGS = {
     'rgb8': (3, (0, 1, 2)),
     'bgr8': (3, (2, 1, 0)),
@@ -24,7 +25,8 @@ def image_from_message(
     Return the picture (H, W, 3) uint8 RGB.
 
     :param rotate_180: turn it upside down (not mirrored).
-    :raises ObservationError: the encoding is none of ours, or the data is not as long as its header says.
+    :raises ObservationError: the encoding is none of ours, or the data is not as long as its
+        header says.
     """
     picture = (
         _compressed(message, topic)
@@ -38,7 +40,8 @@ def check_layout(message: Image, topic: str) -> None:
     """
     Check an image's header without touching its pixels.
 
-    :raises ObservationError: the encoding is none of ours, or the data is not as long as its header says.
+    :raises ObservationError: the encoding is none of ours, or the data is not as long as its
+        header says.
     """
     if message.encoding not in ENCODINGS:
         raise ObservationError(

@@ -64,7 +64,7 @@ class ObservationInputs:
         self._cameras = {n: Camera(node, c, self._arrived) for n, c in embodiment.cameras.items()}
         self._arms = ArmStates(node, embodiment)
         cameras = tuple(
-            StreamLimit(f'camera {n}', c.max_age_s) for n, c in embodiment.cameras.items()
+            StreamLimit(name=f'camera {n}', max_age_s=c.max_age_s) for n, c in embodiment.cameras.items()
         )
         self._limits = cameras + self._arms.limits
 
@@ -81,7 +81,8 @@ class ObservationInputs:
         """
         Tell whether an observation could be made now.
 
-        :raises ObservationError: naming the input that is missing, stale, from the future or malformed.
+        :raises ObservationError: naming the input that is missing, stale, from the future or
+            malformed.
         """
         self._read()
 
@@ -89,7 +90,8 @@ class ObservationInputs:
         """
         Freeze the newest frames and the arm state nearest to the oldest of them.
 
-        :raises ObservationError: naming the input that is missing, stale, from the future or malformed.
+        :raises ObservationError: naming the input that is missing, stale, from the future or
+            malformed.
         """
         frames, stamps, arms = self._read()
         images = tuple(self._cameras[name].decode(frame) for name, frame in frames.items())

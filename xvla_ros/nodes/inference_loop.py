@@ -20,7 +20,8 @@ from xvla_ros.nodes.inference_inputs import ObservationInputs
 from xvla_ros.nodes.predictor import Predictor
 from xvla_ros.nodes.worker_link import Answer, CheckpointFacts, Plan, Task, Timing, Waiting
 
-# How long to wait for a frame before looking at the task again, and between attempts of a predictor that failed.
+# How long to wait for a frame before looking at the task again, and between attempts of a
+# predictor that failed.
 FRAME_TIMEOUT_S = 0.2
 RETRY_PERIOD_S = 0.5
 

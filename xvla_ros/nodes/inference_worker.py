@@ -2,8 +2,8 @@
 """
 The inference worker: cameras and arm state in, chunks out, in a process of its own.
 
-Started by the policy node only (policy_supervisor.py). It runs at lower priority, holds the model, and may be killed at
-any time: the control process sees that within milliseconds.
+Started by the policy node only (policy_supervisor.py). It runs at lower priority, holds the model,
+and may be killed at any time: the control process sees that within milliseconds.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from xvla_ros.nodes.life_line import LifeLine
 from xvla_ros.nodes.predictor import make_predictor, warm_up
 from xvla_ros.nodes.worker_link import Failed, Ready, Setup, Waiting
 
-# How often the inputs are looked at while an inference runs or nothing arrives: bounds how late a hold can be.
+# How often the inputs are looked at while an inference runs or nothing arrives: bounds how late a
+# hold can be.
 WATCH_PERIOD_S = 0.05
 
 

@@ -2,9 +2,10 @@
 """
 Notice the death of another process at once, however large it is.
 
-When a process is killed, the kernel first frees its memory (measured here: 0.1 ms per MB, so a third of a second for a
-full-size policy) and closes its files only then: the end of a pipe comes too late. A robust mutex is released at the
-very start of a thread's exit (set_robust_list(2), pthread_mutexattr_setrobust(3)): seen after 1 to 4 ms at any size.
+When a process is killed, the kernel first frees its memory (measured here: 0.1 ms per MB, so a
+third of a second for a full-size policy) and closes its files only then: the end of a pipe comes
+too late. A robust mutex is released at the very start of a thread's exit (set_robust_list(2),
+pthread_mutexattr_setrobust(3)): seen after 1 to 4 ms at any size.
 """
 
 import ctypes

@@ -2,8 +2,9 @@
 """
 policy_node: from an instruction to targets for the arms.
 
-A lifecycle node without torch or cameras: the model and its inputs live in the inference worker, a child process. Here
-are the clock, the queue and the safety gate. This file only wires; each part is in a file of its own.
+A lifecycle node without torch or cameras: the model and its inputs live in the inference worker, a
+child process. Here are the clock, the queue and the safety gate. This file only wires; each part
+is in a file of its own.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import sys
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from xvla_ros.msg import PolicyStatus
@@ -25,7 +27,8 @@ from xvla_ros.nodes.policy_outputs import StatusOutputs
 NODE_NAME = 'policy_node'
 STATUS_PERIOD_S = 0.2
 DIAGNOSTICS_PERIOD_S = 1.0
-# How long a thread may keep the interpreter while the control thread waits for it; 5 ms by default.
+# How long a thread may keep the interpreter while the control thread waits for it; 5 ms by
+# default.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -48,8 +51,7 @@ class PolicyNode(ManagedNode):
         self._changed = self.create_guard_condition(self._publish_status)
         self.create_timer(STATUS_PERIOD_S, self._publish_status)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
-        autostart = self.get_parameter_or('autostart', None)
-        if autostart is None or autostart.value:
+        if self.get_parameter_or('autostart', Parameter('autostart', value=True)).value:
             self._autostart = self.create_timer(0.0, self._start_by_itself)
 
     def _start_by_itself(self) -> None:

@@ -2,8 +2,9 @@
 """
 What leaves the policy at each control tick: the plan, a hold, or nothing. No ROS in here.
 
-Chunks are judged when they arrive, every step once more before it leaves. Anything that is missing, stale, refused or
-dead is a block; while there is one the robot holds, and motion begins again with the ramp from where the robot is.
+Chunks are judged when they arrive, every step once more before it leaves. Anything that is
+missing, stale, refused or dead is a block; while there is one the robot holds, and motion begins
+again with the ramp from where the robot is.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ class PolicyControl:
     """
     The decision at each tick. Any thread may call; the lock is held for microseconds.
 
-    `tick` is the control thread's, `judge` the thread's that receives chunks, everything else the executor's.
+    `tick` is the control thread's, `judge` the thread's that receives chunks, everything else the
+    executor's.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -171,7 +173,8 @@ class PolicyControl:
         """
         Return what to send now, None for nothing.
 
-        :param measured: the arms as they are, None when their state cannot be used; `trouble` says why.
+        :param measured: the arms as they are, None when their state cannot be used; `trouble` says
+            why.
         """
         with self._lock:
             self._counters.ticks += 1
@@ -243,7 +246,8 @@ class PolicyControl:
 
     def _block(self, source: str, reason: str) -> None:
         if source not in self._blocks:
-            self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
+            if self._instruction or self._home:
+                self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
             if source in DROP_PLAN:
                 self._drop_plan()
         self._blocks[source] = reason

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of one configured policy, connected: worker, control thread, interfaces, outputs."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,12 +20,16 @@ from xvla_ros.nodes.policy_fit import check_fit
 from xvla_ros.nodes.policy_home import home_poses, HomeMotion
 from xvla_ros.nodes.policy_interfaces import Interfaces, Requests
 from xvla_ros.nodes.policy_outputs import PolicyOutputs
+from xvla_ros.nodes.policy_record import save_run
 from xvla_ros.nodes.policy_state import Command, State
 from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
 from xvla_ros.nodes.policy_task import TaskServer
 from xvla_ros.nodes.policy_thread import ArmReader, ControlThread
 from xvla_ros.nodes.status import diagnostics_message, Lateness, status_message
 from xvla_ros.nodes.worker_link import Answer, Plan, Task, Waiting
+
+# Inference times kept for the record of a run: half an hour at 15 chunks per second.
+MOST_INFERENCES = 27_000
 
 
 class PolicyCore:
@@ -41,6 +46,7 @@ class PolicyCore:
         self._closers: list[Callable[[], None]] = []
         self._tasks: TaskServer | None = None
         self._executed: Chunk | None = None
+        self._inference_s: deque[float] = deque(maxlen=MOST_INFERENCES)
 
     def load(self, embodiment: Embodiment) -> None:
         """
@@ -103,6 +109,8 @@ class PolicyCore:
             return
         self._follow('')
         thread.stop()
+        counters = self._control.snapshot(self._now_ns()).counters
+        save_run(thread.record(), counters, list(self._inference_s))
         if self._control.armed:
             self._outputs.send(Command(targets=None, sequence=0), self._now_ns())
         self._node.remove_on_set_parameters_callback(self._on_parameters)
@@ -155,6 +163,7 @@ class PolicyCore:
         if judged is None:
             return
         chunk, verdict = judged
+        self._inference_s.append(answer.timing.inference_s)
         if verdict.accepted:
             self._executed = chunk
         self._send_plan()

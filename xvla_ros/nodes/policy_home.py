@@ -10,7 +10,8 @@ from xvla_ros.core.interpolation import arm_to_pose, mix_poses, pose_to_arm
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import LimitSettings
 
-# Peak speed and acceleration of 10 u^3 - 15 u^4 + 6 u^5 over unit time and distance (its derivatives at the extrema).
+# Peak speed and acceleration of 10 u^3 - 15 u^4 + 6 u^5 over unit time and distance (its
+# derivatives at the extrema).
 PEAK_SPEED = 1.875
 PEAK_ACCELERATION = 5.7735
 # Share of the limits that the motion uses.

@@ -38,7 +38,8 @@ class WorkerSupervisor:
     """
     One inference worker, kept alive from `start` to `close`.
 
-    `send` may be called from any thread; messages to a dead worker are dropped, its successor gets the last Task.
+    `send` may be called from any thread; messages to a dead worker are dropped, its successor gets
+    the last Task.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class WorkerSupervisor:
         """
         Start the worker, wait until its checkpoint is loaded, and listen to it from then on.
 
-        :raises CheckpointError: the worker could not load what it was told to; the message is the worker's.
+        :raises CheckpointError: the worker could not load what it was told to; the message is the
+            worker's.
         """
         try:
             facts = self._spawn()

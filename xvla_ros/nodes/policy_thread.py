@@ -31,7 +31,8 @@ class ArmReader:
         """
         Return one measured pose per arm.
 
-        :raises ObservationError: naming the stream that is missing, stale, from the future or malformed.
+        :raises ObservationError: naming the stream that is missing, stale, from the future or
+            malformed.
         """
         stamps, poses = self._states.read()
         now_ns = self._clock.now().nanoseconds

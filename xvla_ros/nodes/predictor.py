@@ -35,7 +35,8 @@ def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts
     """
     Load what the settings name.
 
-    :raises ConfigError: neither or both of checkpoint and server_url are set, or the checkpoint is nowhere.
+    :raises ConfigError: neither or both of checkpoint and server_url are set, or the checkpoint is
+        nowhere.
     :raises CheckpointError: the checkpoint or the server's model cannot be used.
     """
     if bool(settings.checkpoint) == bool(settings.server_url):

@@ -8,6 +8,7 @@ answer comes when it has begun.
 """
 
 from collections.abc import Sequence
+import sys
 import threading
 import time
 
@@ -167,3 +168,7 @@ def _simulated(embodiment: Embodiment) -> Embodiment:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
     return run(SimNode, 'sim_node', arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

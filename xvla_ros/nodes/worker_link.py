@@ -2,8 +2,8 @@
 """
 What the control process and its inference worker say to each other.
 
-They talk over a socket pair: the kernel keeps messages whole and in order, a reader sleeps until one arrives, and the
-end of a worker is seen the moment it dies, however it dies.
+They talk over a socket pair: the kernel keeps messages whole and in order, a reader sleeps until
+one arrives, and the end of a worker is seen the moment it dies, however it dies.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,9 @@ class Plan:
     """
     To the worker: the motion that the robot is committed to. Both chunks are in the arms' base frames.
 
-    upcoming: what will be commanded from now on, resampled; None when nothing is planned. executed: the last chunk that
-    was accepted. prefix_s: for how long from the observation on the answer shall repeat the plan; 0 for no prefix.
+    upcoming: what will be commanded from now on, resampled; None when nothing is planned.
+    executed: the last chunk that was accepted. prefix_s: for how long from the observation on the
+    answer shall repeat the plan; 0 for no prefix.
     """
 
     upcoming: Chunk | None = None

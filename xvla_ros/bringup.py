@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What starts together, as one table: the launch files and `xvla demo` both read it.
+
+Imports nothing of ROS: launch files turn it into launch actions, bringup_runner.py into processes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import json
+import os
+from pathlib import Path
+import sys
+from typing import Any
+
+from xvla_ros.core.resources import shared_file
+
+PACKAGE = 'xvla_ros'
+# Both names: Fast DDS 2 (Jazzy) reads the first, Fast DDS 3 the second.
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """
+    One process of the system.
+
+    :param name: of its node. :param executable: as `ros2 run xvla_ros` knows it.
+    :param module: the same for a machine without ros2.
+    :param parameters: ROS parameter file; `overrides` replace single parameters of it.
+    :param remaps: topic or service names, from -> to.
+    """
+
+    name: str
+    executable: str
+    module: str
+    parameters: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    remaps: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self) -> list[str]:
+        """Return the command line that runs it with this interpreter."""
+        arguments = ['--params-file', str(self.parameters)]
+        for name, value in self.overrides.items():
+            arguments += ['-p', f'{name}:={json.dumps(value)}']
+        for source, target in self.remaps.items():
+            arguments += ['-r', f'{source}:={target}']
+        return [sys.executable, '-m', self.module, '--ros-args', *arguments]
+
+
+def embodiment_file(name: str, sim: bool) -> Path:
+    """
+    Return the parameter file of an embodiment: a path as it is, a robot's name looked up in config/.
+
+    :raises ConfigError: there is no such file; the message lists where it was looked for.
+    """
+    if name.endswith(('.yaml', '.yml')):
+        return Path(name) if Path(name).exists() else shared_file('config', name)
+    return shared_file('config', f'{name}_sim.yaml' if sim else f'{name}.yaml')
+
+
+def processes(
+    embodiment: Path, *, sim: bool, overrides: Mapping[str, Any] | None = None
+) -> tuple[Process, ...]:
+    """
+    Return what runs one robot: policy and controller, and the simulated cell in place of hardware.
+
+    :param overrides: parameters of all of them, as `embodiment` holds them.
+    """
+    nodes = [('policy_node', 'policy'), ('controller_node', 'controller')]
+    if sim:
+        nodes.insert(0, ('sim_node', 'sim'))
+    return tuple(
+        Process(
+            name=executable,
+            executable=executable,
+            module=f'{PACKAGE}.nodes.{module}',
+            parameters=embodiment,
+            overrides=dict(overrides or {}),
+            environment=transport_environment(),
+        )
+        for executable, module in nodes
+    )
+
+
+def transport_environment() -> dict[str, str]:
+    """Return the variables that give every process the transport profile, unless the user has one."""
+    if any(name in os.environ for name in PROFILE_VARIABLES):
+        return {}
+    return dict.fromkeys(PROFILE_VARIABLES, str(shared_file('config', 'fastdds.xml')))
