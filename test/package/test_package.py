@@ -49,7 +49,7 @@ OPTIONAL = {
     'rcl_interfaces',  # comes with rclpy
     'launch_testing',
     'rpyutils',
-    *('lerobot', 'reference_network'),  # in the reference environment that make parity makes
+    'ray',  # xvla serve behind Ray Serve, for who has it
 }
 DISTRIBUTIONS = {
     'yaml': 'pyyaml',
@@ -68,9 +68,10 @@ def dependencies():
 
 
 def imports(*folders):
-    """Return the top-level modules that the sources in some folders import."""
+    """Return the top-level modules that sources import; bench/ also runs in reference venvs."""
     found = set()
-    for path in [p for folder in folders for p in (ROOT / folder).rglob('*.py')]:
+    paths = [p for folder in folders for p in (ROOT / folder).rglob('*.py')]
+    for path in [p for p in paths if 'bench' not in p.parts]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split('.')[0] for alias in node.names}
