@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xvla_ros.core.ee6d import EE6D_SIZE
-from xvla_ros.core.ee6d import arm_count
+from xvla_ros.core.ee6d import arm_count, EE6D_SIZE
 
 NANOSECONDS = 1_000_000_000
 
@@ -17,9 +16,10 @@ class Chunk:
     """
     Anchors of EE6D, each due at its own time on the observation's clock.
 
-    stamp_ns: when the oldest input of the observation was measured. period_s: time between anchors. actions: (T, 20)
-    in the embodiment's Rotate6D layout, robot base frame, metres; grippers are the model's probabilities. Values may
-    be anything a model can emit, NaN included: the safety gate judges them. sequence: counts inferences, from 1.
+    stamp_ns: when the oldest input of the observation was measured. period_s: time between
+    anchors. actions: (T, 20) in the embodiment's Rotate6D layout, robot base frame, metres;
+    grippers are the model's probabilities. Values may be anything a model can emit, NaN included:
+    the safety gate judges them. sequence: counts inferences, from 1.
     """
 
     stamp_ns: int
@@ -55,5 +55,9 @@ class Chunk:
         return self.due_ns(len(self.actions) - 1)
 
     def due_ns(self, index: int) -> int:
-        """Return when anchor `index` is due: one period after the observation for the first (base.py iter_episode)."""
+        """
+        Return when anchor `index` is due.
+
+        The first is one period after the observation (X-VLA datasets/domain_handler/base.py).
+        """
         return self.stamp_ns + (index + 1) * self.period_ns

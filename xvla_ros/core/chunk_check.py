@@ -192,7 +192,7 @@ class ChunkCheck:
         return broken
 
     def _separate(self, arms: list[_Anchors]) -> list[tuple[str, str]]:
-        """Stop both arms at the last anchors before they come too close; return what was broken."""
+        """Stop both arms before they come too close and return what was broken."""
         least = self._limits.min_arm_distance_m
         if len(arms) < 2 or least <= 0:
             return []

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk queue: stitches chunks, each late by its own latency, into one curve on the observation's clock."""
+"""The chunk queue: late chunks become one curve on the observation's clock."""
 
 from collections import Counter
 from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.curves import Curve, Fade, Hold, prune
 from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.core.interpolation import arm_to_pose, pose_to_arm, Trajectory
-from xvla_ros.core.strategies import fade, Joint, make_strategy
+from xvla_ros.core.strategies import fade, Inpaint, Joint, make_strategy
 
-# An ensemble of more plans costs time on every tick and changes nothing: exp(-0.01 * 32) is their weight at most.
+# An ensemble of more plans costs time on every tick and changes nothing: exp(-0.01 * 32) is their
+# weight at most.
 MAX_PLANS = 32
 
 
@@ -21,9 +23,9 @@ class ChunkQueue:
     """
     What is commanded now and next, made of the chunks that arrived so far.
 
-    Anchors are due by the stamp of their observation, so that a late chunk is entered where time now is and its past
-    anchors are skipped. Time never runs backwards: an earlier `now_ns` reads as the latest one seen. One thread may
-    put while another takes.
+    Anchors are due by the stamp of their observation, so that a late chunk is entered where time
+    now is and its past anchors are skipped. Time never runs backwards: an earlier `now_ns` reads
+    as the latest one seen. One thread may put while another takes.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class ChunkQueue:
         *,
         strategy: str = 'blend',
         layout: str = 'interleaved',
-        blend_s: float = 0.25,
+        blend_s: float = 0.4,
         ensemble_decay: float = 0.01,
         inpaint_s: float = 0.2,
         engage_s: float = 0.5,
@@ -98,8 +100,9 @@ class ChunkQueue:
         """
         Join a chunk to what is commanded, from now on.
 
-        :return: whether it was used; `refused` counts why not: it is not finite, moves another number of arms,
-            answers an observation no newer than the last, or its last anchor is already past.
+        :return: whether it was used; `refused` counts why not: it is not finite, moves another
+            number of arms, answers an observation no newer than the last, or its last anchor is
+            already past.
         """
         reason, plan = self._read(chunk)
         with self._lock:
@@ -147,7 +150,11 @@ class ChunkQueue:
         return curve
 
     def engage(self, measured: Sequence[ArmPose], now_ns: int) -> None:
-        """Ramp from the measured poses to the plan over `engage_s`: the one there is, else the next that comes."""
+        """
+        Ramp from the measured poses to the plan over `engage_s`.
+
+        The plan is the one there is, else the next that comes.
+        """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
             hold = Hold(tuple(arm_to_pose(arm) for arm in measured), now_ns)
@@ -159,8 +166,8 @@ class ChunkQueue:
         """
         Return the targets for now, one per arm, or None when there is no plan: hold.
 
-        The gripper is the model's raw probability. A plan that nothing replaces comes to rest at its last anchor;
-        from then on the answer is None.
+        The gripper is the model's raw probability. A plan that nothing replaces comes to rest at
+        its last anchor; from then on the answer is None.
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
@@ -171,9 +178,10 @@ class ChunkQueue:
 
     def plan(self, now_ns: int, period_s: float, count: int) -> Chunk | None:
         """
-        Return what will be commanded, resampled as a chunk observed at `now_ns`; None when there is no plan.
+        Return what will be commanded as a chunk observed at `now_ns`; None without a plan.
 
-        The prefix of real-time chunking, and the proprioception of checkpoints that are told the commanded pose.
+        The prefix of real-time chunking, and the proprioception of checkpoints that are told the
+        commanded pose.
         """
         with self._lock:
             curve, plans = self._curve, self._plans
@@ -188,6 +196,21 @@ class ChunkQueue:
             stamp_ns=now_ns, period_s=period_s, actions=actions, sequence=plans[-1].sequence
         )
 
+    def prefix_weights(self, period_s: float, count: int, latency_s: float) -> NDArray[np.float64]:
+        """
+        Return how firmly the model should keep each anchor of `plan` (count,), 1 to 0.
+
+        1 for what will be executed before the answer is there, then falling to 0 over `inpaint_s`
+        (soft mask of real-time chunking, arXiv 2506.07339); all 0 for other strategies.
+
+        :param latency_s: from the observation's stamp to the answer.
+        """
+        if not isinstance(self._strategy, Inpaint):
+            return np.zeros(count)
+        due_s = period_s * np.arange(1, count + 1)
+        soft_s = max(self._strategy.soft_s, 1e-9)
+        return np.clip(1 - (due_s - latency_s) / soft_s, 0.0, 1.0)
+
     def remaining_s(self, now_ns: int) -> float:
         """Return how much of the newest plan is left [s]; 0 when there is none."""
         with self._lock:
@@ -195,17 +218,17 @@ class ChunkQueue:
         return max(end_ns - now_ns, 0) / NANOSECONDS
 
     def age_s(self, now_ns: int) -> float | None:
-        """Return the age of the observations behind the target for now, weighted as they contribute [s]."""
+        """Return the mean age of the observations behind the target, by their part [s]."""
         with self._lock:
             curve = self._curve
         return None if curve is None else (now_ns - curve.stamp_at(now_ns)) / NANOSECONDS
 
     def clear(self, not_before_ns: int = 0) -> None:
         """
-        Drop every plan: a new instruction, a fault. The next chunk starts afresh; time still never runs back.
+        Drop every plan: a new instruction, a fault. The next chunk starts afresh.
 
-        :param not_before_ns: refuse chunks that answer an observation older than this, as `older`: those still
-            under way when the instruction changed.
+        :param not_before_ns: refuse chunks that answer an observation older than this, as `older`:
+            those still under way when the instruction changed.
         """
         with self._lock:
             self._forget()

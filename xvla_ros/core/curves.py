@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves of poses over time: what is commanded now and in the near future, and how two such curves become one."""
+"""Curves of poses over time: what is commanded, and how two curves become one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Curve(Protocol):
         ...
 
     def stamp_at(self, time_ns: int) -> float:
-        """Return the stamp of the observations behind the pose, weighted as they contribute [ns]."""
+        """Return the mean stamp of the observations behind the pose, by their part [ns]."""
         ...
 
     def settled_ns(self) -> int:
@@ -50,8 +50,8 @@ class Fade:
     """
     A cross-fade on SE(3) from one curve to another, C2 where both curves are.
 
-    The weight is the quintic 6u^5 - 15u^4 + 10u^3, whose first and second derivatives vanish at both ends, so that
-    velocity and acceleration pass from one curve to the other without a step.
+    The weight is the quintic 6u^5 - 15u^4 + 10u^3, whose first and second derivatives vanish at
+    both ends, so that velocity and acceleration pass from one curve to the other without a step.
     """
 
     old: Curve
@@ -99,8 +99,8 @@ class Ensemble:
     """
     Temporal ensembling: the weighted mean of every plan that still covers the time.
 
-    Weights are exp(-decay * i), i = 0 the oldest plan (ACT, arXiv 2304.13705, algorithm 2). The gripper is the
-    newest plan's: a probability between two decisions is none.
+    Weights are exp(-decay * i), i = 0 the oldest plan (ACT, arXiv 2304.13705, algorithm 2). The
+    gripper is the newest plan's: a probability between two decisions is none.
     """
 
     def __init__(self, plans: Sequence[Curve], decay: float) -> None:
@@ -109,7 +109,7 @@ class Ensemble:
         self._decay = decay
 
     def at(self, time_ns: int) -> tuple[Pose, ...]:
-        """Return the mean poses; rotations are averaged along geodesics, one plan after the other."""
+        """Return the mean poses; rotations are averaged along geodesics, plan by plan."""
         (first, total), *rest = self._covering(time_ns)
         poses = first.at(time_ns)
         for plan, weight in rest:

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-EE6D, the action and proprioception vector of X-VLA: 20 numbers, two arms of [xyz, Rotate6D, gripper].
+EE6D, the action and proprioception vector of X-VLA: two arms of [xyz, Rotate6D, gripper].
 
-Left arm first; a single arm fills the first ten and leaves the other ten zero (models/action_hub.py). Positions are
-metres in the arm's own base frame.
+Left arm first; a single arm fills the first ten and leaves the other ten zero
+(models/action_hub.py). Positions are metres in the arm's own base frame.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from xvla_ros.core.rotations import matrix_to_rotate6d
-from xvla_ros.core.rotations import rotate6d_to_matrix
+from xvla_ros.core.rotations import matrix_to_rotate6d, rotate6d_to_matrix
 
 EE6D_SIZE = 20
 ARM_SIZE = 10
@@ -29,9 +27,9 @@ class ArmPose:
     """
     Where one arm's tool is, or should be, and its gripper.
 
-    position: (3,) metres, arm base frame. quaternion: (4,) unit, (x, y, z, w), of the tool in the arm base frame.
-    gripper: opening, 0 closed to 1 open, for a measured pose or a target; the model's raw probability inside a
-    chunk; NaN when unknown.
+    position: (3,) metres, arm base frame. quaternion: (4,) unit, (x, y, z, w), of the tool in the
+    arm base frame. gripper: opening, 0 closed to 1 open, for a measured pose or a target; the
+    model's raw probability inside a chunk; NaN when unknown.
     """
 
     position: NDArray[np.float64]
@@ -60,7 +58,7 @@ class ArmPose:
 
 
 def pack(arms: Sequence[ArmPose], layout: str) -> NDArray[np.float64]:
-    """Return the EE6D vector (20,) of one or two arms, left first; one arm leaves the other half zero."""
+    """Return the EE6D vector (20,) of the arms, left first; one arm leaves the rest zero."""
     if len(arms) not in (1, 2):
         raise ValueError(f'EE6D holds one or two arms, got {len(arms)}')
     vector = np.zeros(EE6D_SIZE)
@@ -75,8 +73,10 @@ def unpack(vector: ArrayLike, layout: str, count: int | None = None) -> tuple[Ar
     """
     Return the arms of an EE6D vector (20,), the inverse of pack.
 
-    :param count: how many arms to read; None reads one when the second half is exactly zero, as pack leaves it.
-    :raises ValueError: the vector is not (20,), or an arm's values are not finite or define no rotation.
+    :param count: how many arms to read; None reads one when the second half is exactly zero, as
+        pack leaves it.
+    :raises ValueError: the vector is not (20,), or an arm's values are not finite or define no
+        rotation.
     """
     vector = np.asarray(vector, dtype=np.float64)
     if vector.shape != (EE6D_SIZE,):

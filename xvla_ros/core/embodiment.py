@@ -2,8 +2,9 @@
 """
 An embodiment: everything that is true of one robot, one lab and one checkpoint, as data.
 
-One ROS parameter file per embodiment, validated in full when it is read; nothing downstream checks it again. The
-settings blocks are in `settings.py`; here they are put together, checked against each other and read from files.
+One ROS parameter file per embodiment, validated in full when it is read; nothing downstream checks
+it again. The settings blocks are in `settings.py`; here they are put together, checked against
+each other and read from files.
 """
 
 from collections.abc import Mapping
@@ -14,13 +15,14 @@ from typing import Any
 import yaml
 
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.schema import param
-from xvla_ros.core.schema import read
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.settings import CameraSettings
-from xvla_ros.core.settings import ControlSettings
-from xvla_ros.core.settings import LimitSettings
-from xvla_ros.core.settings import PolicySettings
+from xvla_ros.core.schema import param, read
+from xvla_ros.core.settings import (
+    ArmSettings,
+    CameraSettings,
+    ControlSettings,
+    LimitSettings,
+    PolicySettings,
+)
 from xvla_ros.core.sim_settings import SimSettings
 
 # Parameters that ROS itself puts on a node beside ours.
@@ -30,9 +32,11 @@ ROS_PARAMETERS = ('use_sim_time', 'qos_overrides', 'start_type_description_servi
 @dataclass(frozen=True, kw_only=True)
 class Embodiment:
     """
-    One robot with its cameras, limits and checkpoint facts. Each field is the ROS parameter (block) of the same name.
+    One robot with its cameras, limits and checkpoint facts.
 
-    `arms` and `cameras` iterate in the order of `arm_names` and `camera_names`: left arm first, main view first.
+    Each field is the ROS parameter (block) of the same name.
+    `arms` and `cameras` iterate in the order of `arm_names` and `camera_names`: left arm first,
+    main view first.
     """
 
     robot: str = param(
@@ -101,8 +105,10 @@ def load_embodiment(path: str | Path, overrides: Mapping[str, Any] | None = None
     """
     Read one embodiment's ROS parameter file.
 
-    :param overrides: dotted parameter names to values that replace the file's, as `ros2 run -p name:=value` does.
-    :raises ConfigError: the file is missing or not YAML, or a value in it is wrong; the message names the culprit.
+    :param overrides: dotted parameter names to values that replace the file's, as `ros2 run -p
+        name:=value` does.
+    :raises ConfigError: the file is missing or not YAML, or a value in it is wrong; the message
+        names the culprit.
     """
     parameters = _nest(read_parameter_file(path), str(path))
     for name, value in (overrides or {}).items():
@@ -128,7 +134,8 @@ def read_parameter_file(path: str | Path) -> dict[str, Any]:
     parameters = block.get('ros__parameters') if isinstance(block, dict) else None
     if not isinstance(parameters, dict):
         raise ConfigError(
-            f"{path}: expected one '/**:' block holding 'ros__parameters:', as in config/franka.yaml"
+            f"{path}: expected one '/**:' block holding 'ros__parameters:', "
+            'as in config/franka.yaml'
         )
     return parameters
 

@@ -3,7 +3,7 @@
 
 
 class XvlaError(Exception):
-    """Anything xvla_ros refuses: the message says what was wrong, where it came from, what was expected."""
+    """Anything xvla_ros refuses: the message says what was wrong, where, and what was expected."""
 
 
 class ConfigError(XvlaError):
@@ -11,7 +11,7 @@ class ConfigError(XvlaError):
 
 
 class ObservationError(XvlaError):
-    """An input is missing, stale or malformed: nothing is predicted from it and the robot holds."""
+    """An input is missing, stale or malformed: nothing is predicted, the robot holds."""
 
 
 class InferenceError(XvlaError):

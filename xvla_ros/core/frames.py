@@ -2,7 +2,7 @@
 """
 Frame offsets between a checkpoint and a robot, for poses and for raw model output.
 
-Tool pose in the robot's base frame = base_from_policy * pose in the policy's frame * policy_from_tool.
+Tool pose in the base frame = base_from_policy * pose in the policy frame * policy_from_tool.
 """
 
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ class FrameOffset:
 
     def apply_raw(self, actions: Array, layout: str) -> Array:
         """
-        Return one arm's raw actions (T, 10) moved by the offset, neither orthonormalised nor checked.
+        Return one arm's raw actions (T, 10) moved by the offset, unchecked.
 
-        Linear in the Rotate6D columns when `right` does not rotate, so that what is wrong with a raw rotation (NaN,
-        lengths, the wrong layout) is still there for the safety gate to see.
+        Nothing is orthonormalised, so that what is wrong with a raw rotation (NaN, lengths, the
+        wrong layout) is still there for the safety gate to see.
         """
         moved = actions.copy()
         first, second = rotate6d_columns(actions[:, ROTATION], layout)

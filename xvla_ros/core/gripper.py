@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gripper logic: from the model's probability to a decision that does not chatter, and to a driver's command."""
+"""Gripper logic: from the model's probability to a steady decision and a driver's command."""
 
 import math
 
@@ -12,8 +12,9 @@ CLOSED = 0.0
 
 class GripperFilter:
     """
-    Decides open or closed from probabilities: polarity, threshold, hysteresis and least time between changes.
+    Decides open or closed from probabilities.
 
+    Polarity, threshold, hysteresis and the least time between changes are the gripper's settings.
     Not thread-safe: the control thread owns it.
     """
 
@@ -24,14 +25,14 @@ class GripperFilter:
         self._changed_ns = 0
 
     def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
-        """Forget the decision, or take the one that a measured opening (0 to 1) at `now_ns` shows."""
+        """Forget the decision, or take the one that a measured opening (0 to 1) shows."""
         known = opening is not None and math.isfinite(opening)
         self._closed = opening < 0.5 if known and opening is not None else None
         self._changed_ns = now_ns - round(self._settings.dwell_s * NANOSECONDS)
 
     def update(self, probability: float, now_ns: int) -> float:
         """
-        Return the opening to command, 1.0 open or 0.0 closed; NaN (leave it) while nothing is decided.
+        Return the opening to command: 1.0 open, 0.0 closed, NaN (leave it) while undecided.
 
         :param probability: the model's value; one that is not finite changes nothing.
         """
@@ -59,8 +60,8 @@ class GripperEdge:
     """
     Turns openings into driver commands, once per change.
 
-    Gripper actions block for up to a second (franka_gripper) and restart when they are sent again, so a command
-    leaves only when it differs from the last one.
+    Gripper actions block for up to a second (franka_gripper) and restart when they are sent again,
+    so a command leaves only when it differs from the last one.
     """
 
     def __init__(self, settings: GripperSettings, resolution: float = 0.01) -> None:
@@ -74,7 +75,7 @@ class GripperEdge:
         self._sent = None
 
     def command(self, opening: float) -> float | None:
-        """Return the command for an opening in the driver's unit, or None when there is nothing new to send."""
+        """Return the command for an opening [driver unit], or None when it is not new."""
         if not math.isfinite(opening):
             return None
         opening = min(max(opening, CLOSED), OPEN)

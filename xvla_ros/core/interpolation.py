@@ -2,9 +2,12 @@
 """
 SE(3) interpolation: from the anchors of a chunk to a pose at any time.
 
-Position follows a C2 cubic spline, orientation the geodesic between neighbouring anchors, the gripper steps. All that
-does not depend on time is computed once, so that one evaluation is scalar arithmetic of a few microseconds.
+Position follows a C2 cubic spline, orientation the geodesic between neighbouring anchors, the
+gripper steps. All that does not depend on time is computed once, so that one evaluation is scalar
+arithmetic of a few microseconds.
 """
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +19,13 @@ from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.quaternions import Quaternion, slerp
 from xvla_ros.core.rotations import rotate6d_to_matrix
 
-# One arm at one instant: x, y, z [m, arm base frame], qx, qy, qz, qw (unit), gripper (the model's probability).
+# One arm at one instant: x, y, z [m, arm base frame], qx, qy, qz, qw (unit), gripper (the model's
+# probability).
 Pose = tuple[float, float, float, float, float, float, float, float]
 
+
 def mix_poses(a: Pose, b: Pose, u: float) -> Pose:
-    """Return the pose a fraction `u` from `a` to `b`: straight in position, geodesic in rotation, gripper of `b`."""
+    """Return the pose a fraction `u` from `a` to `b`, with the gripper of `b`."""
     x, y, z = (a[i] + u * (b[i] - a[i]) for i in range(3))
     return (x, y, z, *slerp(a[3:7], b[3:7], u), b[7])
 
@@ -33,6 +38,19 @@ def pose_to_arm(pose: Pose) -> ArmPose:
 def arm_to_pose(arm: ArmPose) -> Pose:
     """Return an ArmPose as the tuple that interpolation works on."""
     return (*arm.position.tolist(), *arm.quaternion.tolist(), arm.gripper)
+
+
+@lru_cache(maxsize=16)
+def _spline_operator(count: int) -> NDArray[np.float64]:
+    """
+    Return the matrix (4 (T - 1), T) from `count` anchors to cubic coefficients, highest first.
+
+    Natural at the start, so that the straight extension before the first anchor is C2; at rest at
+    the end, so that a plan that nothing replaces brakes into its last anchor.
+    """
+    ends = ((2, np.zeros(count)), (1, np.zeros(count)))
+    spline = CubicSpline(np.arange(count), np.eye(count), bc_type=ends)
+    return spline.c.transpose(1, 0, 2).reshape(4 * (count - 1), count)
 
 
 class _ArmSpline:
@@ -48,15 +66,11 @@ class _ArmSpline:
         if self.last == 0:
             self.segments = [[0.0] * 9 + positions[0].tolist()]
             return
-        # Natural at the start, so that the straight extension before the first anchor is C2; at rest at the end,
-        # so that a plan that nothing replaces brakes into its last anchor.
-        spline = CubicSpline(
-            np.arange(self.last + 1), positions, bc_type=((2, np.zeros(3)), (1, np.zeros(3)))
-        )
-        self.segments = spline.c.transpose(1, 0, 2).reshape(self.last, 12).tolist()
+        coefficients = _spline_operator(len(positions)) @ positions  # (4 (T - 1), 3)
+        self.segments = coefficients.reshape(self.last, 12).tolist()
 
     def at(self, s: float) -> Pose:
-        """Return the pose at `s` periods after the first anchor; straight on for one period before it."""
+        """Return the pose `s` periods after the first anchor, at least one before it."""
         if s >= self.last:
             return (
                 *self._position(max(self.last - 1, 0), min(self.last, 1.0)),
@@ -79,7 +93,7 @@ class _ArmSpline:
 
 
 def _same_cover(quaternions: NDArray[np.float64]) -> list[Quaternion]:
-    """Return quaternions (T, 4) with signs such that neighbours lie on one half of the double cover."""
+    """Return quaternions (T, 4) with the signs that keep neighbours close to each other."""
     signs = np.sign(np.sum(quaternions[1:] * quaternions[:-1], axis=1))
     signs[signs == 0] = 1
     flips = np.concatenate([[1.0], np.cumprod(signs)])
@@ -90,8 +104,8 @@ class Trajectory:
     """
     A chunk as a curve in time, of all its arms.
 
-    It passes through every anchor exactly when it is due, extends straight back to one period before the first,
-    and rests at the last. Immutable: any thread may evaluate it.
+    It passes through every anchor exactly when it is due, extends straight back to one period
+    before the first, and rests at the last. Immutable: any thread may evaluate it.
     """
 
     def __init__(self, chunk: Chunk, layout: str, arms: int | None = None) -> None:
@@ -100,7 +114,8 @@ class Trajectory:
 
         :param layout: Rotate6D layout of the chunk's actions.
         :param arms: how many arms to read; None reads as many as the chunk moves.
-        :raises ValueError: the actions are not finite or hold Rotate6D values that define no rotation.
+        :raises ValueError: the actions are not finite or hold Rotate6D values that define no
+            rotation.
         """
         if not np.isfinite(chunk.actions).all():
             raise ValueError('chunk holds values that are not finite')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long an answer of the policy takes: a quantile that forgets, with the first chunk kept apart."""
+"""How long an answer takes: a quantile that forgets, with the first answer kept apart."""
 
 from collections import deque
 
@@ -10,8 +10,8 @@ class LatencyEstimate:
     """
     A quantile of the last latencies, weighted by how recent they are.
 
-    A maximum never comes down after one slow answer (lerobot#4223), a mean is too short half of the time. The first
-    answer pays for warm-up and says nothing about the next. Not thread-safe.
+    A maximum never comes down after one slow answer (lerobot#4223), a mean is too short half of
+    the time. The first answer pays for warm-up and says nothing about the next. Not thread-safe.
     """
 
     def __init__(self, *, quantile: float = 0.9, decay: float = 0.95, window: int = 64) -> None:
@@ -42,7 +42,7 @@ class LatencyEstimate:
 
     @property
     def value_s(self) -> float | None:
-        """Latency to expect [s]; that of the first answer while there is no other; None before any."""
+        """Latency to expect [s]: the first answer's while there is no other; None before."""
         if not self._latencies_s:
             return self.first_s
         latencies = np.array(self._latencies_s)

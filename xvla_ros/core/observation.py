@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An observation: one consistent, fresh view of the cameras and arms, frozen before inference."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +16,9 @@ class Observation:
     """
     What the model is asked about.
 
-    images: one (H, W, 3) uint8 RGB array per camera, in the embodiment's order, main view first. arms: one measured
-    pose per arm, in the embodiment's order. stamps_ns: when each stream was measured, by name. stamp_ns: the oldest.
+    images: one (H, W, 3) uint8 RGB array per camera, in the embodiment's order, main view first.
+    arms: one measured pose per arm, in the embodiment's order. stamps_ns: when each stream was
+    measured, by name. stamp_ns: the oldest.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -56,7 +56,8 @@ def check_streams(
 
     :param stamps_ns: when each stream that has arrived was measured, by name.
     :param max_skew_s: the most that any two streams may be apart.
-    :param future_tolerance_s: how far ahead of `now_ns` a stamp may be before clocks are called unsynchronised.
+    :param future_tolerance_s: how far ahead of `now_ns` a stamp may be before clocks are called
+        unsynchronised.
     :raises ObservationError: naming the stream, its age and its limit.
     """
     for limit in limits:
@@ -65,8 +66,8 @@ def check_streams(
         age_s = (now_ns - stamps_ns[limit.name]) * 1e-9
         if age_s < -future_tolerance_s:
             raise ObservationError(
-                f'{limit.name}: stamp is {-age_s:.3f} s in the future (allowed {future_tolerance_s} s); '
-                'are the clocks synchronised?'
+                f'{limit.name}: stamp is {-age_s:.3f} s in the future (allowed '
+                f'{future_tolerance_s} s); are the clocks synchronised?'
             )
         if age_s > limit.max_age_s:
             raise ObservationError(

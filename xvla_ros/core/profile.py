@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The dialect of one checkpoint: what it is told of the arms, and what its answer means in the robot's base frame.
+The dialect of one checkpoint: what it is told of the arms, and what its answer means.
 
-Every difference between the reference clients of X-VLA is a setting of `PolicySettings` or `ArmSettings`; see
-config/reference for one file per client.
+Every difference between the reference clients of X-VLA is a setting of `PolicySettings` or
+`ArmSettings`; see config/reference for one file per client.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ IDENTITY_QUATERNION = (0.0, 0.0, 0.0, 1.0)
 
 
 class ActionProfile:
-    """Translates between one checkpoint's EE6D dialect and poses in the robot's base frame. Stateless."""
+    """Translates between a checkpoint's EE6D and poses in the robot's base frame. Stateless."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Read the checkpoint's facts from an embodiment."""
@@ -40,9 +40,10 @@ class ActionProfile:
         Return what the model is told of the arms: EE6D (20,) in its frame and layout.
 
         :param measured: one pose per arm, base frame, gripper opening 0 closed to 1 open.
-        :param commanded: the last executed targets, base frame, gripper as the model gave it (`ChunkQueue.take`);
-            told when proprio_source is `commanded`.
-        :param previous: the last chunk that was executed; its end is told when proprio_source is `chunk_end`.
+        :param commanded: the last executed targets, base frame, gripper as the model gave it
+            (`ChunkQueue.take`); told when proprio_source is `commanded`.
+        :param previous: the last chunk that was executed; its end is told when proprio_source is
+            `chunk_end`.
         :return: the sensor's pose whenever the source asked for is not there yet.
         """
         source = self._policy.proprio_source
@@ -87,9 +88,10 @@ class ActionProfile:
 
         :param raw: (T, 20) model output; values may be anything, NaN included.
         :param stamp_ns: stamp of the observation that was answered.
-        :param reference: the targets commanded when that observation was taken, base frame; needed when the
-            checkpoint's positions are relative.
-        :raises ValueError: raw is not (T, 20), or positions are relative and there is no reference.
+        :param reference: the targets commanded when that observation was taken, base frame; needed
+            when the checkpoint's positions are relative.
+        :raises ValueError: raw is not (T, 20), or positions are relative and there is no
+            reference.
         """
         actions = np.array(raw, dtype=np.float64)
         if actions.ndim != 2 or actions.shape[1] != EE6D_SIZE or not len(actions):
@@ -111,7 +113,7 @@ class ActionProfile:
 
     def raw(self, chunk: Chunk) -> NDArray[np.float32]:
         """
-        Return the actions (T, 20) of a chunk in the policy's frame, as the model would have given them.
+        Return a chunk's actions (T, 20) as the model would have given them.
 
         The prefix of real-time chunking (`ChunkQueue.plan`). Not for relative positions.
 

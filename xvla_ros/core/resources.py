@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that come with the package (robot descriptions, the demo policy), from a checkout or an installation."""
+"""Files that come with the package, from a checkout or an installation."""
 
 from collections.abc import Iterator
 import os
@@ -13,7 +13,7 @@ PACKAGE = 'xvla_ros'
 
 def shared_file(kind: str, path: str | Path) -> Path:
     """
-    Return a file or folder of the package: an absolute path as it is, a relative one looked up where files are shared.
+    Return a file or folder of the package; an absolute path as it is.
 
     :param kind: top-level folder it belongs to: 'resource' or 'config'.
     :raises ConfigError: it is in none of the places, which the message lists.

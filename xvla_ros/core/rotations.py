@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Rotate6D, the rotation format of X-VLA: the first two columns of a rotation matrix, in one of two orders.
+Rotate6D, the rotation format of X-VLA: two columns of a rotation matrix, in one of two orders.
 
-X-VLA's training data and most of its clients flatten ``R[:, :2]`` row by row ('interleaved', datasets/utils.py);
-LIBERO's client and LeRobot stack the two columns ('contiguous', evaluation/libero/libero_client.py). Nothing in
-six numbers names the order, so it is always an explicit argument here.
+X-VLA's training data and most of its clients flatten ``R[:, :2]`` row by row ('interleaved',
+datasets/utils.py); LIBERO's client and LeRobot stack the two columns ('contiguous',
+evaluation/libero/libero_client.py). Nothing in six numbers names the order, so it is always an
+explicit argument here.
 """
 
-from typing import Literal
-from typing import get_args
+from typing import get_args, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Layout = Literal['interleaved', 'contiguous']
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -43,7 +42,7 @@ def rotate6d_from_columns(a1: Array, a2: Array, layout: str) -> Array:
 
 def rotate6d_to_matrix(v: ArrayLike, layout: str) -> Array:
     """
-    Return the rotation matrices (..., 3, 3) of Rotate6D values (..., 6), orthonormalised by Gram-Schmidt.
+    Return the rotation matrices (..., 3, 3) of Rotate6D values (..., 6), by Gram-Schmidt.
 
     :raises ValueError: the values are not finite, or their two columns are zero or parallel.
     """
@@ -75,8 +74,8 @@ def rotate6d_residual(v: ArrayLike, layout: str) -> Array:
     """
     Return how far Rotate6D values (..., 6) are from two orthonormal columns, shape (...).
 
-    The sum of both columns' length errors and of their inner product: about 0 under the right layout, 0.85 on
-    average for random rotations read under the wrong one.
+    The sum of both columns' length errors and of their inner product: about 0 under the right
+    layout, 0.85 on average for random rotations read under the wrong one.
     """
     a1, a2 = rotate6d_columns(v, layout)
     lengths = np.abs(np.linalg.norm(a1, axis=-1) - 1) + np.abs(np.linalg.norm(a2, axis=-1) - 1)

@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Typed settings: frozen dataclasses filled strictly from nested mappings, as ROS parameter files hold them.
+Typed settings: frozen dataclasses filled strictly from nested mappings.
 
-A field made by `param` carries its description, range and choices; `read` refuses unknown keys (naming the nearest
-known one), wrong types and values out of range, and never converts or repairs one.
+A field made by `param` carries its description, range and choices; `read` refuses unknown keys
+(naming the nearest known one), wrong types and values out of range, and never converts or repairs
+one.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING
-from dataclasses import Field
-from dataclasses import field
-from dataclasses import fields
-from dataclasses import is_dataclass
+from dataclasses import Field, field, fields, is_dataclass, MISSING
 import difflib
 import math
-from typing import Any
-from typing import TypeVar
-from typing import get_args
-from typing import get_origin
-from typing import get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from xvla_ros.core.errors import ConfigError
 
@@ -33,7 +26,7 @@ def param(
     high: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """Describe one setting: what it means with its unit, its default if it has one, its closed range or its choices."""
+    """Describe one setting: its meaning with the unit, default, closed range or choices."""
     metadata = {'description': description, 'low': low, 'high': high, 'choices': choices}
     if default is MISSING or not isinstance(default, dict):
         return field(default=default, metadata=metadata)
@@ -105,7 +98,7 @@ def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any
 
 
 def _scalar(kind: type, value: Any, f: Field[Any], source: str, where: str) -> Any:
-    """Return `value` if it has exactly the type, is finite, in range and among the choices, or raise ConfigError."""
+    """Return `value` if type, finiteness, range and choices allow it, or raise ConfigError."""
     if type(value) is not kind:
         hint = ' (write a decimal point)' if kind is float and type(value) is int else ''
         raise ConfigError(f"{source}: '{where}' must be a {kind.__name__}{hint}, got {value!r}")
@@ -116,7 +109,8 @@ def _scalar(kind: type, value: Any, f: Field[Any], source: str, where: str) -> A
         raise ConfigError(f"{source}: '{where}' must be in [{low}, {high}], got {value!r}")
     if choices and value not in choices:
         raise ConfigError(
-            f"{source}: '{where}' must be one of {list(choices)}, got {value!r}{_did(value, choices)}"
+            f"{source}: '{where}' must be one of {list(choices)}, got {value!r}"
+            f'{_did(value, choices)}'
         )
     return value
 

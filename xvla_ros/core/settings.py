@@ -39,7 +39,8 @@ class PolicySettings:
         'Same for rotation [deg]; used when tolerance_mm > 0.', 1.0, low=0.0
     )
     proprio_source: str = param(
-        'What the model is told of the arm: the sensor, the last executed target, the last action of the previous '
+        'What the model is told of the arm: the sensor, the last executed target, the last '
+        'action of the previous '
         'chunk (the sensor until there is one), or zeros.',
         'measured',
         choices=('measured', 'commanded', 'chunk_end', 'zeros'),
@@ -162,11 +163,13 @@ class ArmSettings:
         '4x4 row-major: maps policy-frame poses to base_frame (left factor).', IDENTITY_4X4
     )
     policy_from_tool: tuple[float, ...] = param(
-        '4x4 row-major right factor: tool pose = base_from_policy * policy pose * this (Bridge: Ry(90 deg)).',
+        '4x4 row-major right factor: tool pose = base_from_policy * policy pose * this '
+        '(Bridge: Ry(90 deg)).',
         IDENTITY_4X4,
     )
     base_in_world: tuple[float, ...] = param(
-        'x, y, z [m], yaw [rad] of base_frame in a world shared by both arms; used for the arm-arm distance.',
+        'x, y, z [m], yaw [rad] of base_frame in a world shared by both arms; used for the '
+        'arm-arm distance.',
         (0.0, 0.0, 0.0, 0.0),
     )
     workspace_min_m: tuple[float, ...] = param(
@@ -174,7 +177,8 @@ class ArmSettings:
     )
     workspace_max_m: tuple[float, ...] = param('Upper corner of that box [m].')
     half_spaces: tuple[float, ...] = param(
-        'Planes nx, ny, nz, d (unit n, metres) in rows of four: the tool must keep n.p >= d. (0,0,0,-1) = none.',
+        'Planes nx, ny, nz, d (unit n, metres) in rows of four: the tool must keep n.p >= d. '
+        '(0,0,0,-1) = none.',
         (0.0, 0.0, 0.0, -1.0),
     )
     max_age_s: float = param('Oldest arm state that may be used [s].', 0.2, low=0.005, high=10.0)
@@ -205,7 +209,8 @@ class ArmSettings:
             for low, high in zip(self.workspace_min_m, self.workspace_max_m, strict=True)
         ):
             raise ValueError(
-                f'workspace_min_m {self.workspace_min_m} must be below workspace_max_m {self.workspace_max_m}'
+                f'workspace_min_m {self.workspace_min_m} must be below '
+                f'workspace_max_m {self.workspace_max_m}'
             )
         if self.pose_source == 'pose' and not self.pose_topic:
             raise ValueError("pose_source 'pose' needs pose_topic")
@@ -242,7 +247,7 @@ class ControlSettings:
         choices=('replace', 'blend', 'ensemble', 'inpaint'),
     )
     blend_s: float = param(
-        'Length of the cross-fade of blend and inpaint [s].', 0.25, low=0.0, high=5.0
+        'Length of the cross-fade of blend and inpaint [s].', 0.4, low=0.0, high=5.0
     )
     ensemble_decay: float = param(
         'Weight decay per older chunk of ensemble (ACT: 0.01).', 0.01, low=0.0, high=5.0
@@ -280,7 +285,7 @@ class ControlSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
-    """What the safety gate allows, per arm. `on_*` says what happens beyond: clamp the step or reject the chunk."""
+    """What the safety gate allows, per arm; `on_*` says what happens beyond: clamp or reject."""
 
     max_linear_speed_m_s: float = param('Fastest tool speed [m/s].', 0.5, low=0.001, high=3.0)
     max_angular_speed_rad_s: float = param(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `sim` block of an embodiment: what its simulation looks like. World frame: z up, table top at z = 0."""
+"""The `sim` block of an embodiment. World frame: z up, table top at z = 0."""
 
 from dataclasses import dataclass
 

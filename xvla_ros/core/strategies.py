@@ -10,7 +10,7 @@ from xvla_ros.core.curves import Curve, Ensemble, Fade
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Joint:
-    """Where two curves meet: the one commanded, all plans that still have a future (newest last), and when."""
+    """Where curves meet: the one commanded, all plans with a future (newest last), and when."""
 
     commanded: Curve
     plans: tuple[Curve, ...]
@@ -27,7 +27,7 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replace:
-    """The newest plan at once, indexed by the observation's clock: steps at the joint, for comparison."""
+    """The newest plan at once: it steps at the joint, for comparison."""
 
     def join(self, joint: Joint) -> Curve:
         """Return the newest plan."""
@@ -37,10 +37,10 @@ class Replace:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blend:
     """
-    A C2 cross-fade from the curve that is being commanded, itself perhaps still fading, to the newest plan.
+    A C2 cross-fade to the newest plan from the curve commanded now, itself perhaps still fading.
 
-    Fading from the previous raw plan instead would restart every fade with a step whenever chunks come faster than
-    `length_s`.
+    Fading from the previous raw plan instead would restart every fade with a step whenever chunks
+    come faster than `length_s`.
     """
 
     length_s: float
@@ -64,10 +64,10 @@ class TemporalEnsemble:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inpaint(Blend):
     """
-    Real-time chunking: the model completes the committed prefix (`ChunkQueue.plan`), and what differs is blended.
+    Real-time chunking: the model completes what is committed, and what differs is blended.
 
-    The queue's half of it: with a server that ignores the prefix this is exactly `blend`. `soft_s` is how far
-    beyond the latency the prefix reaches.
+    The queue's half of it: with a server that ignores the prefix this is exactly `blend`. `soft_s`
+    is how far beyond the latency the prefix reaches.
     """
 
     soft_s: float

@@ -21,8 +21,8 @@ class LatenessRecord:
     """
     How late ticks ran. Times are of the monotonic clock, which all processes of a machine share.
 
-    deadlines_ns: (N,) int64, when each tick was due. lateness_ns: (N,) int64, how long after it the tick ran; a
-    deadline that was skipped counts with the tick that ran next.
+    deadlines_ns: (N,) int64, when each tick was due. lateness_ns: (N,) int64, how long after it
+    the tick ran; a deadline that was skipped counts with the tick that ran next.
     """
 
     deadlines_ns: NDArray[np.int64]
@@ -46,7 +46,8 @@ class LatenessRecord:
         """
         Return how many ticks were more than half a period late while the twin was not.
 
-        :param twin: record of a process that only ticks, over the same time; late ticks of both are the machine's.
+        :param twin: record of a process that only ticks, over the same time; late ticks of both
+            are the machine's.
         """
         late = np.flatnonzero(self.lateness_ns > self.period_ns // 2)
         if twin is None or not len(late):
@@ -94,8 +95,8 @@ class Ticker:
     """
     Calls a function at a fixed rate from the thread that runs `run`.
 
-    Deadlines are absolute, so that neither the work nor a late wake-up moves the next one. A tick so late that whole
-    periods passed runs once; there are no bursts. Recording allocates nothing.
+    Deadlines are absolute, so that neither the work nor a late wake-up moves the next one. A tick
+    so late that whole periods passed runs once; there are no bursts. Recording allocates nothing.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Ticker:
         self._count += 1
 
     def record(self, last: int | None = None) -> LatenessRecord:
-        """Return a copy of what was recorded, oldest first; of the `last` ticks only, when it says how many."""
+        """Return a copy of what was recorded, oldest first: all, or the `last` ticks."""
         size = len(self._lateness_ns)
         kept = size if last is None else min(last, size)
         order = np.arange(max(self._count - kept, 0), self._count) % size

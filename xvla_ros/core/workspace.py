@@ -21,7 +21,8 @@ class Workspace:
     """
     The convex set of one arm's tool positions, in its base frame: a box and half spaces.
 
-    low, high: (3,) corners [m]. normals: (M, 3) unit; offsets: (M,) [m]: the tool keeps normals @ p >= offsets.
+    low, high: (3,) corners [m]. normals: (M, 3) unit; offsets: (M,) [m]: the tool keeps
+    normals @ p >= offsets.
     """
 
     low: Array
@@ -30,14 +31,14 @@ class Workspace:
     offsets: Array
 
     def contains(self, points: Array, margin_m: float = TOLERANCE_M) -> NDArray[np.bool_]:
-        """Return whether points (..., 3) are inside, or outside by no more than the margin, shape (...)."""
+        """Return whether points (..., 3) are outside by no more than the margin, shape (...)."""
         boxed = np.all((points >= self.low - margin_m) & (points <= self.high + margin_m), axis=-1)
         if not len(self.offsets):
             return boxed
         return boxed & np.all(points @ self.normals.T >= self.offsets - margin_m, axis=-1)
 
     def nearest(self, point: Array) -> Array:
-        """Return the nearest point inside to `point` (3,), by Dykstra's alternating projections."""
+        """Return the point inside nearest to `point` (3,), by Dykstra's projections."""
         boxed = np.clip(point, self.low, self.high)
         if not len(self.offsets) or np.all(self.normals @ boxed >= self.offsets):
             return boxed
@@ -58,7 +59,7 @@ class Workspace:
 
 
 def workspace(settings: ArmSettings) -> Workspace:
-    """Return the workspace of one arm; rows of half_spaces are scaled to unit normals, zero normals dropped."""
+    """Return the workspace of one arm; half spaces are scaled to unit normals."""
     rows = np.reshape(settings.half_spaces, (-1, 4))
     lengths = np.linalg.norm(rows[:, :3], axis=1)
     rows = rows[lengths > 0] / lengths[lengths > 0, None]
