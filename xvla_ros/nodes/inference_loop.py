@@ -66,7 +66,7 @@ class InferenceLoop:
                 continue
             started = time.monotonic()
             try:
-                last_ns = self._answer(task)
+                last_ns = self.answer(task)
             except ObservationError as error:
                 self._report(str(error))
                 self._pause(FRAME_TIMEOUT_S)
@@ -98,8 +98,12 @@ class InferenceLoop:
             self._send(Waiting(source='observation', reason=trouble))
         self._trouble = trouble
 
-    def _answer(self, task: Task) -> int:
-        """Predict once and send the chunk; return the stamp of the oldest image it was made from."""
+    def answer(self, task: Task) -> int:
+        """
+        Predict once and send the chunk; return the stamp of the oldest image it was made from.
+
+        :raises ObservationError: there is no usable observation now.
+        """
         started = time.perf_counter()
         observation = self._inputs.observe(task.instruction)
         now_ns = self._clock.now().nanoseconds
@@ -134,19 +138,19 @@ class InferenceLoop:
             observation.instruction,
             settings.domain_id,
             steps=settings.denoising_steps,
-            noise=self._noise(),
+            noise=self._noise(observation.stamp_ns),
             prefix=self._prefix(plan, observation.stamp_ns),
             tolerance=(settings.tolerance_mm, settings.tolerance_deg)
             if settings.tolerance_mm > 0
             else None,
         )
 
-    def _noise(self) -> NDArray[np.float32] | None:
-        """Return noise that depends on the seed and the count of answers since the task began only."""
+    def _noise(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """Return noise of the seed and the observation alone: a replay draws the same."""
         seed, facts = self._embodiment.policy.seed, self._facts
         if seed < 0 or facts.num_actions is None or facts.dim_noise is None:
             return None
-        generator = np.random.default_rng([seed, self._count])
+        generator = np.random.default_rng([seed, stamp_ns])
         return generator.standard_normal((facts.num_actions, facts.dim_noise)).astype(np.float32)
 
     def _commanded(self, plan: Plan, stamp_ns: int) -> tuple[ArmPose, ...] | None:

@@ -20,13 +20,14 @@ from xvla_ros.nodes.policy_fit import check_fit
 from xvla_ros.nodes.policy_home import home_poses, HomeMotion
 from xvla_ros.nodes.policy_interfaces import Interfaces, Requests
 from xvla_ros.nodes.policy_outputs import PolicyOutputs
+from xvla_ros.nodes.policy_plan import committed_plan
 from xvla_ros.nodes.policy_record import save_run
 from xvla_ros.nodes.policy_state import Command, State
 from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
 from xvla_ros.nodes.policy_task import TaskServer
 from xvla_ros.nodes.policy_thread import ArmReader, ControlThread
 from xvla_ros.nodes.status import diagnostics_message, Lateness, status_message
-from xvla_ros.nodes.worker_link import Answer, Plan, Task, Waiting
+from xvla_ros.nodes.worker_link import Answer, Task, Waiting
 
 # Inference times kept for the record of a run: half an hour at 15 chunks per second.
 MOST_INFERENCES = 27_000
@@ -129,6 +130,7 @@ class PolicyCore:
     def _follow(self, instruction: str) -> None:
         epoch = self._control.set_task(instruction)
         self._executed = None
+        self._outputs.follow(instruction)
         self._worker.send(Task(instruction=instruction, epoch=epoch, active=bool(instruction)))
 
     def _go_home(self) -> str:
@@ -170,23 +172,9 @@ class PolicyCore:
         self._outputs.show(chunk, verdict)
 
     def _send_plan(self) -> None:
-        """Tell the worker what will be executed, when its checkpoint or strategy asks for it."""
-        policy, control, queue = (
-            self._embodiment.policy,
-            self._embodiment.control,
-            self._control.queue,
-        )
-        inpaint = queue.strategy == 'inpaint'
-        if not (
-            inpaint
-            or policy.relative_position
-            or policy.proprio_source in ('commanded', 'chunk_end')
-        ):
-            return
-        count = max(1, round(queue.remaining_s(self._now_ns()) / policy.anchor_period_s))
-        upcoming = queue.plan(self._now_ns(), policy.anchor_period_s, count)
-        prefix_s = (self._control.latency.value_s or 0.0) + control.inpaint_s if inpaint else 0.0
-        self._worker.send(Plan(upcoming=upcoming, executed=self._executed, prefix_s=prefix_s))
+        plan = committed_plan(self._embodiment, self._control, self._executed, self._now_ns())
+        if plan is not None:
+            self._worker.send(plan)
 
     def _on_waiting(self, waiting: Waiting) -> None:
         if waiting.reason:

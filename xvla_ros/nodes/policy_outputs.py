@@ -4,6 +4,7 @@
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from xvla_ros.core.chunk import Chunk
@@ -28,11 +29,16 @@ class PolicyOutputs:
         self._target = node.create_publisher(EndEffectorCommand, '~/target', 1)
         self._chunk = node.create_publisher(ActionChunk, '~/action_chunk', 1)
         self._markers = node.create_publisher(MarkerArray, '~/markers', 1)
+        self._task = node.create_publisher(String, '~/task', STATUS_QOS)
 
     def close(self) -> None:
         """Withdraw."""
-        for publisher in (self._target, self._chunk, self._markers):
+        for publisher in (self._target, self._chunk, self._markers, self._task):
             self._node.destroy_publisher(publisher)
+
+    def follow(self, instruction: str) -> None:
+        """Say what is followed from now on, empty for nothing: recordings show when tasks begin."""
+        self._task.publish(String(data=instruction))
 
     def send(self, command: Command, now_ns: int) -> None:
         """Publish one control tick's command."""
