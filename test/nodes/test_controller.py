@@ -1,6 +1,9 @@
 """controller_node with sim_node over real DDS: what it executes, and all that it must not."""
 
+import signal
+
 from cell import apart_m, Client, moved, processes, ROOT
+from geometry_msgs.msg import PoseStamped
 import numpy as np
 import pytest
 
@@ -27,8 +30,8 @@ def client(cell):
     cell.wait(
         lambda: cell.reset_controller().success, 'reset', meanwhile=lambda: cell.estop(False)
     )
-    cell.set_scene(episode=0)
     cell.wait_for_state('holding')
+    cell.set_scene(episode=0)
     cell.spin(0.6)  # the gate begins anew after half a second of rest
     return cell
 
@@ -138,8 +141,6 @@ def test_a_bad_target_is_refused_by_name_and_moves_nothing(client, kind):
 
 
 def test_a_second_publisher_is_refused_as_the_real_controller_would(client):
-    from geometry_msgs.msg import PoseStamped
-
     start = client.tools()
     other = client.node.create_publisher(PoseStamped, 'target_pose', 1)
     try:
@@ -157,8 +158,6 @@ def test_a_second_publisher_is_refused_as_the_real_controller_would(client):
 
 def test_no_motion_on_a_stale_state(ros_context, tmp_path):
     """A controller whose arm's topics have no publisher never commands anything."""
-    from geometry_msgs.msg import PoseStamped
-
     config = ROOT / 'config' / 'franka_sim.yaml'
     seen = []
     with processes(config, ('controller_node',), ('-r', '__ns:=/alone')):
@@ -177,3 +176,28 @@ def test_no_motion_on_a_stale_state(ros_context, tmp_path):
         )
         client.close()
     assert not seen
+
+
+def test_a_robot_that_falls_silent_is_no_longer_commanded(ros_context):
+    config = ROOT / 'config' / 'franka_sim.yaml'
+    seen = []
+    with processes(config, arguments=('-r', '__ns:=/silent')) as (sim, _):
+        client = Client(config, 'silent_client', cli_args=['--ros-args', '-r', '__ns:=/silent'])
+        client.wait_until_ready()
+        client.node.create_subscription(PoseStamped, 'target_pose', seen.append, 10)
+        near = moved(client.tools(), by=(0.02, 0.0, 0.0))
+        client.wait(lambda: len(seen) > 5, 'commands', meanwhile=lambda: client.send(near))
+        sim.send_signal(signal.SIGSTOP)
+        try:
+            client.wait(
+                lambda: 'last message is' in client.status,
+                'refusal',
+                meanwhile=lambda: client.send(near),
+            )
+            client.spin(0.5)
+            count = len(seen)
+            client.hold_target(near, 0.5)
+            assert len(seen) == count
+        finally:
+            sim.send_signal(signal.SIGCONT)
+        client.close()

@@ -64,9 +64,9 @@ def processes(config, names=('sim_node', 'controller_node'), arguments=()):
 class Client:
     """What stands where the policy node would: sends targets, sees the arms and /diagnostics."""
 
-    def __init__(self, config, name='client'):
+    def __init__(self, config, name='client', **options):
         self.embodiment = load_embodiment(config)
-        self.node = rclpy.create_node(name)
+        self.node = rclpy.create_node(name, **options)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._states = ArmStates(self.node, self.embodiment)

@@ -1,0 +1,181 @@
+"""Every *_sim.yaml: random legal chunks drive its robot, limits hold, silence stops it."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='driving a simulation needs ROS')
+
+from cell import apart_m, Client, processes, ROOT
+import rclpy
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import JointState
+
+from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.chunk_queue import ChunkQueue
+from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.resources import shared_file
+from xvla_ros.core.safety import SafetyGate
+from xvla_ros.nodes.conversions import stamp_to_ns
+
+pytestmark = pytest.mark.ros
+FILES = sorted((ROOT / 'config').glob('*_sim.yaml'))
+DURATION_S = 20.0 if os.environ.get('XVLA_TEST_FULL', '') not in ('', '0') else 3.0
+ANCHORS = 30
+WINDOW_S = 0.2  # over which speeds are taken: longer than the jitter of this machine's processes
+
+
+class Joints:
+    """One arm's measured joints over time, and where its tool was."""
+
+    def __init__(self, client, name):
+        arm = client.embodiment.arms[name]
+        urdf = shared_file('resource', arm.urdf)
+        self.kinematics = Kinematics(urdf, arm.tool_frame, arm.joint_names)
+        self.rows, self.names = [], arm.joint_names
+        self._subscription = client.node.create_subscription(
+            JointState, arm.joint_states_topic, self._store, 50
+        )
+
+    def _store(self, message):
+        values = dict(zip(message.name, message.position, strict=True))
+        stamp_s = stamp_to_ns(message.header.stamp) * 1e-9
+        self.rows.append((stamp_s, *(values[n] for n in self.names)))
+
+    def measured(self):
+        """Return times (T,), joints (T, n) and tool positions (T, 3)."""
+        table = np.array(self.rows)
+        tools = np.array([self.kinematics.forward(q)[0] for q in table[:, 1:]])
+        return table[:, 0], table[:, 1:], tools
+
+
+def fastest(times, values):
+    """Return the largest |change| per second over WINDOW_S, per column or of the norm."""
+    later = np.searchsorted(times, times + WINDOW_S)
+    first = np.flatnonzero(later < len(times))
+    change = values[later[first]] - values[first]
+    return np.abs(change).max(axis=0) / WINDOW_S, np.linalg.norm(change, axis=1).max() / WINDOW_S
+
+
+class Wanderer:
+    """Chunks that lead every tool from point to point above its block area, within all limits."""
+
+    def __init__(self, embodiment, start, rng):
+        self._embodiment, self._rng = embodiment, rng
+        self._start, self._at = start, start
+        self._aims = [self._aim(i) for i in range(len(start))]
+
+    def _aim(self, index):
+        name = self._embodiment.arm_names[index]
+        place = self._embodiment.sim.arms[name]
+        x, y = self._rng.uniform(place.block_min_m, place.block_max_m)
+        z = self._rng.uniform(0.08, 0.22) - place.base_position_m[2]
+        turn = Rotation.from_rotvec(self._rng.uniform(-0.15, 0.15, 3))
+        turned = (turn * Rotation.from_quat(self._start[index].quaternion)).as_quat()
+        return np.array([x, y, z]), turned
+
+    def _towards(self, index, pose, period_s):
+        """Return a pose one period nearer to the aim, at a third of the limits."""
+        limits = self._embodiment.limits
+        position, quaternion = self._aims[index]
+        way = position - pose.position
+        step = min(
+            1.0, limits.max_linear_speed_m_s * period_s / 3 / max(np.linalg.norm(way), 1e-9)
+        )
+        if step == 1.0:
+            self._aims[index] = self._aim(index)
+        here = Rotation.from_quat(pose.quaternion)
+        turn = (Rotation.from_quat(quaternion) * here.inv()).as_rotvec()
+        share = min(
+            step, limits.max_angular_speed_rad_s * period_s / 3 / (np.linalg.norm(turn) + 1e-9)
+        )
+        turned = (Rotation.from_rotvec(share * turn) * here).as_quat()
+        opening = float(self._rng.random() < 0.5) if step == 1.0 else pose.gripper
+        return ArmPose(position=pose.position + step * way, quaternion=turned, gripper=opening)
+
+    def chunk(self, at, stamp_ns, sequence):
+        """Return a chunk that goes on from tools `at`."""
+        policy = self._embodiment.policy
+        rows, poses = [], at
+        for _ in range(ANCHORS):
+            poses = [self._towards(i, p, policy.anchor_period_s) for i, p in enumerate(poses)]
+            rows.append(pack(poses, policy.rotation_6d_layout))
+        return Chunk(
+            stamp_ns=stamp_ns,
+            period_s=policy.anchor_period_s,
+            actions=np.array(rows),
+            sequence=sequence,
+        )
+
+
+def drive(client, seconds, rng):
+    """Be the policy for a while: a chunk a second through gate and queue, targets at the rate."""
+    embodiment = client.embodiment
+    control = embodiment.control
+    queue = ChunkQueue(layout=embodiment.policy.rotation_6d_layout, strategy=control.strategy)
+    gate = SafetyGate(embodiment)
+    start = client.tools()
+    wanderer = Wanderer(embodiment, start, rng)
+    queue.engage(start, client.now_ns())
+    period_s = 1.0 / control.rate_hz
+    begin = next_chunk = deadline = time.monotonic()
+    sequence = 0
+    while time.monotonic() - begin < seconds:
+        now_ns = client.now_ns()
+        if time.monotonic() >= next_chunk:
+            sequence, next_chunk = sequence + 1, next_chunk + 1.0
+            at = queue.take(now_ns) or start
+            verdict = gate.check(wanderer.chunk(at, now_ns, sequence), client.tools())
+            assert verdict.accepted, verdict.message
+            assert queue.put(verdict.chunk, now_ns)
+        targets = queue.take(now_ns)
+        step = targets and gate.check_step(targets, client.tools(), period_s)
+        if step:
+            assert step.accepted, step.message
+            client.send(step.targets, now_ns)
+        deadline += period_s
+        client.spin(max(deadline - time.monotonic(), 0.0))
+
+
+@pytest.fixture(scope='module')
+def ros():
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
+def test_random_legal_chunks_drive_it_within_its_limits_and_silence_stops_it(ros, file):
+    with processes(file):
+        client = Client(file)
+        client.wait_until_ready()
+        start = client.tools()
+        joints = {name: Joints(client, name) for name in client.embodiment.arm_names}
+        executed = client.count('executed')
+        drive(client, DURATION_S, np.random.default_rng(0))
+        client.wait_for_state('holding')
+        client.spin(0.4)
+        stopped = client.tools()
+        client.spin(0.4)
+        assert apart_m(client.tools(), stopped) < 0.001
+        assert client.count('executed') - executed > 0.8 * DURATION_S * 50
+        assert apart_m(stopped, start) > 0.005
+        check_limits(client.embodiment, joints)
+        client.close()
+
+
+def check_limits(embodiment, joints):
+    """Check what the arms did, not what they were told."""
+    speed = embodiment.limits.max_linear_speed_m_s
+    for name, recorded in joints.items():
+        times, q, tools = recorded.measured()
+        arm, kinematics = embodiment.arms[name], recorded.kinematics
+        assert (tools > np.array(arm.workspace_min_m) - 0.005).all(), name
+        assert (tools < np.array(arm.workspace_max_m) + 0.005).all(), name
+        assert (q > kinematics.lower - 1e-3).all(), name
+        assert (q < kinematics.upper + 1e-3).all(), name
+        assert fastest(times, tools)[1] < 1.1 * speed, name
+        assert (fastest(times, q)[0] < 1.05 * kinematics.velocity_limit).all(), name

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write docs/embodiments.md: every key of an embodiment file, from the settings that read it.
+
+Run with `python -m xvla_ros.tools.reference_page` after a change of the settings; a test compares.
+"""
+
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass, MISSING
+from pathlib import Path
+import sys
+from typing import Any, get_args, get_origin, get_type_hints
+
+from xvla_ros.core.embodiment import Embodiment
+
+PAGE = Path('docs') / 'embodiments.md'
+HEAD = """\
+# Embodiment files
+
+<!-- Written by `python -m xvla_ros.tools.reference_page`. Do not edit: change the settings. -->
+
+One YAML file per robot, lab and checkpoint: a ROS 2 parameter file whose keys stand below
+`/**: ros__parameters:`. All nodes read the same file. It is checked in full when it is read: an
+unknown key is refused with the nearest known one, and so are a wrong type (a float needs its
+decimal point), a value out of range, and blocks that do not fit each other. Any key can be replaced
+on a command line: `-p limits.max_linear_speed_m_s:=0.1`.
+
+`config/` holds each robot for its real driver and as a simulation (`*_sim.yaml`).
+"""
+NAMES = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
+
+
+def page() -> str:
+    """Return the page's text."""
+    return HEAD + ''.join(f'\n{section}' for section in _sections(Embodiment, ''))
+
+
+def _sections(settings: type, path: str) -> Iterator[str]:
+    """Yield one section per block of settings, outer ones first."""
+    hints = get_type_hints(settings)
+    leaves, blocks = [], []
+    for field in fields(settings):
+        kind, many = _block(hints[field.name])
+        if kind:
+            blocks.append((kind, f'{path}{field.name}.' + ('<name>.' if many else '')))
+        else:
+            leaves.append(_row(field, hints[field.name], path))
+    title = f'`{path[:-1]}`' if path else 'Top level'
+    doc = _summary(settings.__doc__ or '')
+    head = [f'## {title}', '', doc, '', '| key | type | default | meaning |', '|---|---|---|---|']
+    yield '\n'.join([*head, *leaves]) + '\n'
+    for kind, name in blocks:
+        yield from _sections(kind, name)
+
+
+def _block(hint: Any) -> tuple[type | None, bool]:
+    """Return the settings class that a field holds, if it does, and whether one per name."""
+    if get_origin(hint) is dict:
+        return get_args(hint)[1], True
+    for kind in (hint, *get_args(hint)):
+        if is_dataclass(kind) and isinstance(kind, type):
+            return kind, False
+    return None, False
+
+
+def _row(field: Field[Any], hint: Any, path: str) -> str:
+    """Return the table row of one key."""
+    text = field.metadata['description']
+    low, high, choices = (field.metadata[k] for k in ('low', 'high', 'choices'))
+    if choices:
+        text += f' One of {", ".join(f"`{c}`" for c in choices)}.'
+    if low is not None:
+        text += f' At least {low}.' if high is None else f' {low} to {high}.'
+    default = 'required' if field.default is MISSING else f'`{_yaml(field.default)}`'
+    return f'| `{path}{field.name}` | {_type(hint)} | {default} | {text.replace("|", "/")} |'
+
+
+def _type(hint: Any) -> str:
+    """Return a type as people write it."""
+    if get_origin(hint) is tuple:
+        return f'list of {NAMES[get_args(hint)[0]]}'
+    return NAMES[hint]
+
+
+def _yaml(value: Any) -> str:
+    """Return a value as YAML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f'[{", ".join(map(_yaml, value))}]'
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _summary(doc: str) -> str:
+    """Return the text of a docstring without its indentation, line by line joined."""
+    return ' '.join(line.strip() for line in doc.strip().splitlines() if line.strip())
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding='utf-8')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
