@@ -15,6 +15,9 @@ from xvla_ros.serve.requests import InferenceRequest, RequestError
 
 log = logging.getLogger(__name__)
 
+# Requests in line, beyond which new ones are told 503.
+WAITING = 32
+
 Predict = Callable[[Sequence[InferenceRequest]], list[np.ndarray]]
 
 
@@ -46,7 +49,7 @@ class Batcher:
         predict: Predict,
         key: Callable[[InferenceRequest], Hashable],
         most: int = 8,
-        waiting: int = 32,
+        waiting: int = WAITING,
     ) -> None:
         self._predict, self._key = predict, key
         self._most, self._waiting = most, waiting

@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 import signal
 import socket
-from typing import Any
 
+from fastapi import FastAPI
 import numpy as np
 import uvicorn
 
@@ -61,18 +61,16 @@ def serve(settings: ServerSettings) -> None:
     :raises ConfigError: something the user gave is wrong; most of it is found before the model
         loads.
     """
-    token = read_token(settings.token_file)
+    read_token(settings.token_file)
     info_path = settings.output_dir / 'info.json'
     if settings.slurm:
         job_info(settings.port)
         check_absent(info_path)
     bind(settings.host, settings.port).close()
-    policy = load_policy(settings.checkpoint, settings.device, settings.dtype)
-    warm_up(policy)
-    app = create_app(make_service(policy, settings, token))
+    app = build_app(settings)
     with until_stopped(), bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
-        announce(settings, port, token)
+        announce(settings, port)
         if settings.slurm:
             write_info(info_path, job_info(port))
         try:
@@ -98,10 +96,16 @@ def read_token(path: Path | None) -> str | None:
 def bind(host: str, port: int) -> socket.socket:
     """Listen on an address."""
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    # asyncio turns Nagle's delay off (40 ms per answer) only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(f'cannot listen on {host}:{port}: {error.strerror or error}') from None
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(f'cannot listen on {host}:{port}: {error}') from None
+    return listener
 
 
 def warm_up(policy: Policy) -> None:
@@ -131,14 +135,18 @@ def describe(policy: Policy, name: str) -> Contract:
     )
 
 
-def make_service(policy: Policy, settings: ServerSettings, token: str | None) -> Service:
-    """Put a policy behind a batcher and the protocol."""
+def build_app(settings: ServerSettings) -> FastAPI:
+    """Load and warm a policy, and put it behind a batcher and the protocol."""
+    token = read_token(settings.token_file)
+    policy = load_policy(settings.checkpoint, settings.device, settings.dtype)
+    warm_up(policy)
     batcher = Batcher(partial(predict_batch, policy), batch_key, settings.batch)
     limits = Limits(body_bytes=settings.body_mib * 2**20)
-    return Service(batcher, describe(policy, settings.checkpoint.name), limits, token)
+    contract = describe(policy, settings.checkpoint.name)
+    return create_app(Service(batcher, contract, limits, token))
 
 
-def announce(settings: ServerSettings, port: int, token: str | None) -> None:
+def announce(settings: ServerSettings, port: int) -> None:
     """Say where the server is, and who can reach it."""
     log.info(
         'serving %s on http://%s:%d (POST /act, WebSocket /act, GET /health)',
@@ -146,7 +154,7 @@ def announce(settings: ServerSettings, port: int, token: str | None) -> None:
         settings.host,
         port,
     )
-    if settings.host not in LOOPBACK and token is None:
+    if settings.host not in LOOPBACK and settings.token_file is None:
         log.warning(
             '%s can be reached from other machines and asks for no token (--token-file)',
             settings.host,
@@ -174,7 +182,7 @@ def until_stopped() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def run(app: Any, listener: socket.socket, body_mib: int) -> None:
+def run(app: FastAPI, listener: socket.socket, body_mib: int) -> None:
     """Run uvicorn on a listening socket until a signal, then let requests in flight finish."""
     config = uvicorn.Config(
         app,

@@ -204,9 +204,10 @@ def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
 
 def read_actions(answer: Mapping[Any, Any], url: str) -> np.ndarray:
     """Check the actions of an answer: (num_actions, dim) finite float32."""
+    if 'error' in answer:
+        raise InferenceError(f'{url}: refused: {answer["error"]}')
     if 'action' not in answer:
-        reason = answer.get('error', f'the keys {sorted(map(str, answer))}')
-        raise InferenceError(f'{url}: answered {reason!r}, expected "action"')
+        raise InferenceError(f'{url}: answered {sorted(map(str, answer))}, expected "action"')
     try:
         actions = read_array(answer['action'], 'action', Limits())
     except RequestError as error:
