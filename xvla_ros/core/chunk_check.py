@@ -19,34 +19,10 @@ from xvla_ros.core.rotations import (
     rotate6d_residual,
     rotate6d_to_matrix,
 )
+from xvla_ros.core.verdict import MEANING, RULES
 from xvla_ros.core.workspace import to_world, workspace
 
 Array = NDArray[np.float64]
-
-# Which setting of `limits` says whether a broken rule clamps or rejects.
-RULES = {
-    'workspace': 'on_workspace',
-    'linear_speed': 'on_speed',
-    'angular_speed': 'on_speed',
-    'linear_acceleration': 'on_speed',
-    'angular_acceleration': 'on_speed',
-    'first_step': 'on_first_step',
-    'arm_distance': 'on_arm_distance',
-}
-MEANING = {
-    'arms': "the number of arms is not the embodiment's",
-    'time': 'the time since the last step is not positive',
-    'non_finite': 'a value is not finite',
-    'rotation_layout': 'rotations are not in the configured Rotate6D layout',
-    'rotation_invalid': 'rotations are not unit, in either Rotate6D layout',
-    'workspace': 'a tool is outside its workspace',
-    'linear_speed': 'a tool moves too fast',
-    'angular_speed': 'a tool turns too fast',
-    'linear_acceleration': 'a tool speeds up or brakes too hard',
-    'angular_acceleration': "a tool's turning changes too fast",
-    'first_step': 'motion would begin too far from where the tool is measured',
-    'arm_distance': 'the two tools come too close',
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +56,8 @@ class ChunkCheck:
 
     def judge(self, chunk: Chunk, measured: Sequence[ArmPose] | None) -> Findings:
         """Return what may be executed of a chunk, and which rules it broke."""
-        halves = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)
-        halves = np.swapaxes(halves, 0, 1)[: len(self._arms)]
+        rows = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)
+        halves: Array = np.swapaxes(rows, 0, 1)[: len(self._arms)]  # (A, T, 10)
         unreadable = self._unreadable(halves)
         if unreadable is not None:
             return unreadable

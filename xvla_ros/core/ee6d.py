@@ -54,7 +54,8 @@ class ArmPose:
 
     def matrix(self) -> NDArray[np.float64]:
         """Return the rotation matrix (3, 3) of the tool in the arm base frame."""
-        return Rotation.from_quat(self.quaternion).as_matrix()
+        matrix: NDArray[np.float64] = Rotation.from_quat(self.quaternion).as_matrix()
+        return matrix
 
 
 def pack(arms: Sequence[ArmPose], layout: str) -> NDArray[np.float64]:

@@ -58,5 +58,6 @@ class FrameOffset:
 
 def frame_offset(settings: ArmSettings) -> FrameOffset:
     """Return the offset from the policy's frame to the arm's base and tool frames."""
-    left, right = settings.base_from_policy, settings.policy_from_tool
-    return FrameOffset(left=np.reshape(left, (4, 4)), right=np.reshape(right, (4, 4)))
+    left: Array = np.array(settings.base_from_policy).reshape(4, 4)
+    right: Array = np.array(settings.policy_from_tool).reshape(4, 4)
+    return FrameOffset(left=left, right=right)

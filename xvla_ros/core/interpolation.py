@@ -50,7 +50,8 @@ def _spline_operator(count: int) -> NDArray[np.float64]:
     """
     ends = ((2, np.zeros(count)), (1, np.zeros(count)))
     spline = CubicSpline(np.arange(count), np.eye(count), bc_type=ends)
-    return spline.c.transpose(1, 0, 2).reshape(4 * (count - 1), count)
+    rows: NDArray[np.float64] = spline.c.transpose(1, 0, 2).reshape(4 * (count - 1), count)
+    return rows
 
 
 class _ArmSpline:

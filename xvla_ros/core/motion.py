@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Motion within limits: one step of a tool towards a target, never too fast, never too hard."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.quaternions import difference, Quaternion, turned
 from xvla_ros.core.settings import LimitSettings
 
@@ -143,6 +144,30 @@ def between(low: Step, high: Step, share: float) -> Step:
         spin=low.spin + share * (high.spin - low.spin),
         broken=high.broken,
     )
+
+
+def quaternion_of(arm: ArmPose) -> Quaternion:
+    """Return the rotation of a pose as a tuple."""
+    x, y, z, w = arm.quaternion.tolist()
+    return (x, y, z, w)
+
+
+def at_rest(position: Array, arm: ArmPose) -> ToolState:
+    """Return a state at rest with the rotation of a pose."""
+    return ToolState(
+        position=position, quaternion=quaternion_of(arm), velocity=np.zeros(3), spin=np.zeros(3)
+    )
+
+
+def stopped(state: ToolState) -> ToolState:
+    """Return the state at rest."""
+    return replace(state, velocity=np.zeros(3), spin=np.zeros(3))
+
+
+def paced(goal: ToolState, last: ToolState, dt_s: float) -> ToolState:
+    """Return a goal with the velocities at which it moved from the last one."""
+    spin = np.array(difference(last.quaternion, goal.quaternion)) / dt_s
+    return replace(goal, velocity=(goal.position - last.position) / dt_s, spin=spin)
 
 
 def norm(vector: Array) -> float:

@@ -59,7 +59,8 @@ def _unit(v: Array) -> Array:
         raise ValueError(
             'Rotate6D columns are zero, parallel or not finite: they define no rotation'
         )
-    return v / length
+    unit: Array = v / length
+    return unit
 
 
 def matrix_to_rotate6d(R: ArrayLike, layout: str) -> Array:
@@ -79,4 +80,5 @@ def rotate6d_residual(v: ArrayLike, layout: str) -> Array:
     """
     a1, a2 = rotate6d_columns(v, layout)
     lengths = np.abs(np.linalg.norm(a1, axis=-1) - 1) + np.abs(np.linalg.norm(a2, axis=-1) - 1)
-    return lengths + np.abs(np.sum(a1 * a2, axis=-1))
+    residual: Array = lengths + np.abs(np.sum(a1 * a2, axis=-1))
+    return residual

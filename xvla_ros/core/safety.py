@@ -3,18 +3,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk
-from xvla_ros.core.chunk_check import ChunkCheck, MEANING, RULES
+from xvla_ros.core.chunk_check import ChunkCheck
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.motion import advance, between, norm, Step, ToolLimits, ToolState
-from xvla_ros.core.quaternions import difference, Quaternion
+from xvla_ros.core.motion import (
+    advance,
+    at_rest,
+    between,
+    norm,
+    paced,
+    quaternion_of,
+    Step,
+    stopped,
+    ToolLimits,
+    ToolState,
+)
+from xvla_ros.core.quaternions import difference
+from xvla_ros.core.verdict import MEANING, RULES, Verdict
 from xvla_ros.core.workspace import segment_distance, to_world, TOLERANCE_M, workspace
 
 Array = NDArray[np.float64]
@@ -29,24 +41,6 @@ GAP_S = 0.5
 START_TOLERANCE_M = 0.01
 # Halvings between braking and the step wanted; 2^-12 of a step is below a micrometre.
 HALVINGS = 12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Verdict:
-    """
-    What the gate says.
-
-    accepted: whether it is followed, perhaps clamped. targets: for a step, what may be published:
-    the step, clamped, or when it was rejected a braking one, or None when motion may not even
-    begin. chunk: for a chunk, what may be put into the queue, or None. reasons: stable codes of
-    every rule that clamped or rejected. message: the same for people.
-    """
-
-    accepted: bool
-    targets: tuple[ArmPose, ...] | None = None
-    reasons: tuple[str, ...] = ()
-    message: str = ''
-    chunk: Chunk | None = None
 
 
 class SafetyGate:
@@ -140,13 +134,13 @@ class SafetyGate:
             return ['time']
         if self._states is not None and dt_s > GAP_S:
             stay = not self._far(measured, self._states)
-            self._states = tuple(map(_stopped, self._states)) if stay else None
+            self._states = tuple(map(stopped, self._states)) if stay else None
         return self._begin(targets, measured) if self._states is None else []
 
     def _begin(self, targets: Sequence[ArmPose], measured: Sequence[ArmPose]) -> list[str]:
         """Begin the motion at rest where the tools are measured, or return why it may not."""
         states = tuple(
-            _at_rest(space.nearest(arm.position), arm)
+            at_rest(space.nearest(arm.position), arm)
             for space, arm in zip(self._spaces, measured, strict=True)
         )
         pairs = tuple(zip(states, measured, strict=True))
@@ -163,7 +157,7 @@ class SafetyGate:
         """Return whether any arm is farther from its state than a first step may reach."""
         return any(
             norm(arm.position - state.position) > self._limits.max_first_step_m
-            or norm(np.array(difference(state.quaternion, _quaternion(arm))))
+            or norm(np.array(difference(state.quaternion, quaternion_of(arm))))
             > self._limits.max_first_step_rad
             for arm, state in zip(arms, states, strict=True)
         )
@@ -177,8 +171,8 @@ class SafetyGate:
         for target, last, space in zip(targets, before, self._spaces, strict=True):
             position = space.nearest(target.position)
             outside = outside or norm(position - target.position) > TOLERANCE_M
-            goal = _at_rest(position, target)
-            goals.append(goal if last is None else _paced(goal, last, dt_s))
+            goal = at_rest(position, target)
+            goals.append(goal if last is None else paced(goal, last, dt_s))
         return tuple(goals), ['workspace'] if outside else []
 
     def _contained(
@@ -246,29 +240,6 @@ class SafetyGate:
         self._counts.update(reasons)
         message = '' if accepted else '; '.join(MEANING[reason] for reason in reasons)
         return Verdict(accepted=accepted, targets=targets, reasons=tuple(reasons), message=message)
-
-
-def _quaternion(arm: ArmPose) -> Quaternion:
-    x, y, z, w = arm.quaternion.tolist()
-    return (x, y, z, w)
-
-
-def _at_rest(position: Array, arm: ArmPose) -> ToolState:
-    """Return a state at rest with the rotation of a pose."""
-    return ToolState(
-        position=position, quaternion=_quaternion(arm), velocity=np.zeros(3), spin=np.zeros(3)
-    )
-
-
-def _stopped(state: ToolState) -> ToolState:
-    """Return the state at rest."""
-    return replace(state, velocity=np.zeros(3), spin=np.zeros(3))
-
-
-def _paced(goal: ToolState, last: ToolState, dt_s: float) -> ToolState:
-    """Return a goal with the velocities at which it moved from the last one."""
-    spin = np.array(difference(last.quaternion, goal.quaternion)) / dt_s
-    return replace(goal, velocity=(goal.position - last.position) / dt_s, spin=spin)
 
 
 def _opening(gripper: float) -> float:

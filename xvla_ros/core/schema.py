@@ -97,14 +97,15 @@ def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any
     return _scalar(hint, value, f, source, where)
 
 
-def _scalar(kind: type, value: Any, f: Field[Any], source: str, where: str) -> Any:
+def _scalar(kind: Any, value: Any, f: Field[Any], source: str, where: str) -> Any:
     """Return `value` if type, finiteness, range and choices allow it, or raise ConfigError."""
     if type(value) is not kind:
         hint = ' (write a decimal point)' if kind is float and type(value) is int else ''
         raise ConfigError(f"{source}: '{where}' must be a {kind.__name__}{hint}, got {value!r}")
     if kind is float and not math.isfinite(value):
         raise ConfigError(f"{source}: '{where}' must be finite, got {value!r}")
-    low, high, choices = (f.metadata.get(k) for k in ('low', 'high', 'choices'))
+    metadata: Mapping[str, Any] = f.metadata
+    low, high, choices = (metadata.get(k) for k in ('low', 'high', 'choices'))
     if (low is not None and value < low) or (high is not None and value > high):
         raise ConfigError(f"{source}: '{where}' must be in [{low}, {high}], got {value!r}")
     if choices and value not in choices:

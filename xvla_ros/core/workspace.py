@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 # Points this far outside [m] count as on the boundary: rounding of the projection below.
 TOLERANCE_M = 1e-9
-# Rounds of Dykstra's projection; it converges geometrically where planes meet at no sharp angle.
+# Rounds of projections onto one plane after the other; few are needed but at sharp angles.
 ROUNDS = 60
 
 
@@ -32,30 +32,25 @@ class Workspace:
 
     def contains(self, points: Array, margin_m: float = TOLERANCE_M) -> NDArray[np.bool_]:
         """Return whether points (..., 3) are outside by no more than the margin, shape (...)."""
-        boxed = np.all((points >= self.low - margin_m) & (points <= self.high + margin_m), axis=-1)
-        if not len(self.offsets):
-            return boxed
-        return boxed & np.all(points @ self.normals.T >= self.offsets - margin_m, axis=-1)
+        low, high = self.low - margin_m, self.high + margin_m
+        inside: NDArray[np.bool_] = np.all((points >= low) & (points <= high), axis=-1)
+        if len(self.offsets):
+            inside &= np.all(points @ self.normals.T >= self.offsets - margin_m, axis=-1)
+        return inside
 
     def nearest(self, point: Array) -> Array:
-        """Return the point inside nearest to `point` (3,), by Dykstra's projections."""
-        boxed = np.clip(point, self.low, self.high)
+        """Return a point inside near `point` (3,): the nearest for a box, else by projections."""
+        boxed: Array = np.clip(point, self.low, self.high)
         if not len(self.offsets) or np.all(self.normals @ boxed >= self.offsets):
             return boxed
-        x, corrections = point, np.zeros((len(self.offsets) + 1, 3))
+        x = point
         for _ in range(ROUNDS):
-            for i in range(len(corrections)):
-                moved = x + corrections[i]
-                x = self._project(moved, i)
-                corrections[i] = moved - x
+            for normal, offset in zip(self.normals, self.offsets, strict=True):
+                x = x + max(offset - normal @ x, 0.0) * normal
+            x = np.clip(x, self.low, self.high)
+            if self.contains(x):
+                break
         return x
-
-    def _project(self, point: Array, index: int) -> Array:
-        """Return the projection on half space `index`, or on the box when there are no more."""
-        if index == len(self.offsets):
-            return np.clip(point, self.low, self.high)
-        outside = max(self.offsets[index] - self.normals[index] @ point, 0.0)
-        return point + outside * self.normals[index]
 
 
 def workspace(settings: ArmSettings) -> Workspace:
@@ -75,7 +70,9 @@ def to_world(settings: ArmSettings, points: Array) -> Array:
     """Return points (..., 3) of an arm's base frame in the world that both arms share."""
     x, y, z, yaw = settings.base_in_world
     c, s = np.cos(yaw), np.sin(yaw)
-    return points @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) + np.array([x, y, z])
+    turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    moved: Array = points @ turn + np.array([x, y, z])
+    return moved
 
 
 def segment_distance(a: Array, b: Array, c: Array, d: Array) -> float:

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of one arm and its gripper."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xvla_ros.core.schema import param
+
+IDENTITY_4X4 = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GripperSettings:
+    """One gripper: how its model value becomes an opening, how it is measured and commanded."""
+
+    closed_probability: float = param(
+        'Model value that means closed: 1.0 or 0.0.', 1.0, low=0.0, high=1.0
+    )
+    threshold: float = param(
+        'Probability (of closed) at which the gripper closes.', 0.5, low=0.0, high=1.0
+    )
+    hysteresis: float = param(
+        'The gripper opens again below threshold minus this.', 0.1, low=0.0, high=0.5
+    )
+    dwell_s: float = param(
+        'Least time between two changes of the gripper [s].', 0.3, low=0.0, high=10.0
+    )
+    joint_states_topic: str = param(
+        "sensor_msgs/JointState holding the finger joints. Empty: the arm's topic.", ''
+    )
+    joint_names: tuple[str, ...] = param(
+        'Finger joints in that message; opening is read from the first.'
+    )
+    open_position: float = param('Position of the first finger joint when open [m or rad].')
+    closed_position: float = param('Position of the first finger joint when closed [m or rad].')
+    driver: str = param(
+        'Interface that moves the gripper.',
+        choices=(
+            'float64_array',
+            'gripper_command',
+            'franka_gripper',
+            'joint_trajectory',
+            'interbotix',
+            'with_arm',
+        ),
+    )
+    command_topic: str = param(
+        'Topic or action name of the gripper command. Empty for with_arm.', ''
+    )
+    command_open: float = param('Command value that means open [driver unit].')
+    command_closed: float = param('Command value that means closed [driver unit].')
+    max_effort: float = param(
+        'Effort limit sent with the command where the interface has one [N].', 20.0, low=0.0
+    )
+    speed: float = param(
+        'Speed sent with the command where the interface has one [m/s].', 0.1, low=0.0
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a polarity between the two and a gripper that cannot be measured."""
+        if self.closed_probability not in (0.0, 1.0):
+            raise ValueError(
+                f'closed_probability must be 0.0 or 1.0, got {self.closed_probability}'
+            )
+        if self.open_position == self.closed_position:
+            raise ValueError(
+                'open_position and closed_position are equal, so the opening cannot be measured'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSettings:
+    """One arm: its frames, how its pose is measured, how it is commanded, and where it may go."""
+
+    base_frame: str = param('Frame that all poses of this arm are in.')
+    tool_frame: str = param('Tool centre frame, between the fingertips, z out of the gripper.')
+    pose_source: str = param(
+        'How the tool pose is measured: a pose topic, joints through the URDF, or TF.',
+        choices=('pose', 'joints', 'tf'),
+    )
+    pose_topic: str = param(
+        'geometry_msgs/PoseStamped of the tool in base_frame; for pose_source pose.', ''
+    )
+    joint_states_topic: str = param('sensor_msgs/JointState of the arm.')
+    joint_names: tuple[str, ...] = param('Arm joints, in the order of the URDF chain.')
+    urdf: str = param(
+        'URDF file; relative paths are looked up in the package share. Empty: no kinematics.', ''
+    )
+    home_rad: tuple[float, ...] = param('Joint positions of the start pose [rad].')
+    base_from_policy: tuple[float, ...] = param(
+        '4x4 row-major: maps policy-frame poses to base_frame (left factor).', IDENTITY_4X4
+    )
+    policy_from_tool: tuple[float, ...] = param(
+        '4x4 row-major right factor: tool pose = base_from_policy * policy pose * this '
+        '(Bridge: Ry(90 deg)).',
+        IDENTITY_4X4,
+    )
+    base_in_world: tuple[float, ...] = param(
+        'x, y, z [m], yaw [rad] of base_frame in a world shared by both arms; used for the '
+        'arm-arm distance.',
+        (0.0, 0.0, 0.0, 0.0),
+    )
+    workspace_min_m: tuple[float, ...] = param(
+        'Lower corner of the box the tool may be in, base_frame [m].'
+    )
+    workspace_max_m: tuple[float, ...] = param('Upper corner of that box [m].')
+    half_spaces: tuple[float, ...] = param(
+        'Planes nx, ny, nz, d (unit n, metres) in rows of four: the tool must keep n.p >= d. '
+        '(0,0,0,-1) = none.',
+        (0.0, 0.0, 0.0, -1.0),
+    )
+    max_age_s: float = param('Oldest arm state that may be used [s].', 0.2, low=0.005, high=10.0)
+    driver: str = param(
+        'Interface that moves the arm.',
+        choices=('cartesian_pose', 'joint_trajectory', 'joint_position', 'interbotix', 'piper'),
+    )
+    command_topic: str = param('Topic of the arm command.')
+    command_frame: str = param('frame_id that the controller insists on. Empty: base_frame.', '')
+    gripper: GripperSettings = param('The gripper of this arm.')
+
+    def __post_init__(self) -> None:
+        """Check lengths and that sources have what they need."""
+        self._check_lengths()
+        for name in ('base_from_policy', 'policy_from_tool'):
+            if not _is_rigid(getattr(self, name)):
+                raise ValueError(
+                    f'{name} must be a rotation and a translation, rows of '
+                    f'[R t; 0 0 0 1], got {getattr(self, name)}'
+                )
+        if any(
+            low >= high
+            for low, high in zip(self.workspace_min_m, self.workspace_max_m, strict=True)
+        ):
+            raise ValueError(
+                f'workspace_min_m {self.workspace_min_m} must be below '
+                f'workspace_max_m {self.workspace_max_m}'
+            )
+        if self.pose_source == 'pose' and not self.pose_topic:
+            raise ValueError("pose_source 'pose' needs pose_topic")
+        if not self.urdf and (self.pose_source == 'joints' or self.driver != 'cartesian_pose'):
+            raise ValueError(
+                f'pose_source {self.pose_source!r} with driver {self.driver!r} needs urdf'
+            )
+
+    def _check_lengths(self) -> None:
+        """Check how many numbers each list holds."""
+        for name, size in (
+            ('base_from_policy', 16), ('policy_from_tool', 16), ('base_in_world', 4),
+            ('workspace_min_m', 3), ('workspace_max_m', 3), ('home_rad', len(self.joint_names)),
+        ):  # fmt: skip
+            if len(getattr(self, name)) != size:
+                raise ValueError(
+                    f'{name} must hold {size} numbers, got {len(getattr(self, name))}'
+                )
+        if len(self.half_spaces) % 4:
+            raise ValueError(
+                f'half_spaces must hold rows of 4 numbers, got {len(self.half_spaces)}'
+            )
+
+
+def _is_rigid(numbers: tuple[float, ...]) -> bool:
+    """Return whether 16 numbers are a rigid 4x4 transform, row-major."""
+    matrix = np.reshape(numbers, (4, 4))
+    rotation = matrix[:3, :3]
+    return bool(
+        np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4)
+        and np.linalg.det(rotation) > 0
+        and np.array_equal(matrix[3], (0.0, 0.0, 0.0, 1.0))
+    )

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the safety gate says, and its stable reason codes."""
+
+from dataclasses import dataclass
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ArmPose
+
+# Which setting of `limits` says whether a broken rule clamps or rejects.
+RULES = {
+    'workspace': 'on_workspace',
+    'linear_speed': 'on_speed',
+    'angular_speed': 'on_speed',
+    'linear_acceleration': 'on_speed',
+    'angular_acceleration': 'on_speed',
+    'first_step': 'on_first_step',
+    'arm_distance': 'on_arm_distance',
+}
+MEANING = {
+    'arms': "the number of arms is not the embodiment's",
+    'time': 'the time since the last step is not positive',
+    'non_finite': 'a value is not finite',
+    'rotation_layout': 'rotations are not in the configured Rotate6D layout',
+    'rotation_invalid': 'rotations are not unit, in either Rotate6D layout',
+    'workspace': 'a tool is outside its workspace',
+    'linear_speed': 'a tool moves too fast',
+    'angular_speed': 'a tool turns too fast',
+    'linear_acceleration': 'a tool speeds up or brakes too hard',
+    'angular_acceleration': "a tool's turning changes too fast",
+    'first_step': 'motion would begin too far from where the tool is measured',
+    'arm_distance': 'the two tools come too close',
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Verdict:
+    """
+    What the gate says.
+
+    accepted: whether it is followed, perhaps clamped. targets: for a step, what may be published:
+    the step, clamped, or when it was rejected a braking one, or None when motion may not even
+    begin. chunk: for a chunk, what may be put into the queue, or None. reasons: stable codes of
+    every rule that clamped or rejected. message: the same for people.
+    """
+
+    accepted: bool
+    targets: tuple[ArmPose, ...] | None = None
+    reasons: tuple[str, ...] = ()
+    message: str = ''
+    chunk: Chunk | None = None
