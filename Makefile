@@ -49,7 +49,7 @@ faults: build  ## Break one thing after the other in a running system
 	@$(PYTHON_BIN) -m xvla_ros.bench.faults $(ARGS)
 
 docs: build  ## Write the generated pages of docs/
-	@$(PYTHON_BIN) -m xvla_ros.tools.docs $(ARGS)
+	@$(PYTHON_BIN) -m xvla_ros.tools.reference_page $(ARGS)
 
 lock:  ## Resolve requirements/*.in again (needs uv)
 	python3 scripts/lock

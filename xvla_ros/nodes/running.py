@@ -2,6 +2,7 @@
 """Run a node until a signal, so that the last thing it sends still leaves the process."""
 
 from collections.abc import Callable, Sequence
+import gc
 import signal
 from typing import Protocol
 
@@ -39,6 +40,8 @@ def run(make: Callable[[], Node], name: str, arguments: Sequence[str] | None = N
     node = None
     try:
         node = make()
+        gc.collect()
+        gc.freeze()  # later collections pass over what stays: 0.01 ms instead of 6 to 90
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not ended and rclpy.ok():
