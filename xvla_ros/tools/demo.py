@@ -91,7 +91,9 @@ def _system(
             runner.start(process)
         if args.record:
             record = [sys.executable, '-m', 'xvla_ros.tools.cli', 'record']
-            runner.run('record', [*record, '--embodiment', str(path), '--out', str(args.record)])
+            record += ['--embodiment', str(path), '--out', str(args.record)]
+            record += ['--checkpoint', args.checkpoint] if args.checkpoint else []
+            runner.run('record', record)
         yield runner
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message types without ROS: their definitions, as bags carry them, and their bytes as Python objects."""
+
+from functools import lru_cache
+from typing import Any
+
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from rosbags.typesys.store import Typestore
+
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.resources import shared_file
+
+OURS = ('EndEffectorTarget', 'EndEffectorCommand', 'ActionStep', 'ActionChunk', 'PolicyStatus')
+
+
+@lru_cache(maxsize=1)
+def typestore() -> Typestore:
+    """Return the types of ROS 2 Jazzy and of this package."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for name in OURS:
+        kind = f'xvla_ros/msg/{name}'
+        text = shared_file('msg', f'{name}.msg').read_text(encoding='utf-8')
+        store.register(get_types_from_msg(text, kind))
+    return store
+
+
+def knows(kind: str) -> bool:
+    """Tell whether messages of a type can be read."""
+    return kind in typestore().types
+
+
+def learn(kind: str, text: str) -> None:
+    """Take over the definition of an unknown type that a bag carries; one that cannot be read is left."""
+    store = typestore()
+    if kind in store.types or not text:
+        return
+    try:
+        found = get_types_from_msg(text, kind)
+        store.register({name: fields for name, fields in found.items() if name not in store.types})
+    except Exception:  # the parser has no error class of its own; messages of the type stay unread
+        return
+
+
+def definition(kind: str) -> str:
+    """
+    Return a type's definition with those of all types in it, as rosbag2 stores it.
+
+    :raises ConfigError: the type is unknown.
+    """
+    if not knows(kind):
+        raise ConfigError(f"message type '{kind}' is unknown here")
+    text, _ = typestore().generate_msgdef(kind, ros_version=2)
+    return text
+
+
+def type_hash(kind: str) -> str:
+    """Return the RIHS01 hash of a type, as rosbag2's metadata holds it."""
+    return typestore().hash_rihs01(kind)
+
+
+def read_message(kind: str, data: bytes) -> Any:
+    """Return the message that CDR bytes hold; fields as in the definition, number arrays as numpy."""
+    return typestore().deserialize_cdr(data, kind)
+
+
+def write_message(kind: str, message: Any) -> bytes:
+    """Return a message of `typestore().types[kind]` as CDR bytes."""
+    return bytes(typestore().serialize_cdr(message, kind))
+
+
+def header_stamp_ns(data: bytes) -> int:
+    """Return the stamp of a message that begins with a std_msgs/Header, without reading the rest."""
+    order = 'little' if data[1] & 1 else 'big'
+    seconds = int.from_bytes(data[4:8], order, signed=True)
+    return seconds * 1_000_000_000 + int.from_bytes(data[8:12], order)

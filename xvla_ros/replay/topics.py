@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics belong to an embodiment, and under which names a bag holds them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ObservationError
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+POSE, JOINTS = 'geometry_msgs/msg/PoseStamped', 'sensor_msgs/msg/JointState'
+STRING, BOOL = 'std_msgs/msg/String', 'std_msgs/msg/Bool'
+TF = 'tf2_msgs/msg/TFMessage'
+TARGET, CHUNK, STATUS, TASK = (
+    'policy_node/target', 'policy_node/action_chunk', 'policy_node/status', 'policy_node/task',
+)  # fmt: skip
+INSTRUCTION = 'instruction'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """
+    One topic and what it is for.
+
+    sensor: published best effort. latched: the last message is kept for those who come later.
+    """
+
+    topic: str
+    kind: str
+    role: str
+    sensor: bool = False
+    latched: bool = False
+
+
+def observation_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
+    """Return what an observation is made from, each topic once."""
+    return _once(_observation(embodiment))
+
+
+def _observation(embodiment: Embodiment) -> Iterator[Stream]:
+    for name, camera in embodiment.cameras.items():
+        kind = COMPRESSED if camera.compressed else IMAGE
+        yield Stream(topic=camera.topic, kind=kind, role=f'camera {name}', sensor=True)
+    for name, arm in embodiment.arms.items():
+        if arm.pose_source == 'pose':
+            yield Stream(topic=arm.pose_topic, kind=POSE, role=f'arm {name}', sensor=True)
+        elif arm.pose_source == 'joints':
+            yield Stream(
+                topic=arm.joint_states_topic, kind=JOINTS, role=f'arm {name}', sensor=True
+            )
+        else:
+            yield Stream(topic='/tf', kind=TF, role=f'arm {name}')
+            yield Stream(topic='/tf_static', kind=TF, role=f'arm {name}', latched=True)
+        fingers = arm.gripper.joint_states_topic or arm.joint_states_topic
+        yield Stream(topic=fingers, kind=JOINTS, role=f'gripper {name}', sensor=True)
+
+
+def recorded_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
+    """Return what a recording holds: the observation, all of the arms' joints, what the policy said and was told."""
+    joints = (
+        Stream(topic=arm.joint_states_topic, kind=JOINTS, role=f'joints {name}', sensor=True)
+        for name, arm in embodiment.arms.items()
+    )
+    policy = (
+        Stream(topic=TASK, kind=STRING, role='task', latched=True),
+        Stream(topic=INSTRUCTION, kind=STRING, role='instruction', latched=True),
+        Stream(topic=STATUS, kind='xvla_ros/msg/PolicyStatus', role='status', latched=True),
+        Stream(topic=CHUNK, kind='xvla_ros/msg/ActionChunk', role='chunks'),
+        Stream(topic=TARGET, kind='xvla_ros/msg/EndEffectorCommand', role='targets'),
+    )
+    estop = embodiment.control.estop_topic
+    stops = (Stream(topic=estop, kind=BOOL, role='e-stop'),) if estop else ()
+    return _once((*_observation(embodiment), *joints, *policy, *stops))
+
+
+def _once(streams: Iterable[Stream]) -> tuple[Stream, ...]:
+    first: dict[str, Stream] = {}
+    for stream in streams:
+        first.setdefault(stream.topic, stream)
+    return tuple(first.values())
+
+
+def recorded_name(topic: str, names: Iterable[str]) -> str | None:
+    """
+    Return the name that a bag has for a topic: the same, or the only one that ends in it.
+
+    A bag holds absolute names, an embodiment mostly relative ones; the namespace may be another.
+    """
+    wanted = '/' + topic.lstrip('/')
+    known = list(names)
+    for exact in (topic, wanted):
+        if exact in known:
+            return exact
+    endings = [name for name in known if name.endswith(wanted)]
+    return endings[0] if len(endings) == 1 else None
+
+
+def match_streams(
+    streams: Iterable[Stream], kinds: Mapping[str, str], source: str
+) -> tuple[dict[str, str], list[str]]:
+    """
+    Return the bag's name of each stream's topic, and a sentence for each stream that is missing.
+
+    :param kinds: message type of each topic in the bag.
+    :raises ObservationError: a topic is of another type than the embodiment says.
+    """
+    found, missing = {}, []
+    for stream in streams:
+        name = recorded_name(stream.topic, kinds)
+        if name is None:
+            missing.append(f"{stream.role}: no topic '{stream.topic}' ({stream.kind})")
+        elif kinds[name] != stream.kind:
+            raise ObservationError(
+                f"{source}: topic '{name}' holds {kinds[name]}, "
+                f'the embodiment expects {stream.kind} for {stream.role}'
+            )
+        else:
+            found[stream.topic] = name
+    return found, missing
