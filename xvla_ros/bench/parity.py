@@ -62,10 +62,17 @@ def write_layout(path: Path, network: XVLA, layout: str) -> None:
     write_weights(path, network.state_dict(), layout)
 
 
-def our_outputs(network: XVLA, data: dict[str, np.ndarray], steps: int = STEPS) -> dict:
-    """Run every stage of our network, the chunk by the hoisted denoiser that a policy uses."""
+def our_outputs(
+    network: XVLA, data: dict[str, np.ndarray], steps: int = STEPS, stages: bool = True
+) -> dict:
+    """
+    Run our network as a policy does.
+
+    :param stages: also make the single head pass, which a policy does not need.
+    """
     t = {name: torch.from_numpy(values) for name, values in data.items()}
     mode, times = network.mode, flow_times(steps)
+    t['pixel_values'] = t['pixel_values'].to(network.transformer.pos_emb.dtype)
     with torch.inference_mode():
         valid = t['pixel_values'].flatten(0, 1)[t['image_mask'].flatten()]
         features = network.image_features(valid)
@@ -74,7 +81,9 @@ def our_outputs(network: XVLA, data: dict[str, np.ndarray], steps: int = STEPS) 
         encoded, rest = network.fuse(views, network.text_features(t['input_ids']))
         proprio, noisy = mode.preprocess(t['proprio'], t['noise'])
         domain = t['domain_id']
-        head = network.transformer(noisy, proprio, t['head_time'], encoded, rest, domain)
+        head = noisy
+        if stages:
+            head = network.transformer(noisy, proprio, t['head_time'], encoded, rest, domain)
         hoisted = Denoiser(
             network.transformer, times, encoded, rest, proprio, domain, noisy.shape[1]
         )

@@ -8,7 +8,6 @@ block, only the rows that are read.
 """
 
 import torch
-from torch.nn import functional as F
 
 from xvla_ros.model.head import Attention, Block, SoftPromptedTransformer, time_embedding
 
@@ -78,6 +77,5 @@ def finish(block: Block, x: torch.Tensor, qkv: torch.Tensor, rows: int) -> torch
     """Complete a block from its QKV for the first `rows` tokens; the rest serve as keys only."""
     attention: Attention = block.attn
     q, k, v = attention.split(qkv)
-    attended = F.scaled_dot_product_attention(q[:, :, :rows], k, v)
-    x = x[:, :rows] + attention.proj(attended.transpose(1, 2).flatten(2))
+    x = x[:, :rows] + attention.attend(q[:, :, :rows], k, v)
     return x + block.mlp(block.norm2(x))

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 from transformers import Florence2Config, Florence2Model
 from transformers.models.florence2.modeling_florence2 import Florence2VisionWindowAttention
 
 from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model.attention import attend
 
 VISION_KEYS = (
     'depths',
@@ -134,7 +133,10 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(
             3, batch * rows * columns, self.num_heads, size * size, -1
         )
-        out = self._attend(*qkv.unbind(0))  # (B * windows, heads, size * size, C / heads)
+        explicit = self.config._attn_implementation == 'eager'
+        out = attend(
+            *qkv.unbind(0), explicit=explicit
+        )  # (B * windows, heads, size * size, C / heads)
         out = out.view(batch, rows, columns, self.num_heads, size, size, -1)
         out = out.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height + bottom, width + right, -1)
         out = out[:, :height, :width].reshape(batch, height * width, channels)
@@ -149,9 +151,3 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         out = out.clone()
         out[:, :height, :width] = qkv
         return out
-
-    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attend with torch's fused kernel, or with plain matrix products when told `eager`."""
-        if self.config._attn_implementation != 'eager':
-            return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        return nn.functional.softmax(q @ k.transpose(-1, -2) * self.scale, dim=-1) @ v

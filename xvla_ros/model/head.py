@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from xvla_ros.model.attention import attend
 from xvla_ros.model.config import NetworkConfig
 
 # Longest period of the sinusoidal time embedding; t is in (0, 1] (models/transformer.py).
@@ -63,18 +64,14 @@ class Attention(nn.Module):
         return qkv.view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attend and merge heads: (B, heads, T, d) -> (B, T, heads * d)."""
+        """Attend, merge heads and project: (B, heads, rows, d) -> (B, rows, heads * d)."""
         rate = self.dropout if self.training else 0.0
-        if self.explicit:
-            weights = F.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)
-            out = F.dropout(weights, rate, self.training) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, dropout_p=rate)
-        return out.transpose(1, 2).flatten(2)
+        out = attend(q, k, v, rate, self.explicit)
+        return self.proj(out.transpose(1, 2).flatten(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Attend over tokens (B, T, dim)."""
-        return self.proj(self.attend(*self.split(self.qkv(x))))
+        return self.attend(*self.split(self.qkv(x)))
 
 
 class Mlp(nn.Module):
@@ -84,11 +81,12 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
+        self.activation_fn = nn.GELU(approximate='tanh')
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, T, dim)."""
-        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x), approximate='tanh'))))
+        return self.drop(self.fc2(self.drop(self.activation_fn(self.fc1(x)))))
 
 
 class Block(nn.Module):

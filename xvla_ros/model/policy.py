@@ -15,6 +15,7 @@ from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.denoiser import Denoiser
 from xvla_ros.model.inputs import checked_array, checked_integer, checked_tolerance
 from xvla_ros.model.lora import Adapter
+from xvla_ros.model.packing import can_pack, pack
 from xvla_ros.model.processor import (
     image_processor,
     ImageProcessor,
@@ -86,8 +87,7 @@ class Policy:
         :param prefix: (d, dim) steps already committed to: they come back unchanged and the rest
             continues them (real-time chunking).
         :param tolerance: (millimetres, degrees): stop early once two successive predictions agree.
-        :return: (num_actions, dim) float32, gripper channels as probabilities where the mode has
-            logits.
+        :return: (num_actions, dim) float32, grippers as probabilities where the mode has logits.
         :raises ObservationError: an input is malformed; it is named.
         :raises InferenceError: the network answered something that is not finite.
         """
@@ -207,7 +207,7 @@ def load_policy(
     adapter: str | Path | None = None,
 ) -> Policy:
     """
-    Load a checkpoint directory in any published layout.
+    Load a checkpoint directory in any published layout, ready to answer but not to train.
 
     :param dtype: `float32` or `bfloat16`, what the network computes in whatever is stored.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
@@ -222,6 +222,8 @@ def load_policy(
     text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
     lora = None if adapter is None else Adapter(Path(adapter))
     network = load_network(path, config, DTYPES[dtype], lora)
+    if device == 'cpu' and can_pack(DTYPES[dtype]):
+        pack(network)
     policy = Policy(network, images, text, device)
     check_geometry(policy)
     return policy
