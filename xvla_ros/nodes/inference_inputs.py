@@ -64,7 +64,8 @@ class ObservationInputs:
         self._cameras = {n: Camera(node, c, self._arrived) for n, c in embodiment.cameras.items()}
         self._arms = ArmStates(node, embodiment)
         cameras = tuple(
-            StreamLimit(name=f'camera {n}', max_age_s=c.max_age_s) for n, c in embodiment.cameras.items()
+            StreamLimit(name=f'camera {n}', max_age_s=c.max_age_s)
+            for n, c in embodiment.cameras.items()
         )
         self._limits = cameras + self._arms.limits
 
@@ -85,6 +86,14 @@ class ObservationInputs:
             malformed.
         """
         self._read()
+
+    def stamp_ns(self) -> int:
+        """
+        Return the stamp of the observation that could be made now.
+
+        :raises ObservationError: naming the input that is missing, stale, from the future or malformed.
+        """
+        return min(self._read()[1].values())
 
     def observe(self, instruction: str) -> Observation:
         """

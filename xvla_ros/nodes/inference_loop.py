@@ -47,6 +47,7 @@ class InferenceLoop:
         self._plan = Plan()
         self._count = 0
         self._trouble = ''
+        self.last_ns = 0  # stamp of the oldest image of the last answer
 
     def tell(self, message: object) -> None:
         """Take a Task or a Plan."""
@@ -59,25 +60,32 @@ class InferenceLoop:
 
     def run(self) -> None:
         """Answer for ever."""
-        last_ns = 0
         while True:
             task = self._next_task()
-            if not self._inputs.wait_for_frame(last_ns, FRAME_TIMEOUT_S):
+            if not self._inputs.wait_for_frame(self.last_ns, FRAME_TIMEOUT_S):
                 continue
             started = time.monotonic()
-            try:
-                last_ns = self.answer(task)
-            except ObservationError as error:
-                self._report(str(error))
-                self._pause(FRAME_TIMEOUT_S)
-            except XvlaError as error:
-                self._report(str(error))
-                self._pause(RETRY_PERIOD_S)
-            else:
-                self._report('')
-                self._pause(
-                    self._embodiment.control.replan_period_s - (time.monotonic() - started)
-                )
+            pause_s = self.attempt(task)
+            if pause_s is None:
+                pause_s = self._embodiment.control.replan_period_s - (time.monotonic() - started)
+            self._pause(pause_s)
+
+    def attempt(self, task: Task) -> float | None:
+        """
+        Answer once, or say what stands in the way.
+
+        :return: how long to wait before the next attempt [s]; None after an answer.
+        """
+        try:
+            self.last_ns = self._answer(task)
+        except ObservationError as error:
+            self._report(str(error))
+            return FRAME_TIMEOUT_S
+        except XvlaError as error:
+            self._report(str(error))
+            return RETRY_PERIOD_S
+        self._report('')
+        return None
 
     def _next_task(self) -> Task:
         """Sleep until there is something to do."""
@@ -98,12 +106,8 @@ class InferenceLoop:
             self._send(Waiting(source='observation', reason=trouble))
         self._trouble = trouble
 
-    def answer(self, task: Task) -> int:
-        """
-        Predict once and send the chunk; return the stamp of the oldest image it was made from.
-
-        :raises ObservationError: there is no usable observation now.
-        """
+    def _answer(self, task: Task) -> int:
+        """Predict once and send the chunk; return the stamp of the oldest image it was made from."""
         started = time.perf_counter()
         observation = self._inputs.observe(task.instruction)
         now_ns = self._clock.now().nanoseconds

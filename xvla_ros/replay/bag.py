@@ -119,6 +119,8 @@ def _selected(
         reader = _reader(file)
         try:
             for raw in reader(file) if reader else ():
+                if raw.repeated and file is not files[0]:
+                    continue
                 if topics is None or raw.topic in topics:
                     yield _unpacked(raw, file)
         except DamagedFileError as error:

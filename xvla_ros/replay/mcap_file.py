@@ -25,6 +25,8 @@ from xvla_ros.core.errors import ObservationError
 MAGIC = b'\x89MCAP0\r\n'
 # No camera message comes near this [bytes]; a larger record is refused before it is read.
 LARGEST_RECORD = 256 * 2**20
+# Sequence number by which our writer marks a latched message as the copy of one in the file before.
+REPEATED = 2**32 - 1
 # Opcode and length of a record; channel, sequence, log time and publish time of a message.
 RECORD_HEAD, MESSAGE_HEAD = struct.Struct('<BQ'), struct.Struct('<HIQQ')
 DAMAGE = (
@@ -35,13 +37,18 @@ DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One message as it was recorded; `definition` is its type's, where the file has one."""
+    """
+    One message as it was recorded.
+
+    definition: its type's, where the file has one. repeated: it is also in the file before.
+    """
 
     topic: str
     kind: str
     time_ns: int
     data: bytes
     definition: str = ''
+    repeated: bool = False
 
 
 class DamagedFileError(Exception):
@@ -74,11 +81,12 @@ def _messages(stream: BinaryIO, path: Path) -> Iterator[Raw]:
     channels: dict[int, Channel] = {}
     for opcode, body in _records(stream, path):
         if opcode == Opcode.MESSAGE:
-            channel_id, _, time_ns, _ = MESSAGE_HEAD.unpack_from(body)
+            channel_id, sequence, time_ns, _ = MESSAGE_HEAD.unpack_from(body)
             channel = channels[channel_id]
             schema = schemas.get(channel.schema_id)
             kind, text = (schema.name, _text(schema)) if schema else ('', '')
-            yield Raw(channel.topic, kind, time_ns, body[MESSAGE_HEAD.size :], text)
+            data = body[MESSAGE_HEAD.size :]
+            yield Raw(channel.topic, kind, time_ns, data, text, sequence == REPEATED)
         elif opcode == Opcode.SCHEMA:
             schema = Schema.read(ReadDataStream(BytesIO(body)))
             schemas[schema.id] = schema

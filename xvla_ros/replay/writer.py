@@ -2,7 +2,7 @@
 """
 Write a rosbag2 of MCAP files that a killed recorder leaves readable.
 
-Every record goes to the kernel at once, whole and unbuffered: after `kill -9` all that is missing
+Every record goes to the kernel at once and whole: after `kill -9` all that is missing
 is the index, which readers do without. Each file begins with the latched messages, so that any of
 them can be read alone.
 """
@@ -17,6 +17,7 @@ import yaml
 
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.replay.mcap_file import REPEATED
 from xvla_ros.replay.message_types import definition, type_hash
 
 # Of the bytes that a recording may take, the share of one file: what is dropped at once.
@@ -135,13 +136,14 @@ class BagWriter:
         age_ns = time_ns - (file.start_ns or time_ns)
         return 0 < bounds.split_s * NANOSECONDS <= age_ns
 
-    def _append(self, topic: str, time_ns: int, data: bytes) -> None:
+    def _append(self, topic: str, time_ns: int, data: bytes, sequence: int = 0) -> None:
         file = self._files[-1]
-        self._writer.add_message(self._ids[topic], time_ns, data, time_ns)
+        self._writer.add_message(self._ids[topic], time_ns, data, time_ns, sequence)
+        self._stream.flush()
         file.counts[topic] = file.counts.get(topic, 0) + 1
         file.start_ns = time_ns if file.start_ns is None else min(file.start_ns, time_ns)
         file.end_ns = max(file.end_ns, time_ns)
-        file.bytes = self._stream.tell() if self._stream else file.bytes
+        file.bytes = self._stream.tell()
 
     def _next_file(self, time_ns: int) -> None:
         """Begin a file, with its topics and what is latched; make room for it first."""
@@ -150,13 +152,13 @@ class BagWriter:
             self._files.pop(0).path.unlink()
         path = self.folder / f'{self.folder.name}_{self._number}.mcap'
         self._number += 1
-        self._stream = path.open('xb', buffering=0)
+        self._stream = path.open('xb')
         self._files.append(_File(path=path))
         self._writer = Writer(self._stream, use_chunking=False)
         self._writer.start(profile='ros2', library='xvla_ros')
         self._register()
         for topic, data in self._latest.items():
-            self._append(topic, time_ns, data)
+            self._append(topic, time_ns, data, REPEATED)
         self._write_metadata()
 
     def _crowded(self) -> bool:

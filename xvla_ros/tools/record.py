@@ -9,6 +9,7 @@ nothing but the index. The newest data are kept when --max-bytes is reached.
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import datetime
+import os
 from pathlib import Path
 import signal
 import sys
@@ -21,6 +22,8 @@ from xvla_ros.core.resources import shared_file
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30}
 SHOW_PERIOD_S = 0.5
+# The recorder yields to those who move the robot.
+NICE = 5
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,8 +54,7 @@ def byte_count(text: str) -> int:
 
 def run(args: Namespace) -> int:
     """Record until a signal; 0 when the bag is complete."""
-    import os
-
+    os.nice(NICE)
     os.environ.update(transport_environment())
     import rclpy
     from rclpy.signals import SignalHandlerOptions
