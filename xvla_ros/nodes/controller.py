@@ -10,7 +10,6 @@ arms stop where they are.
 from collections.abc import Sequence
 import sys
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -19,8 +18,8 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.msg import EndEffectorCommand
-from xvla_ros.nodes.controller_report import diagnostics
-from xvla_ros.nodes.controller_robot import Measured, read_targets, Robot, stopped
+from xvla_ros.nodes.controller_report import BRAKING, HOLDING, MOVING, Report, STOPPED
+from xvla_ros.nodes.controller_robot import farthest_m, Measured, read_targets, Robot
 from xvla_ros.nodes.conversions import stamp_to_ns
 from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.running import run
@@ -31,8 +30,10 @@ TARGET_TOPIC = 'policy_node/target'
 MOST_PERIODS = 2.0
 # After this long without a step motion begins anew, where the arms are measured.
 REST_S = 0.5
-WAITING, MOVING, BRAKING, HOLDING, STOPPED = 'waiting', 'moving', 'braking', 'holding', 'e-stop'
-LEVELS = {MOVING: DiagnosticStatus.OK, STOPPED: DiagnosticStatus.ERROR}
+# Braking is over when a step is shorter than this; an arm that is then farther behind its target
+# is stopped where it is instead of being left to catch up.
+STOPPED_M = 1e-5
+BEHIND_M = 0.02
 
 
 class ControllerNode(Node):
@@ -45,27 +46,24 @@ class ControllerNode(Node):
         self.embodiment = read_embodiment(self)
         self._robot = Robot(self, self.embodiment)
         self._gate = SafetyGate(self.embodiment)
-        self._state, self._reason = WAITING, 'no target yet'
+        self._report = Report(self, self.embodiment.robot)
         self._estop_pressed = False
         self._braked: tuple[ArmPose, ...] | None = None
         self._stamp_ns = 0  # of the last step that the gate judged
         self._executed_ns = 0  # when the last target was executed
         self._period_s = 1.0 / self.embodiment.control.rate_hz
-        self._counts = {'executed': 0, 'clamped': 0, 'refused': 0, 'holds': 0}
         control = self.embodiment.control
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
         self.create_subscription(Bool, control.estop_topic, self._on_estop, 10)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(self._period_s, self._tick)
-        self.create_timer(1.0, self._report)
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
     def _on_target(self, message: EndEffectorCommand) -> None:
         """Execute a command, or say why not."""
-        if self._state == STOPPED:
+        if self._report.state == STOPPED:
             return
         if message.hold:
             self._brake('the policy holds')
@@ -73,7 +71,7 @@ class ControllerNode(Node):
         try:
             self._execute(message, self._now_ns())
         except ObservationError as error:
-            self._refuse(str(error))
+            self._report.refuse(str(error))
 
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
         targets = read_targets(message, self.embodiment, now_ns)
@@ -88,9 +86,9 @@ class ControllerNode(Node):
         if not verdict.accepted:
             raise ObservationError(f'limits: {verdict.message}')
         self._executed_ns = now_ns
-        self._counts['executed'] += 1
-        self._counts['clamped'] += bool(reasons)
-        self._enter(MOVING, '; '.join(reasons))
+        self._report.counts['executed'] += 1
+        self._report.counts['clamped'] += bool(reasons)
+        self._report.enter(MOVING, '; '.join(reasons))
 
     def _send(
         self, targets: tuple[ArmPose, ...], measured: Measured, dt_s: float
@@ -111,7 +109,7 @@ class ControllerNode(Node):
         :raises ObservationError: it is not newer.
         """
         elapsed_s = (stamp_ns - self._stamp_ns) * 1e-9
-        if self._state != MOVING:
+        if self._report.state != MOVING:
             if elapsed_s > REST_S:
                 self._gate.reset()
             return self._period_s
@@ -119,57 +117,54 @@ class ControllerNode(Node):
             raise ObservationError(f'target is {-elapsed_s:.3f} s older than the one before')
         return elapsed_s
 
-    def _refuse(self, reason: str) -> None:
-        """Take note of a refused command; the watchdog stops the arms if no other comes."""
-        self._counts['refused'] += 1
-        self.get_logger().warning(f'refused: {reason}', throttle_duration_sec=1.0)
-        self._reason = f'refused: {reason}'
-
     def _brake(self, reason: str) -> None:
         """Begin to stop within the limits."""
-        if self._state == MOVING:
-            self._counts['holds'] += 1
+        if self._report.state == MOVING:
+            self._report.counts['holds'] += 1
             self._braked = None
-            self._enter(BRAKING, reason)
+            self._report.enter(BRAKING, reason)
 
     def _tick(self) -> None:
         """Brake when targets stopped coming, or were all refused, for too long; go on braking."""
         now_ns = self._now_ns()
         silent_s = (now_ns - self._executed_ns) * 1e-9
-        if self._state == MOVING and silent_s > self.embodiment.control.hold_after_s:
-            why = self._reason if self._reason.startswith('refused') else 'none came'
+        if self._report.state == MOVING and silent_s > self.embodiment.control.hold_after_s:
+            why = self._report.refusing or 'none came'
             self._brake(f'no target executed for {silent_s:.2f} s: {why}')
-        if self._state == BRAKING:
+        if self._report.state == BRAKING:
             self._brake_step(now_ns)
 
     def _brake_step(self, now_ns: int) -> None:
-        """Send one step of braking; hold when there is none or the tools have stopped."""
+        """Send one step of braking; hold when there is none or the targets have stopped."""
         before, targets = self._braked, self._gate.hold(self._period_s)
-        self._braked = targets
+        self._braked, self._stamp_ns = targets, now_ns
         try:
+            measured = self._robot.measure(now_ns)
             if targets is not None:
-                self._send(targets, self._robot.measure(now_ns), self._period_s)
+                self._send(targets, measured, self._period_s)
         except ObservationError as error:
-            self._enter(HOLDING, f'{self._reason}; stopped at once: {error}')
+            self._report.enter(HOLDING, f'{self._report.reason}; stopped at once: {error}')
             return
-        self._stamp_ns = now_ns
-        if targets is None or (before is not None and stopped(before, targets)):
-            self._enter(HOLDING, self._reason)
+        if targets is None or (before and farthest_m(before, targets) < STOPPED_M):
+            if targets and farthest_m(targets, measured.poses) > BEHIND_M:
+                self._robot.hold(measured)
+                self._gate.reset()
+            self._report.enter(HOLDING, self._report.reason)
 
     def _stop(self, reason: str, state: str) -> None:
         """Stop all arms where they are, at once."""
-        self._counts['holds'] += 1
+        self._report.counts['holds'] += 1
         self._gate.reset()
         try:
             self._robot.hold(self._robot.measure(self._now_ns()))
         except ObservationError as error:
             reason = f'{reason}; no last command: {error}'
-        self._enter(state, reason)
+        self._report.enter(state, reason)
 
     def _on_estop(self, message: Bool) -> None:
         """Latch on true."""
         self._estop_pressed = message.data
-        if message.data and self._state != STOPPED:
+        if message.data and self._report.state != STOPPED:
             self._stop(f'e-stop on {self.embodiment.control.estop_topic}', STOPPED)
 
     def _on_reset(self, request: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
@@ -177,31 +172,14 @@ class ControllerNode(Node):
         if self._estop_pressed:
             answer.message = f'{self.embodiment.control.estop_topic} is still true'
             return answer
-        if self._state == STOPPED:
-            self._enter(HOLDING, 'reset')
+        if self._report.state == STOPPED:
+            self._report.enter(HOLDING, 'reset')
         answer.success = True
         return answer
 
-    def _enter(self, state: str, reason: str) -> None:
-        """Change state, telling the log and /diagnostics when it is another one."""
-        changed = state != self._state
-        self._state, self._reason = state, reason
-        if changed:
-            self.get_logger().info(f'{state}: {reason}' if reason else state)
-            self._report()
-
-    def _report(self) -> None:
-        """Publish the state on /diagnostics."""
-        name = f'{self.get_name()}: {self.embodiment.robot}'
-        level = LEVELS.get(self._state, DiagnosticStatus.WARN)
-        text = f'{self._state}: {self._reason}' if self._reason else self._state
-        message = diagnostics(name, self.embodiment.robot, level, text, self._counts)
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
-
     def close(self) -> None:
         """Stop the arms before going."""
-        if self._state in (MOVING, BRAKING):
+        if self._report.state in (MOVING, BRAKING):
             self._stop('the controller ends', HOLDING)
 
 

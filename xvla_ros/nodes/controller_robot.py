@@ -22,9 +22,6 @@ from xvla_ros.nodes.conversions import joint_positions, stamp_to_ns
 
 Vector = NDArray[np.float64]
 
-# Motion is over when a step is shorter than this [m].
-STOPPED_M = 1e-5
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measured:
@@ -112,10 +109,10 @@ class Robot:
             driver.hold(pose, joints)
 
 
-def stopped(before: Sequence[ArmPose], after: Sequence[ArmPose]) -> bool:
-    """Tell whether targets one step apart are the same."""
-    pairs = zip(before, after, strict=True)
-    return all(np.abs(a.position - b.position).max() < STOPPED_M for a, b in pairs)
+def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
+    """Return the largest distance between the tools of two sets of poses [m]."""
+    pairs = zip(some, others, strict=True)
+    return max(float(np.linalg.norm(a.position - b.position)) for a, b in pairs)
 
 
 def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
