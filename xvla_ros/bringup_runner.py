@@ -82,6 +82,10 @@ class Runner:
         """Return a process's id."""
         return self._running[name].pid
 
+    def ended(self, name: str) -> int | None:
+        """Return a process's exit code, None while it runs."""
+        return self._running[name].poll()
+
     def check(self) -> None:
         """
         Look after the processes.

@@ -24,6 +24,7 @@ from xvla_ros.core.errors import ObservationError, XvlaError
 from xvla_ros.nodes.inference_inputs import ObservationInputs
 from xvla_ros.nodes.inference_loop import InferenceLoop
 from xvla_ros.nodes.life_line import LifeLine
+from xvla_ros.nodes.policy_fit import check_fit
 from xvla_ros.nodes.predictor import make_predictor, warm_up
 from xvla_ros.nodes.worker_link import Failed, Ready, Setup, Waiting
 
@@ -101,6 +102,7 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     os.nice(embodiment.policy.nice)
     rclpy.init(args=[sys.argv[0], *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
     predictor, facts = make_predictor(embodiment.policy)
+    check_fit(embodiment, facts)
     warm_up(predictor, embodiment, facts)
     node = Node('policy_worker')
     inputs = ObservationInputs(node, embodiment)

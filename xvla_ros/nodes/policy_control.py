@@ -2,9 +2,9 @@
 """
 What leaves the policy at each control tick: the plan, a hold, or nothing. No ROS in here.
 
-Chunks are judged when they arrive, every step once more before it leaves. Anything that is
-missing, stale, refused or dead is a block; while there is one the robot holds, and motion begins
-again with the ramp from where the robot is.
+Chunks are judged when they arrive, every step once more before it leaves. Anything that is missing,
+stale, refused or dead blocks; while something does the robot holds, and motion begins again with the
+ramp from where the robot is.
 """
 
 from collections.abc import Sequence
@@ -19,66 +19,63 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.gripper import GripperFilter
 from xvla_ros.core.latency import LatencyEstimate
 from xvla_ros.core.safety import SafetyGate, Verdict
+from xvla_ros.nodes.policy_holds import DROP_PLAN, Holds, INPUTS
 from xvla_ros.nodes.policy_home import HomeMotion
 from xvla_ros.nodes.policy_state import Command, Counters, Snapshot, State
 from xvla_ros.nodes.worker_link import Answer, Timing
 
-# Blocks whose plan must not be followed when they end: it was made before what they report.
-DROP_PLAN = ('inputs', 'observation', 'worker', 'state')
-FIRST_CHUNK = 'waiting for the first chunk'
+Targets = tuple[ArmPose, ...]
 
 
 class PolicyControl:
     """
     The decision at each tick. Any thread may call; the lock is held for microseconds.
 
-    `tick` is the control thread's, `judge` the thread's that receives chunks, everything else the
-    executor's.
+    `tick` is the control thread's, `judge` the thread's that receives chunks, the rest anyone's.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Start disarmed or as the embodiment says, without a task."""
-        control, policy = embodiment.control, embodiment.policy
-        self.queue = ChunkQueue(
-            strategy=control.strategy, layout=policy.rotation_6d_layout, blend_s=control.blend_s,
-            ensemble_decay=control.ensemble_decay, inpaint_s=control.inpaint_s, engage_s=control.engage_s,
-            arms=len(embodiment.arm_names),
-        )  # fmt: skip
+        """Start as `activate` does."""
+        self.queue = make_queue(embodiment)
         self.latency = LatencyEstimate()
         self._embodiment = embodiment
         self._chunk_gate, self._step_gate = SafetyGate(embodiment), SafetyGate(embodiment)
         self._grippers = [GripperFilter(arm.gripper) for arm in embodiment.arms.values()]
         self._lock = Lock()
-        self._armed = control.start_armed
-        self._fault = ''
-        self._blocks: dict[str, str] = {}
         self._instruction, self._epoch = '', 0
-        self._home: HomeMotion | None = None
-        self._engaged_ns: int | None = None
-        self._last_tick_ns = 0
-        self._reset_counters()
+        self.activate()
 
-    def _reset_counters(self) -> None:
-        self._counters = Counters()
-        self._sequence, self._episode_chunks = 0, 0
-        self._rejection = ''
-        self._timing, self._observation_age_s = Timing(), math.nan
+    def activate(self) -> None:
+        """Begin anew: counters at zero, no task, armed or not as the embodiment says."""
+        with self._lock:
+            self._armed = self._embodiment.control.start_armed
+            self._holds, self._counters = Holds(), Counters()
+            self._instruction, self._epoch = '', self._epoch + 1
+            self._home: HomeMotion | None = None
+            self._sequence, self._episode_chunks, self._rejection = 0, 0, ''
+            self._timing, self._observation_age_s = Timing(), math.nan
+            self._last_tick_ns = 0
+            self._drop_plan()
+
+    # Events
 
     @property
     def armed(self) -> bool:
         """Whether targets may leave."""
         return self._armed
 
-    # Events, from the executor's thread or the one that listens to the worker
-
     def set_armed(self, armed: bool) -> None:
         """Let targets leave, or not."""
         with self._lock:
             self._armed = armed
-            self._disengage()
+            self._engaged_ns = None
 
     def set_task(self, instruction: str) -> int:
-        """Drop the plan and follow an instruction, empty for none; return the epoch that its answers will carry."""
+        """
+        Drop the plan and follow an instruction, empty for none.
+
+        :return: the epoch that answers to it will carry.
+        """
         with self._lock:
             self._instruction, self._epoch = instruction, self._epoch + 1
             self._home, self._episode_chunks, self._rejection = None, 0, ''
@@ -86,86 +83,84 @@ class PolicyControl:
             return self._epoch
 
     def go_home(self, motion: HomeMotion) -> None:
-        """Move to the start pose instead of following a plan."""
+        """Make one motion that no chunk is behind."""
         with self._lock:
-            self._home = motion
-            self._disengage()
+            self._home, self._engaged_ns = motion, None
 
     def block(self, source: str, reason: str) -> None:
-        """Hold until `unblock`, and say why; a fault counter goes up when it begins."""
+        """Hold until `unblock`, and say why."""
         with self._lock:
             self._block(source, reason)
 
     def unblock(self, source: str) -> None:
-        """Take back what one source reported."""
+        """Take back what one source said."""
         with self._lock:
-            self._blocks.pop(source, None)
+            self._holds.unblock(source)
 
     def fault(self, reason: str) -> None:
         """Hold until `reset`; the first reason stays."""
         with self._lock:
-            if not self._fault:
-                self._fault = reason
-                self._counters.faults[f'fault: {reason}'] += 1
+            if not self._holds.fault:
+                self._holds.fault = reason
+                self._counters.faults[f'fault: {reason.splitlines()[0]}'] += 1
             self._drop_plan()
 
     def reset(self) -> None:
-        """Clear a latched fault; what still blocks goes on blocking."""
+        """Clear the fault; what blocks goes on blocking."""
         with self._lock:
-            self._fault = ''
+            self._holds.fault = ''
             self._drop_plan()
 
     def restarted(self, count: int) -> None:
         """Take note that a new worker is ready."""
         with self._lock:
             self._counters.worker_restarts = count
-            self._blocks.clear()
+            for source in ('worker', *INPUTS):
+                self._holds.unblock(source)
             self.latency.reset()
 
-    def activate(self) -> None:
-        """Begin anew: counters at zero, nothing planned."""
-        with self._lock:
-            self._armed = self._embodiment.control.start_armed
-            self._fault = ''
-            self._blocks.clear()
-            self._reset_counters()
-            self._drop_plan()
-
-    # Chunks, from the thread that listens to the worker
+    # Chunks
 
     def judge(
         self, answer: Answer, measured: Sequence[ArmPose], now_ns: int
     ) -> tuple[Chunk, Verdict] | None:
         """
-        Check a chunk and queue it if it may be executed; return it as it will be, numbered, with the verdict.
+        Check a chunk and queue it if it may be executed.
 
-        :return: None when it answers an instruction that is no longer the task.
+        :return: the chunk as it will be executed, numbered, and the verdict; None when it answers
+            what is no longer the task.
         """
         with self._lock:
             if answer.epoch != self._epoch or not self._instruction:
                 return None
-            self._sequence += 1
-            chunk = replace(answer.chunk, sequence=self._sequence)
-            self._counters.chunks += 1
-            self._timing = answer.timing
-            self._observation_age_s = (now_ns - chunk.stamp_ns) / NANOSECONDS
-            self.latency.observe(max(self._observation_age_s, 0.0))
-        verdict = self._chunk_gate.check(chunk, measured)
+            chunk = self._number(answer, now_ns)
+        verdict = self._chunk_gate.check(chunk, measured)  # too long to keep the lock for
         with self._lock:
-            self._count_verdict(verdict)
-            if verdict.accepted and answer.epoch == self._epoch and not self._blocked_plan():
+            self._count(verdict)
+            if verdict.chunk is None:
+                return chunk, verdict
+            if answer.epoch == self._epoch and not self._holds.forbids_plans:
                 queued = self.queue.put(verdict.chunk, now_ns)
                 self._counters.dropped_chunks += not queued
                 self._episode_chunks += queued
-        return (verdict.chunk if verdict.accepted else chunk), verdict
+            return verdict.chunk, verdict
 
-    def _count_verdict(self, verdict: Verdict) -> None:
+    def _number(self, answer: Answer, now_ns: int) -> Chunk:
+        """Return the chunk with the next sequence; note where its time went."""
+        self._sequence += 1
+        self._counters.chunks += 1
+        self._timing = answer.timing
+        self._observation_age_s = max(now_ns - answer.chunk.stamp_ns, 0) / NANOSECONDS
+        self.latency.observe(self._observation_age_s)
+        return replace(answer.chunk, sequence=self._sequence)
+
+    def _count(self, verdict: Verdict) -> None:
         self._rejection = '' if verdict.accepted else verdict.message
-        self._counters.rejected_chunks += not verdict.accepted
         if not verdict.accepted:
+            self._counters.rejected_chunks += 1
             self._counters.faults.update(f'chunk rejected: {code}' for code in verdict.reasons)
 
-    # Ticks, from the control thread
+    # Ticks
 
     def tick(
         self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: str
@@ -173,8 +168,7 @@ class PolicyControl:
         """
         Return what to send now, None for nothing.
 
-        :param measured: the arms as they are, None when their state cannot be used; `trouble` says
-            why.
+        :param measured: the arms as they are; None when that cannot be known, `trouble` says why.
         """
         with self._lock:
             self._counters.ticks += 1
@@ -183,46 +177,39 @@ class PolicyControl:
             if measured is None:
                 self._block('state', trouble)
             else:
-                self._blocks.pop('state', None)
+                self._holds.unblock('state')
             targets = self._targets(now_ns, measured, dt_s)
+            if targets is None:
+                self._engaged_ns = None
             return Command(targets=targets, sequence=self._sequence) if self._armed else None
 
     def _targets(
         self, now_ns: int, measured: Sequence[ArmPose] | None, dt_s: float
-    ) -> tuple[ArmPose, ...] | None:
+    ) -> Targets | None:
         """Return the checked targets, None for a hold."""
-        if (
-            measured is None
-            or self._fault
-            or self._blocks
-            or not (self._armed or self._instruction)
-        ):
-            self._disengage()
+        if measured is None or self._holds:
             return None
         if self._engaged_ns is None and self._armed:
             self._engage(measured, now_ns)
         planned = self._planned(now_ns)
-        if planned is None or not self._armed:
-            self._disengage()
+        if planned is None or self._engaged_ns is None:
             return None
         verdict = self._step_gate.check_step(planned, measured, dt_s)
-        self._counters.clamped_steps += verdict.accepted and bool(verdict.reasons)
-        if not verdict.accepted:
-            self._rejection = verdict.message
-            self._counters.faults.update(f'step rejected: {code}' for code in verdict.reasons)
-            self._drop_plan()
-            return None
-        return verdict.targets
+        if verdict.accepted:
+            self._counters.clamped_steps += bool(verdict.reasons)
+            return verdict.targets
+        self._rejection = verdict.message
+        self._counters.faults.update(f'step rejected: {code}' for code in verdict.reasons)
+        self._drop_plan()
+        return None
 
-    def _planned(self, now_ns: int) -> tuple[ArmPose, ...] | None:
-        """Return the unchecked targets of the home motion or of the plan, grippers as openings."""
+    def _planned(self, now_ns: int) -> Targets | None:
+        """Return the targets of the home motion or the plan, unchecked, grippers as openings."""
         if self._home:
             if not self._home.done(now_ns):
                 return self._home.at(now_ns)
             self._home = None
-        if not self._instruction:
-            return None
-        planned = self.queue.take(now_ns)
+        planned = self.queue.take(now_ns) if self._instruction else None
         if planned is None:
             self._counters.starved_ticks += self._episode_chunks > 0
             return None
@@ -242,26 +229,16 @@ class PolicyControl:
         for arm, gripper in zip(measured, self._grippers, strict=True):
             gripper.reset(arm.gripper, now_ns)
 
-    # Shared, under the lock
-
     def _block(self, source: str, reason: str) -> None:
-        if source not in self._blocks:
-            if self._instruction or self._home:
-                self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
-            if source in DROP_PLAN:
-                self._drop_plan()
-        self._blocks[source] = reason
-        self._disengage()
-
-    def _blocked_plan(self) -> bool:
-        return bool(self._fault) or any(source in self._blocks for source in DROP_PLAN)
-
-    def _disengage(self) -> None:
-        self._engaged_ns = None
+        begun = self._holds.block(source, reason)
+        if begun and (self._instruction or self._home):
+            self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
+        if begun and source in DROP_PLAN:
+            self._drop_plan()
 
     def _drop_plan(self) -> None:
         self.queue.clear()
-        self._disengage()
+        self._engaged_ns: int | None = None
 
     # What it shows
 
@@ -275,34 +252,43 @@ class PolicyControl:
         with self._lock:
             state, message = self._state(now_ns)
             return Snapshot(
-                state=state, message=message, armed=self._armed, sequence=self._sequence, timing=self._timing,
-                observation_age_s=self._observation_age_s, queue_remaining_s=self.queue.remaining_s(now_ns),
+                state=state,
+                message=message,
+                armed=self._armed,
+                sequence=self._sequence,
+                timing=self._timing,
+                observation_age_s=self._observation_age_s,
+                queue_remaining_s=self.queue.remaining_s(now_ns),
                 counters=replace(self._counters, faults=self._counters.faults.copy()),
-            )  # fmt: skip
+            )
 
     def _state(self, now_ns: int) -> tuple[State, str]:
-        if self._fault:
-            return State.FAULT, self._fault
+        if self._holds.fault:
+            return State.FAULT, self._holds.fault
         if not self._instruction and not self._home:
             return State.IDLE, ''
-        if self._blocks:
-            source, reason = next(iter(self._blocks.items()))
-            return State.WAITING if source in ('inputs', 'observation') else State.HOLDING, reason
-        if self._engaged_ns is None and not self.queue.remaining_s(now_ns) and not self._home:
-            return self._idle_state()
-        if not self._armed:
-            return State.DRY_RUN, ''
-        if self._engaged_ns is None:
-            return State.HOLDING, self._rejection
-        ramp_ns = self._embodiment.control.engage_s * NANOSECONDS
-        return (
-            State.ENGAGING if now_ns - self._engaged_ns < ramp_ns else State.RUNNING
-        ), 'going home' if self._home else ''
+        source, reason = self._holds.first()
+        if source:
+            return (State.WAITING if source in INPUTS else State.HOLDING), reason
+        if self._engaged_ns is not None:
+            engaging = now_ns - self._engaged_ns < self._embodiment.control.engage_s * NANOSECONDS
+            return (State.ENGAGING if engaging else State.RUNNING), 'going home' * bool(self._home)
+        if self._home or self.queue.remaining_s(now_ns):
+            return (State.HOLDING if self._armed else State.DRY_RUN), self._rejection
+        if not (self._rejection or self._episode_chunks):
+            return State.WAITING, 'waiting for the first chunk'
+        return State.HOLDING, self._rejection or 'the plan ran out before the next chunk came'
 
-    def _idle_state(self) -> tuple[State, str]:
-        """Return the state while there is a task but no plan."""
-        if self._rejection:
-            return State.HOLDING, self._rejection
-        if not self._episode_chunks:
-            return State.WAITING, FIRST_CHUNK
-        return State.HOLDING, 'the plan ran out before the next chunk came'
+
+def make_queue(embodiment: Embodiment) -> ChunkQueue:
+    """Return the queue that an embodiment describes."""
+    control = embodiment.control
+    return ChunkQueue(
+        strategy=control.strategy,
+        layout=embodiment.policy.rotation_6d_layout,
+        blend_s=control.blend_s,
+        ensemble_decay=control.ensemble_decay,
+        inpaint_s=control.inpaint_s,
+        engage_s=control.engage_s,
+        arms=len(embodiment.arm_names),
+    )

@@ -16,7 +16,6 @@ from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.msg import PolicyStatus
 from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.policy_control import PolicyControl
-from xvla_ros.nodes.policy_fit import check_fit
 from xvla_ros.nodes.policy_home import home_poses, HomeMotion
 from xvla_ros.nodes.policy_interfaces import Interfaces, Requests
 from xvla_ros.nodes.policy_outputs import PolicyOutputs
@@ -64,7 +63,7 @@ class PolicyCore:
             restarted=self._on_restarted,
         )
         self._worker = WorkerSupervisor(embodiment, self._worker_arguments, events)
-        check_fit(embodiment, self._worker.start())
+        self._worker.start()
         states = ArmStates(self._node, embodiment)
         self._home = (
             home_poses(embodiment) if all(arm.urdf for arm in embodiment.arms.values()) else None

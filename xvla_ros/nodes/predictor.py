@@ -59,14 +59,13 @@ def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts
 
 
 def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
+    path = shared_file('resource', settings.checkpoint)  # before torch: a wrong name fails fast
     import torch
 
     from xvla_ros.model import load_policy
 
     torch.set_num_threads(settings.threads)
-    policy = load_policy(
-        shared_file('resource', settings.checkpoint), device=settings.device, dtype=settings.dtype
-    )
+    policy = load_policy(path, device=settings.device, dtype=settings.dtype)
     config = policy.config
     facts = CheckpointFacts(
         action_mode=config.action_mode,

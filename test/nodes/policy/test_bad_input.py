@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every input that goes wrong in motion ends in a hold that names it, and motion comes back with it."""
+
+import math
+import time
+
+import pytest
+
+from xvla_ros.msg import PolicyStatus
+
+pytestmark = pytest.mark.ros
+WAITING, HOLDING = PolicyStatus.STATE_WAITING, PolicyStatus.STATE_HOLDING
+RUNNING = PolicyStatus.STATE_RUNNING
+
+
+def stop_camera(rig):
+    rig.cameras = {'main'}
+
+
+def camera_of_the_past(rig):
+    rig.camera_shift_s = -2.0
+
+
+def camera_of_the_future(rig):
+    rig.camera_shift_s = 1.0
+
+
+def unknown_encoding(rig):
+    rig.encoding = 'bayer_rggb8'
+
+
+def image_too_short(rig):
+    rig.encoding = 'bgra8'
+
+
+def missing_finger(rig):
+    rig.joint_names = [*rig.arm.joint_names, rig.arm.gripper.joint_names[1]]
+
+
+def nan_finger(rig):
+    rig.finger_m = math.nan
+
+
+def other_frame(rig):
+    rig.frame = 'somewhere_else'
+
+
+def silent_arm(rig):
+    rig.arm_alive = False
+
+
+def arm_of_the_future(rig):
+    rig.arm_shift_s = 1.0
+
+
+@pytest.mark.parametrize(
+    ('trouble', 'culprit'),
+    [
+        (stop_camera, 'camera wrist'),
+        (camera_of_the_past, 'old'),
+        (camera_of_the_future, 'in the future'),
+        (unknown_encoding, 'bayer_rggb8'),
+        (image_too_short, 'bytes'),
+        (missing_finger, 'gripper arm'),
+        (nan_finger, 'fr3_finger_joint1'),
+        (other_frame, 'somewhere_else'),
+        (silent_arm, 'arm arm'),
+        (arm_of_the_future, 'in the future'),
+    ],
+)
+def test_trouble_ends_in_a_hold_that_names_it_and_motion_comes_back(
+    rig, running, trouble, culprit
+):
+    trouble(rig)
+    rig.wait_state(WAITING, HOLDING, saying=culprit)
+    time.sleep(0.1)  # what was in flight
+    rig.targets.clear()
+    rig.wait(lambda: len(rig.targets) > 10, what='holds to be published')
+    assert all(message.hold for _, message in tuple(rig.targets)), 'moved on bad input'
+    rig.heal()
+    rig.wait_state(RUNNING)
+    rig.wait(rig.moving, what='targets after the recovery')
+
+
+def test_hold_comes_within_the_age_limit_of_a_camera(rig, running):
+    limit_s = rig.embodiment.cameras['wrist'].max_age_s
+    rig.cameras = {'main'}
+    stopped = time.monotonic()
+    rig.wait(lambda: not rig.moving(0.1), what='hold')
+    assert time.monotonic() - stopped < limit_s + 0.5

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle of the policy node, again and again, without leaving anything behind."""
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import psutil
+import pytest
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+
+from xvla_ros.msg import PolicyStatus
+
+pytestmark = pytest.mark.ros
+CONFIGURE_S = 60.0
+
+
+@pytest.fixture(scope='module')
+def unconfigured(rig, start_policy, still_policy):
+    runner = start_policy({'policy.checkpoint': str(still_policy), 'autostart': False})
+    rig.wait(lambda: rig.status.message == 'not configured', CONFIGURE_S)
+    return runner
+
+
+def change(rig, transition):
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return rig.call(ChangeState, 'change_state', request, CONFIGURE_S).success
+
+
+def test_two_whole_lives(rig, unconfigured):
+    process = psutil.Process(unconfigured.pid('policy_node'))
+    for _ in range(2):
+        assert change(rig, Transition.TRANSITION_CONFIGURE)
+        assert len(process.children()) == 1
+        assert change(rig, Transition.TRANSITION_ACTIVATE)
+        rig.heal()
+        rig.instruction.publish(String(data='pick up the red block'))
+        rig.wait_state(PolicyStatus.STATE_RUNNING)
+        rig.wait(rig.moving)
+        rig.targets.clear()
+        assert change(rig, Transition.TRANSITION_DEACTIVATE)
+        rig.wait(lambda: rig.targets and rig.targets[-1][1].hold, what='the last hold')
+        assert change(rig, Transition.TRANSITION_CLEANUP)
+        assert not process.children(), 'the worker outlived its node'
+        rig.instruction.publish(String(data=''))
+        rig.pose = rig.home
+
+
+def test_parameters_are_described_and_read_only_but_for_the_strategy(rig, unconfigured):
+    assert change(rig, Transition.TRANSITION_CONFIGURE)
+    names = ['control.rate_hz', 'limits.max_linear_speed_m_s', 'control.strategy']
+    answer = rig.call(
+        DescribeParameters, 'describe_parameters', DescribeParameters.Request(names=names)
+    )
+    assert all(d.description for d in answer.descriptors)
+    assert [d.read_only for d in answer.descriptors] == [True, True, False]
+    parameters = [Parameter(names[0], value=10.0).to_parameter_msg()]
+    refused = rig.call(
+        SetParameters, 'set_parameters', SetParameters.Request(parameters=parameters)
+    )
+    assert not refused.results[0].successful
+    assert change(rig, Transition.TRANSITION_ACTIVATE)
+    for strategy, known in (('inpaint', True), ('nonsense', False)):
+        parameters = [Parameter(names[2], value=strategy).to_parameter_msg()]
+        answer = rig.call(
+            SetParameters, 'set_parameters', SetParameters.Request(parameters=parameters)
+        )
+        assert answer.results[0].successful == known
+    rig.instruction.publish(String(data='pick up the red block'))
+    rig.wait_state(PolicyStatus.STATE_RUNNING)  # with the prefix of real-time chunking
+    rig.instruction.publish(String(data=''))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure, one benchmark after the other, and merge the figures into out/bench.json.
+
+A benchmark is a module of xvla_ros/bench with `run() -> {name: {"ours": x, "unit": u, "n": n,
+...}}`; what another run measured under other names stays in the file.
+"""
+
+from argparse import ArgumentParser, Namespace
+from importlib import import_module
+from importlib.util import find_spec
+import json
+from pathlib import Path
+from typing import Any
+
+from xvla_ros.core.errors import ConfigError
+
+# Modules of xvla_ros/bench that have run(), in the order in which they run.
+BENCHMARKS = ('ik', 'inference', 'realtime', 'control_loop', 'transport', 'serve')
+# Shown first, in this order; whatever else a figure has follows by name.
+COLUMNS = ('ours', 'unit', 'n', 'anchor', 'ratio')
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        '--only',
+        action='append',
+        metavar='NAME',
+        help=f'one of {", ".join(available())}; again for more',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('out/bench.json'), help='file for the figures'
+    )
+
+
+def run(args: Namespace) -> int:
+    """Run the benchmarks that were asked for, all without --only."""
+    names = args.only or list(available())
+    unknown = sorted(set(names) - set(available()))
+    if unknown:
+        raise ConfigError(f'no benchmark {", ".join(unknown)}; there are {", ".join(available())}')
+    for name in names:
+        print(f'[bench] {name} ...', flush=True)
+        figures = import_module(f'xvla_ros.bench.{name}').run()
+        merge(args.out, figures)
+        for figure, values in figures.items():
+            print(f'  {figure:36} {line(values)}')
+    print(f'[bench] figures are in {args.out}')
+    return 0
+
+
+def available() -> tuple[str, ...]:
+    """Return the benchmarks that are installed."""
+    return tuple(name for name in BENCHMARKS if find_spec(f'xvla_ros.bench.{name}'))
+
+
+def merge(path: Path, figures: dict[str, dict[str, Any]]) -> None:
+    """Put figures into a file beside those that other benchmarks left there."""
+    known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    merged = dict(sorted({**known, **figures}.items()))
+    path.write_text(json.dumps(merged, indent=2) + '\n', encoding='utf-8')
+
+
+def line(values: dict[str, Any]) -> str:
+    """Return one figure as a line: numbers short, nested rows left to the file."""
+    names = [*(n for n in COLUMNS if n in values), *(n for n in values if n not in COLUMNS)]
+    parts = [
+        f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}'
+        for name in names
+        if not isinstance(value := values[name], (dict, list))
+    ]
+    return '  '.join(parts)
