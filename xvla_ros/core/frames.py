@@ -27,7 +27,9 @@ class FrameOffset:
 
     def inverse(self) -> 'FrameOffset':
         """Return the offset that undoes this one."""
-        return FrameOffset(left=np.linalg.inv(self.left), right=np.linalg.inv(self.right))
+        left: Array = np.asarray(np.linalg.inv(self.left), dtype=np.float64)
+        right: Array = np.asarray(np.linalg.inv(self.right), dtype=np.float64)
+        return FrameOffset(left=left, right=right)
 
     def apply(self, arm: ArmPose) -> ArmPose:
         """Return left * pose * right; the gripper stays."""

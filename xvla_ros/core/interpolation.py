@@ -72,7 +72,7 @@ class _ArmSpline:
 
     def at(self, s: float) -> Pose:
         """Return the pose `s` periods after the first anchor, at least one before it."""
-        if s >= self.last:
+        if not self.last or s >= self.last:
             return (
                 *self._position(max(self.last - 1, 0), min(self.last, 1.0)),
                 *self.quaternions[-1],

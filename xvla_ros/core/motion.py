@@ -46,15 +46,16 @@ class MotionLimit:
         :param pace: velocity of the target; it is matched once the error is closed.
         :param velocity: of the step before.
         """
-        distance = norm(error)
         acceleration = self.acceleration * MARGIN
         wanted = clip_norm(pace, self.speed * MARGIN)
+        lag = error - wanted * dt_s  # what is left when this step only keeps pace
+        distance = norm(lag)
         if distance > 0:
             # The fastest speed after whose step braking still ends at the target:
             # s dt + s^2 / 2a = distance.
             root = math.sqrt(dt_s * dt_s + 2 * distance / acceleration)
             closing = min(acceleration * (root - dt_s), distance / dt_s)
-            wanted = wanted + error * (closing / distance)
+            wanted = wanted + lag * (closing / distance)
         change = clip_norm(wanted, self.speed * MARGIN) - velocity
         return velocity + clip_norm(change, acceleration * dt_s)
 
@@ -122,7 +123,8 @@ def _limited(
     broken = []
     if norm(wanted) > limit.speed:
         broken.append('speed')
-    if norm(wanted - before) > limit.acceleration * dt_s:
+    # Arriving at another pace than the target's is no use when the next step cannot match it.
+    if max(norm(wanted - before), norm(wanted - pace)) > limit.acceleration * dt_s:
         broken.append('acceleration')
     return (limit.approach(error, pace, before, dt_s) if broken else wanted), tuple(broken)
 
