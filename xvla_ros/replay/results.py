@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a replay leaves: targets.csv and verdicts.jsonl, the same bytes for the same bag."""
+
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ArmPose, unpack
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.safety import Verdict
+from xvla_ros.replay.chunks import arm_rows
+
+TARGETS, VERDICTS, CHUNKS, SUMMARY = (
+    'targets.csv', 'verdicts.jsonl', 'chunks.csv', 'summary.json',
+)  # fmt: skip
+CHANNELS = ('x_m', 'y_m', 'z_m', 'qx', 'qy', 'qz', 'qw', 'gripper')
+
+
+class ResultFiles:
+    """The files of one replay while it runs; a context that closes them."""
+
+    def __init__(self, folder: Path, embodiment: Embodiment) -> None:
+        """Begin the files, over those of a replay before."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._names = embodiment.arm_names
+        self._layout = embodiment.policy.rotation_6d_layout
+        self._targets = (folder / TARGETS).open('w', encoding='utf-8', newline='\n')
+        self._chunks = (folder / CHUNKS).open('w', encoding='utf-8', newline='\n')
+        self._verdicts = (folder / VERDICTS).open('w', encoding='utf-8', newline='\n')
+        columns = [f'{name}.{channel}' for name in self._names for channel in CHANNELS]
+        self._targets.write(','.join(['stamp_ns', 'sequence', 'hold', *columns]) + '\n')
+        self._chunks.write(','.join(['stamp_ns', 'sequence', 'due_ns', *columns]) + '\n')
+        self._state: tuple[object, ...] = ()
+
+    def __enter__(self) -> 'ResultFiles':
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        for file in (self._targets, self._chunks, self._verdicts):
+            file.close()
+
+    def target(self, now_ns: int, sequence: int, arms: Sequence[ArmPose] | None) -> None:
+        """Write one tick; no arms is a hold."""
+        values = ',' * (len(CHANNELS) * len(self._names) - 1)
+        if arms is not None:
+            values = _numbers(arm_rows(arms))
+        self._targets.write(f'{now_ns},{sequence},{int(arms is None)},{values}\n')
+
+    def state(self, now_ns: int, state: str, message: str) -> None:
+        """Write what the policy is doing, when that changes."""
+        if (state, message.split(':')[0]) != self._state:
+            self._state = (state, message.split(':')[0])
+            self._line({'tick_ns': now_ns, 'state': state, 'message': message})
+
+    def chunk(self, chunk: Chunk, verdict: Verdict) -> None:
+        """Write one judged chunk."""
+        said = 'accepted' if verdict.accepted else 'rejected'
+        self._line(
+            {
+                'chunk': chunk.sequence,
+                'stamp_ns': chunk.stamp_ns,
+                'verdict': 'clamped' if verdict.accepted and verdict.reasons else said,
+                'reasons': list(verdict.reasons),
+                'message': verdict.message,
+            }
+        )
+        for index, row in enumerate(chunk.actions):
+            try:
+                values = _numbers(arm_rows(unpack(row, self._layout, len(self._names))))
+            except ValueError:
+                continue  # its values make no pose; the verdict says so
+            due_ns = chunk.due_ns(index)
+            self._chunks.write(f'{chunk.stamp_ns},{chunk.sequence},{due_ns},{values}\n')
+
+    def counts(self, counts: dict[str, object]) -> None:
+        """Write what was counted, as the last line."""
+        self._line({'counts': counts})
+
+    def _line(self, values: dict[str, object]) -> None:
+        self._verdicts.write(json.dumps(values) + '\n')
+
+
+def _numbers(rows: NDArray[np.float64]) -> str:
+    return ','.join(f'{value:.9f}' for value in rows.ravel().tolist())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Table:
+    """
+    Rows of targets.csv or chunks.csv.
+
+    arms: their names. stamps_ns, sequence, third: (N,) int64, `third` being hold or due_ns.
+    values: (N, arms, 8) as in CHANNELS, NaN where the robot holds.
+    """
+
+    arms: tuple[str, ...]
+    stamps_ns: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    third: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def read_table(path: Path) -> Table:
+    """
+    Read a file that a replay wrote.
+
+    :raises ObservationError: it is not such a file.
+    """
+    try:
+        with path.open(encoding='utf-8', newline='') as file:
+            header, *rows = csv.reader(file)
+        names = tuple(dict.fromkeys(column.split('.')[0] for column in header[3:]))
+        columns = [f'{name}.{channel}' for name in names for channel in CHANNELS]
+        if header[:2] != ['stamp_ns', 'sequence'] or header[3:] != columns:
+            raise ValueError(f'its columns are {header}')
+        integers = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
+        values = [[float(v) if v else np.nan for v in row[3:]] for row in rows]
+        shaped = np.array(values, np.float64).reshape(len(rows), len(names), len(CHANNELS))
+    except (OSError, ValueError) as error:
+        raise ObservationError(f'{path}: not a table of targets: {error}') from error
+    return Table(
+        arms=names,
+        stamps_ns=integers[:, 0],
+        sequence=integers[:, 1],
+        third=integers[:, 2],
+        values=shaped,
+    )
