@@ -17,7 +17,11 @@ LAYERS = {  # layer: the layers it may import
     'sim': {'core', 'control'},
     'serve': {'core', 'model'},
     'adapt': {'core', 'model', 'control', 'sim'},
-    'nodes': {'core', 'model', 'control', 'sim', 'serve', 'adapt', 'msg', 'action', 'bringup'},
+    'replay': {'core', 'model', 'control'},
+    'nodes': {
+        *('core', 'model', 'control', 'sim', 'serve', 'adapt', 'replay'),
+        *('msg', 'action', 'bringup'),
+    },
 }
 ABSENT = {  # layer: what must not even be loaded when all of it is imported
     'core': {'rclpy', 'torch', 'transformers', 'mujoco', 'pinocchio', 'cv2', 'PIL', 'matplotlib'},
@@ -26,6 +30,7 @@ ABSENT = {  # layer: what must not even be loaded when all of it is imported
     'sim': {'rclpy', 'torch', 'transformers'},
     'serve': {'rclpy', 'mujoco', 'pinocchio'},
     'adapt': {'rclpy'},
+    'replay': {'rclpy', 'mujoco'},
 }
 # A driver gets a node and loads the interfaces it needs when it is made; never on import.
 LAZY = {'xvla_ros/control/drivers': {'rclpy'}}
@@ -46,11 +51,17 @@ def imported(path):
     return names
 
 
+def test_every_folder_is_a_layer_or_uses_them_all():
+    folders = {path.parent.name for path in PACKAGE.glob('*/*.py')}
+    assert folders == {*LAYERS, 'tools', 'bench'}
+
+
 @pytest.mark.parametrize('layer', LAYERS)
 def test_a_layer_imports_only_what_stands_before_it(layer):
     allowed = LAYERS[layer] | {layer}
     for path in sources(layer):
         used = {name.split('.')[1] for name in imported(path) if name.startswith('xvla_ros.')}
+        used.discard('__version__')
         assert used <= allowed, f'{path.relative_to(ROOT)} imports {used - allowed}'
 
 
