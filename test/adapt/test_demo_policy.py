@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkpoint that ships: small enough, loads, answers repeatably, and reaches on every robot."""
+
+import numpy as np
+import pytest
+import torch
+
+from xvla_ros.adapt.closed_loop import Conditions, evaluate
+from xvla_ros.adapt.demo_policy import CHECKPOINT, demo_embodiments
+from xvla_ros.core.resources import shared_file
+from xvla_ros.model.policy import load_policy
+from xvla_ros.sim.scenes import VALIDATE
+
+MOST_BYTES = 8_000_000
+
+
+@pytest.fixture(scope='module')
+def policy():
+    torch.set_num_threads(1)
+    return load_policy(shared_file('resource', CHECKPOINT))
+
+
+def test_the_checkpoint_is_small_and_complete():
+    files = {f.name: f.stat().st_size for f in shared_file('resource', CHECKPOINT).iterdir()}
+    assert set(files) == {
+        'config.json',
+        'model.safetensors',
+        'preprocessor_config.json',
+        'tokenizer.json',
+    }
+    assert sum(files.values()) <= MOST_BYTES
+
+
+def test_the_same_observation_and_noise_give_the_same_chunk(policy):
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 255, (224, 224, 3), dtype=np.uint8) for _ in range(2)]
+    noise = random.standard_normal((30, 20)).astype(np.float32)
+    proprio = np.zeros(20, np.float32)
+    words = 'pick up the red block'
+    one, two = (policy.predict(images, proprio, words, 0, 4, noise=noise) for _ in range(2))
+    assert one.shape == (30, 20)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_every_simulated_robot_has_its_own_row(policy):
+    domains = [robot.policy.domain_id for robot in demo_embodiments()]
+    assert len(set(domains)) == len(domains) >= 3
+    assert max(domains) < policy.config.num_domains
+
+
+@pytest.mark.parametrize('robot', demo_embodiments(), ids=lambda robot: robot.robot)
+def test_it_reaches_the_named_block(robot, policy):
+    outcomes = evaluate(robot, policy, VALIDATE, 0, range(4), Conditions())
+    assert sum(outcome.reached for outcome in outcomes) >= 3
