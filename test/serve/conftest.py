@@ -15,11 +15,6 @@ import numpy as np
 import psutil
 import pytest
 
-LAUNCH = (
-    'import argparse, sys, torch; torch.set_num_threads(1); from xvla_ros.tools import serve; '
-    'parser = argparse.ArgumentParser(); serve.add_arguments(parser); '
-    'sys.exit(serve.run(parser.parse_args()))'
-)
 START_S = 90.0
 
 
@@ -54,13 +49,24 @@ class ServerProcess:
 
 def launch(checkpoint, folder, *arguments, environment=None):
     """Start a server on a free port and wait for the line that says where it listens."""
-    command = [sys.executable, '-c', LAUNCH, '--checkpoint', str(checkpoint), '--port', '0']
+    command = [
+        sys.executable,
+        '-m',
+        'xvla_ros.tools.cli',
+        'serve',
+        '--checkpoint',
+        str(checkpoint),
+    ]
     log = folder / f'server-{time.monotonic_ns()}.log'
     root = str(Path(__file__).parents[2])
     variables = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=root) | (environment or {})
     with log.open('w') as out:
         process = subprocess.Popen(
-            [*command, *arguments], stdout=out, stderr=out, env=variables, cwd=folder
+            [*command, '--port', '0', *arguments],
+            stdout=out,
+            stderr=out,
+            env=variables,
+            cwd=folder,
         )
     port = wait_for(lambda: announced_port(log, process), START_S, f'the server; see {log}')
     return ServerProcess(process, log, port)

@@ -13,6 +13,7 @@ import msgpack_numpy
 import numpy as np
 import pytest
 
+from xvla_ros.serve.arrays import json_numpy_literal
 from xvla_ros.serve.pictures import encode_jpeg
 from xvla_ros.serve.protocol import (
     action_json,
@@ -100,6 +101,11 @@ def test_arrays_may_be_json_numpy_objects_as_a_patched_json_module_writes_them()
     fields['image0'], fields['proprio'] = IMAGE, np.zeros(20)
     request = read(json_numpy.dumps(fields).encode())
     np.testing.assert_array_equal(request.images[0], IMAGE)
+
+
+@pytest.mark.parametrize('array', [IMAGE, np.zeros(20), np.zeros((0, 2), int)])
+def test_our_client_writes_what_json_numpy_writes(array):
+    assert json_numpy_literal(array) == json.dumps(json_numpy.dumps(array))
 
 
 def test_an_image_may_be_a_list():
@@ -246,7 +252,10 @@ def wire(**changes):
     ('array', 'words'),
     [
         (wire(), '0 characters, but dtype and shape need 256'),
-        (wire(__numpy__='!' * 256), 'not base64'),
+        (wire(__numpy__='!' * 256), '0 bytes of data'),
+        (wire(__numpy__='AAA!' * 64), 'bytes of data'),
+        (wire(__numpy__='AAA=' * 64), 'bytes of data'),
+        (wire(__numpy__='A' * 255 + '='), 'bytes of data'),
         (wire(__numpy__='é' * 256), 'not base64'),
         (wire(__numpy__=[1, 2]), 'list'),
         (wire(shape=[10**9, 10**9, 10**9]), 'shape'),

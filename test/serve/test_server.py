@@ -215,6 +215,8 @@ def test_what_is_wrong_is_said_before_the_model_loads(tmp_path, monkeypatch):
     assert info.read_text() == '{}'
     assert 'one word' in failure(token_file=token)
     assert 'nothing' in failure()
+    assert 'batch is 0' in failure(batch=0)
+    assert 'cannot listen' in failure(port=70_000)
 
 
 def failure(**settings):

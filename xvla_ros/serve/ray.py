@@ -14,7 +14,17 @@ from fastapi import FastAPI
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.serve.batcher import WAITING
 
-KNOWN = ('checkpoint', 'replicas', 'gpus', 'device', 'dtype', 'batch', 'body_mib', 'token_file')
+KNOWN = (
+    'checkpoint',
+    'adapter',
+    'replicas',
+    'gpus',
+    'device',
+    'dtype',
+    'batch',
+    'body_mib',
+    'token_file',
+)
 
 
 def application(arguments: Mapping[str, str]) -> Any:
@@ -60,6 +70,7 @@ def builder(arguments: dict[str, str]) -> Callable[[], FastAPI]:
         for name, kind in {
             'checkpoint': Path,
             'token_file': Path,
+            'adapter': Path,
             'batch': int,
             'body_mib': int,
         }.items():

@@ -43,6 +43,7 @@ class ServerSettings:
     """
 
     checkpoint: Path
+    adapter: Path | None = None
     host: str = '127.0.0.1'
     port: int = 8000
     token_file: Path | None = None
@@ -52,6 +53,12 @@ class ServerSettings:
     body_mib: int = 32
     slurm: bool = False
     output_dir: Path = Path('logs')
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing could be answered."""
+        for name in ('batch', 'body_mib'):
+            if getattr(self, name) < 1:
+                raise ConfigError(f'{name} is {getattr(self, name)}, expected at least 1')
 
 
 def serve(settings: ServerSettings) -> None:
@@ -138,7 +145,7 @@ def describe(policy: Policy, name: str) -> Contract:
 def build_app(settings: ServerSettings) -> FastAPI:
     """Load and warm a policy, and put it behind a batcher and the protocol."""
     token = read_token(settings.token_file)
-    policy = load_policy(settings.checkpoint, settings.device, settings.dtype)
+    policy = load_policy(settings.checkpoint, settings.device, settings.dtype, settings.adapter)
     warm_up(policy)
     batcher = Batcher(partial(predict_batch, policy), batch_key, settings.batch)
     limits = Limits(body_bytes=settings.body_mib * 2**20)

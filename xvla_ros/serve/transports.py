@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from xvla_ros.core.errors import InferenceError
-from xvla_ros.serve.arrays import json_numpy_string, msgpack_map, read_array
+from xvla_ros.serve.arrays import json_numpy_literal, msgpack_map, read_array
 from xvla_ros.serve.pictures import ColorOrder
 from xvla_ros.serve.requests import Limits, RequestError
 
@@ -75,8 +75,8 @@ class HttpTransport:
 
     async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
         """Post one request; a connection that had died since the last one is replaced once."""
-        wire = {k: json_numpy_string(v) if is_array(v) else v for k, v in payload.items()}
-        content = json.dumps(wire).encode()
+        fields = (f'{json.dumps(name)}: {literal(value)}' for name, value in payload.items())
+        content = f'{{{", ".join(fields)}}}'.encode()
         status, body = await self._send('POST', self.url, content)
         return read_actions(as_object(body, status, self.url), self.url)
 
@@ -173,6 +173,11 @@ class WebSocketTransport:
     async def close(self) -> None:
         """Close the connection."""
         self._abort()
+
+
+def literal(value: Any) -> str:
+    """Write a payload's value as JSON, arrays as v1 wraps them."""
+    return json_numpy_literal(value) if is_array(value) else json.dumps(value)
 
 
 def is_array(value: Any) -> bool:

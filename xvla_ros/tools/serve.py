@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla serve`: answer X-VLA's wire protocol with a checkpoint."""
+"""
+Serve a checkpoint in X-VLA's own wire protocol.
+
+POST /act (json_numpy), WebSocket /act (msgpack) and GET /health; see docs/serve.md. The port is
+bound when the model is warm, on this machine only unless --host says otherwise.
+"""
 
 import argparse
 import logging
 from pathlib import Path
 
-HELP = "serve a checkpoint in X-VLA's own wire protocol (HTTP and WebSocket)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('--checkpoint', type=Path, required=True, help='checkpoint directory')
+    parser.add_argument('--adapter', type=Path, help='LoRA adapter directory to merge (PEFT)')
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen on; default: this machine only'
     )
