@@ -58,7 +58,9 @@ def recorded(embodiment: Embodiment, job: Job) -> Samples:
     if (folder / 'done').exists():
         return open_samples(folder)
     plan = Plan(scenes=job.scenes, states=job.states, purpose=TRAIN, seed=job.recipe.seed)
+    begin = time.monotonic()
     samples = Recorder(embodiment).record(folder, plan)
+    tqdm.write(f'{embodiment.robot}: recorded in {(time.monotonic() - begin) / 60:.1f} min')
     (folder / 'done').touch()
     return samples
 
@@ -94,12 +96,15 @@ class DemoTraining:
 
     def run(self) -> None:
         """Train all stages and write the checkpoint."""
+        begin = time.monotonic()
         ground(self.student, self.mixture, self.held_out, self.job.recipe)
+        tqdm.write(f'grounded in {(time.monotonic() - begin) / 60:.1f} min')
         final = train_policy(
             self.student, self.mixture, self.held_out, self.job.recipe, self._publish
         )
         with weights(self.student.network, final):
             self.write()
+        tqdm.write(f'trained in {(time.monotonic() - begin) / 60:.1f} min')
 
     def write(self) -> None:
         """Write the network as it is now."""

@@ -22,7 +22,7 @@ class Schedule:
     steps: int
     learning_rate: float = 1e-3
     warmup_steps: int = 150
-    falling: float = 0.3
+    falling: float = 0.4
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -90,7 +90,7 @@ class RunningMean:
     def update(self, network: nn.Module) -> None:
         """Take in the network's weights; the mean is short while it is young."""
         self.updates += 1
-        weight = max(1.0 - self.decay, 1.0 / (1.0 + self.updates))
+        weight = max(1.0 - self.decay, 9.0 / (10.0 + self.updates))
         with torch.no_grad():
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():

@@ -31,10 +31,9 @@ from xvla_ros.sim.world import World
 ANCHORS = 30
 # Between two recorded states: this many anchors of the expert's plan.
 STRIDE = (1, 5)
-# Standard deviations of what a visited state is off by: per step, by a kick, and in orientation.
-DRIFT_M = 0.006
-KICK_M = 0.04
-KICK_SHARE = 0.12
+# Standard deviations of what a visited state is off by: drift, slip or kick, and in orientation.
+SPREADS_M = (0.006, 0.02, 0.04)
+SPREAD_SHARES = (0.5, 0.35, 0.15)
 TILT_RAD = 0.03
 # Share of episodes that an arm begins away from home, and how far.
 AWAY_SHARE = 0.3
@@ -136,8 +135,8 @@ class Recorder:
         plans = self.expert.plan(tools, scene, block, count=STRIDE[1], period_s=period)
         step = random.integers(STRIDE[0] - 1, STRIDE[1])
         for name, plan in zip(self.embodiment.arm_names, plans, strict=True):
-            kick = KICK_M if random.random() < KICK_SHARE else DRIFT_M
-            self._put(random, name, plan.positions[step], plan.quaternions[step], kick)
+            spread = random.choice(SPREADS_M, p=SPREAD_SHARES)
+            self._put(random, name, plan.positions[step], plan.quaternions[step], spread)
 
     def _disturb(self, random: np.random.Generator, scene: Scene) -> None:
         """Begin some episodes away from home, each arm by itself."""

@@ -24,8 +24,8 @@ class Recipe:
     """How long each stage is, in steps of `batch` samples; progress is measured `report` apart."""
 
     tower_steps: int = 300
-    grounding_steps: int = 500
-    policy_steps: int = 2000
+    grounding_steps: int = 600
+    policy_steps: int = 3000
     batch: int = 33
     seed: int = 0
     report: int = 100

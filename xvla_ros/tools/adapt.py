@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xvla adapt: train a policy. Today: the demo's, from nothing, on the simulated robots."""
+"""Train a policy: the demo's, from nothing, on the simulated robots (docs/training.md)."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-import sys
 from typing import TYPE_CHECKING
 
-from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
     from xvla_ros.adapt.demo_policy import Job
@@ -34,9 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--samples', type=Path, default=SAMPLES, help='folder of recordings; reused when complete'
     )
     parser.add_argument('--scenes', type=int, default=1200, help='scenes recorded per robot')
-    parser.add_argument('--tower-steps', type=int, default=400)
-    parser.add_argument('--grounding-steps', type=int, default=700)
-    parser.add_argument('--policy-steps', type=int, default=2600)
+    parser.add_argument('--tower-steps', type=int, default=300)
+    parser.add_argument('--grounding-steps', type=int, default=600)
+    parser.add_argument('--policy-steps', type=int, default=3000)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1, help='torch threads')
 
@@ -44,18 +43,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Record, train, write."""
     if not args.demo:
-        print('xvla adapt: nothing to do; --demo trains the demo policy', file=sys.stderr)
-        return 2
+        raise ConfigError('xvla adapt: nothing to do; --demo trains the demo policy')
     from xvla_ros.adapt.demo_policy import DemoTraining, record_all
     from xvla_ros.adapt.optimisation import limit_threads
 
     limit_threads(args.threads)
-    try:
-        job = demo_job(args)
-        DemoTraining(record_all(robots(args.embodiment), job), job).run()
-    except XvlaError as error:
-        print(f'xvla adapt: {error}', file=sys.stderr)
-        return 1
+    job = demo_job(args)
+    DemoTraining(record_all(robots(args.embodiment), job), job).run()
     print(f'checkpoint: {args.out}; measure it with: xvla evaluate --checkpoint {args.out}')
     return 0
 

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xvla evaluate: run a policy on simulated robots, without ROS, on scenes no training saw."""
+"""Run a policy on simulated robots, without ROS, on scenes that no training saw."""
 
 from argparse import ArgumentParser, Namespace
 import json
 from pathlib import Path
-import sys
 from typing import TYPE_CHECKING
-
-from xvla_ros.core.errors import XvlaError
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
     from xvla_ros.adapt.closed_loop import Conditions, Outcome
@@ -52,11 +49,7 @@ def run(args: Namespace) -> int:
     from xvla_ros.adapt.optimisation import limit_threads
 
     limit_threads(args.threads)
-    try:
-        results = evaluate_all(args)
-    except XvlaError as error:
-        print(f'xvla evaluate: {error}', file=sys.stderr)
-        return 1
+    results = evaluate_all(args)
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(results, indent=2) + '\n')
