@@ -51,7 +51,7 @@ class Process:
 
 def embodiment_file(name: str, sim: bool) -> Path:
     """
-    Return the parameter file of an embodiment: a path as it is, a robot's name looked up in config/.
+    Return the parameter file of an embodiment: a path, or a robot's name looked up in config/.
 
     :raises ConfigError: there is no such file; the message lists where it was looked for.
     """
@@ -85,7 +85,7 @@ def processes(
 
 
 def transport_environment() -> dict[str, str]:
-    """Return the variables that give every process the transport profile, unless the user has one."""
+    """Return the variables that set the transport profile, unless the user has set one."""
     if any(name in os.environ for name in PROFILE_VARIABLES):
         return {}
     return dict.fromkeys(PROFILE_VARIABLES, str(shared_file('config', 'fastdds.xml')))

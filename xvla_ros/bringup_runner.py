@@ -7,6 +7,7 @@ when they do not end, and the kernel ends them should their starter be killed.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 import ctypes
 import fcntl
 import os
@@ -111,14 +112,10 @@ class Runner:
 
 def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
     """Wait for a process, kill its session when it takes too long."""
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # itself, or children that it left
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

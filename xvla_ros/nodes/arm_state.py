@@ -42,7 +42,7 @@ class Topic:
     def __init__(
         self, node: Node, kind: type, topic: str, wanted: Callable[[object], bool] = lambda _: True
     ) -> None:
-        """Subscribe; `wanted` says whether a message is ours when several sources share a topic."""
+        """Subscribe; `wanted` tells our messages when several sources share a topic."""
         self.topic = topic
         self._wanted = wanted
         self._messages: deque[object] = deque(maxlen=HISTORY)
@@ -55,7 +55,7 @@ class Topic:
             self._messages.append(message)
 
     def nearest(self, stamp_ns: int | None = None) -> tuple[int, object] | None:
-        """Return the stamp [ns] and message nearest to a time, the last one without a time, None before any."""
+        """Return stamp [ns] and message nearest to a time, or the last; None before any."""
         messages = self._messages
         if not messages:
             return None
@@ -69,7 +69,7 @@ class PoseSource(Protocol):
     """Where the tool pose of one arm comes from."""
 
     def read(self, stamp_ns: int | None) -> tuple[int, Vector, Vector] | None:
-        """Return stamp [ns], position (3,) and quaternion (4,) nearest to a time, or None before the first."""
+        """Return stamp [ns], position (3,), quaternion (4,) nearest to a time; None before any."""
 
 
 class PoseTopic:
@@ -191,7 +191,7 @@ class ArmStates:
 
     def read(self, stamp_ns: int | None = None) -> tuple[dict[str, int], tuple[ArmPose, ...]]:
         """
-        Return the stamps that have arrived, by stream name, and the arms' poses in order, if all have arrived.
+        Return the stamps that have arrived, by stream name, and the poses of all complete arms.
 
         :param stamp_ns: take each stream's message nearest to this time; None takes the last.
         :raises ObservationError: a message cannot be used.

@@ -82,11 +82,13 @@ def joint_positions(message: JointState, names: Sequence[str], topic: str) -> ND
     missing = [name for name in names if name not in index]
     if missing:
         raise ObservationError(
-            f'{topic}: JointState lacks joint {", ".join(missing)}; it has {", ".join(message.name)}'
+            f'{topic}: JointState lacks joint {", ".join(missing)}; '
+            f'it has {", ".join(message.name)}'
         )
     if len(message.position) != len(message.name):
         raise ObservationError(
-            f'{topic}: JointState has {len(message.name)} names but {len(message.position)} positions'
+            f'{topic}: JointState has {len(message.name)} names '
+            f'but {len(message.position)} positions'
         )
     positions = np.array([message.position[index[name]] for name in names])
     for name, value in zip(names, positions, strict=True):

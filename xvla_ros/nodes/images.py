@@ -45,7 +45,8 @@ def check_layout(message: Image, topic: str) -> None:
     """
     if message.encoding not in ENCODINGS:
         raise ObservationError(
-            f"{topic}: image encoding '{message.encoding}' is not supported; one of {', '.join(ENCODINGS)} is"
+            f"{topic}: image encoding '{message.encoding}' is not supported; "
+            f'one of {", ".join(ENCODINGS)} is'
         )
     width = message.width * ENCODINGS[message.encoding][0]
     step = message.step or width
@@ -56,7 +57,8 @@ def check_layout(message: Image, topic: str) -> None:
         or len(message.data) < step * message.height
     ):
         raise ObservationError(
-            f'{topic}: {message.width}x{message.height} {message.encoding} image with step {message.step} '
+            f'{topic}: {message.width}x{message.height} {message.encoding} image '
+            f'with step {message.step} '
             f'holds {len(message.data)} bytes'
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker sees: the last frame of each camera and the arms' state, frozen into an Observation on demand."""
+"""What the worker sees: last frames and arm state, frozen into an Observation on demand."""
 
 import threading
 
@@ -55,7 +55,7 @@ class Camera:
 
 
 class ObservationInputs:
-    """All inputs of one embodiment. Callbacks run in the executor's thread, everything else in the caller's."""
+    """All inputs of one embodiment. Callbacks run in the executor's thread."""
 
     def __init__(self, node: Node, embodiment: Embodiment) -> None:
         """Subscribe to the cameras and the arms."""
@@ -91,7 +91,7 @@ class ObservationInputs:
         """
         Return the stamp of the observation that could be made now.
 
-        :raises ObservationError: naming the input that is missing, stale, from the future or malformed.
+        :raises ObservationError: naming the input that is missing, stale, early or malformed.
         """
         return min(self._read()[1].values())
 

@@ -107,7 +107,7 @@ class InferenceLoop:
         self._trouble = trouble
 
     def _answer(self, task: Task) -> int:
-        """Predict once and send the chunk; return the stamp of the oldest image it was made from."""
+        """Predict once and send the chunk; return the stamp of its oldest image."""
         started = time.perf_counter()
         observation = self._inputs.observe(task.instruction)
         now_ns = self._clock.now().nanoseconds
@@ -158,13 +158,13 @@ class InferenceLoop:
         return generator.standard_normal((facts.num_actions, facts.dim_noise)).astype(np.float32)
 
     def _commanded(self, plan: Plan, stamp_ns: int) -> tuple[ArmPose, ...] | None:
-        """Return the targets that were or will be commanded at a time, base frame, grippers as the model gave them."""
+        """Return the targets commanded at a time, base frame, grippers as the model gave them."""
         if plan.upcoming is None:
             return None
         return tuple(pose_to_arm(pose) for pose in self._trajectory(plan.upcoming).at(stamp_ns))
 
     def _prefix(self, plan: Plan, stamp_ns: int) -> NDArray[np.float32] | None:
-        """Return the anchors (d, 20) that are committed to: those due before the answer can take over."""
+        """Return the committed anchors (d, 20): those due before the answer can take over."""
         policy = self._embodiment.policy
         if (
             not plan.prefix_s

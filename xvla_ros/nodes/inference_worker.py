@@ -8,6 +8,7 @@ and may be killed at any time: the control process sees that within milliseconds
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 import os
 import signal
@@ -51,7 +52,7 @@ class Link:
 
 
 class InputWatch:
-    """Says when the inputs become unusable, and when they are usable again, as soon as that happens."""
+    """Says when the inputs become unusable, and usable again, as soon as that happens."""
 
     def __init__(self, inputs: ObservationInputs, link: Link) -> None:
         """Remember what to watch."""
@@ -118,10 +119,8 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
 def _spin(node: Node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
+    with suppress(ExternalShutdownException):
         executor.spin()
-    except ExternalShutdownException:
-        pass
 
 
 def _listen(link: Link, loop: InferenceLoop) -> None:

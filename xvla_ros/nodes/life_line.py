@@ -23,7 +23,7 @@ _pthread = ctypes.CDLL(None, use_errno=True)
 
 
 class LifeLine:
-    """A robust mutex in memory that two processes share: one holds it as long as it lives, the other waits for it."""
+    """A robust mutex shared by two processes: one holds it while it lives, the other waits."""
 
     def __init__(self, fd: int | None = None) -> None:
         """Make a new one, or open the one behind a file descriptor that another process made."""
@@ -55,7 +55,7 @@ class LifeLine:
         held.wait()
 
     def wait(self) -> None:
-        """Block, without holding the interpreter's lock, until the process that holds the line is dead."""
+        """Block, without the interpreter's lock, until the process that holds the line is dead."""
         if _pthread.pthread_mutex_lock(self._mutex) == errno.EOWNERDEAD:
             _pthread.pthread_mutex_consistent(self._mutex)
         _pthread.pthread_mutex_unlock(self._mutex)

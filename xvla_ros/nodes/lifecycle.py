@@ -2,8 +2,8 @@
 """
 The one place where lifecycle transitions meet our code.
 
-rclpy on Jazzy swallows what a transition callback raises; here it is logged, partial state is torn down, and an error
-that the user can fix (XvlaError) is one line instead of a stack trace.
+rclpy on Jazzy swallows what a transition callback raises; here it is logged, partial state is torn
+down, and an error that the user can fix (XvlaError) is one line instead of a stack trace.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from xvla_ros.core.errors import XvlaError
 
 
 class ManagedNode(LifecycleNode):
-    """A lifecycle node whose subclasses say what to set up, start, stop and tear down, and may raise in each."""
+    """A lifecycle node; subclasses set up, start, stop and tear down, and may raise in each."""
 
     def setup(self) -> None:
         """Make everything that the node needs; raise XvlaError to refuse."""
@@ -27,7 +27,7 @@ class ManagedNode(LifecycleNode):
         """Stop working; the last thing sent is a hold. Must succeed from any state."""
 
     def teardown(self) -> None:
-        """Let go of everything that setup made. Must succeed after a setup that failed half way."""
+        """Let go of what setup made. Must succeed after a setup that failed half way."""
 
     def refused(self, text: str) -> None:
         """Take note that a transition failed, and why; the text is already logged."""

@@ -21,7 +21,7 @@ LIFETIME = Duration(sec=2)
 
 
 def chunk_markers(chunk: ActionChunk) -> MarkerArray:
-    """Return a line with points per arm, and the gate's reasons in words where the chunk begins."""
+    """Return a line with points per arm, and the gate's reasons where the chunk begins."""
     markers: list[Marker] = []
     for index, first in enumerate(chunk.steps[0].targets if chunk.steps else []):
         points = [step.targets[index].pose.position for step in chunk.steps]

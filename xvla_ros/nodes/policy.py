@@ -33,7 +33,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 class PolicyNode(ManagedNode):
-    """The node; one executor thread serves it, PolicyCore owns the control thread and the worker."""
+    """The node, served by one executor thread; PolicyCore owns the control thread and worker."""
 
     def __init__(self, arguments: Sequence[str] = (), **options: object) -> None:
         """
@@ -114,7 +114,7 @@ class PolicyNode(ManagedNode):
 
 
 def worker_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the ROS arguments of a command line without the node's name, which the worker has of its own."""
+    """Return the ROS arguments of a command line, without the node's name."""
     kept: list[str] = []
     remaining = list(arguments)
     if '--ros-args' not in remaining:

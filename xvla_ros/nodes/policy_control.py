@@ -2,9 +2,9 @@
 """
 What leaves the policy at each control tick: the plan, a hold, or nothing. No ROS in here.
 
-Chunks are judged when they arrive, every step once more before it leaves. Anything that is missing,
-stale, refused or dead blocks; while something does the robot holds, and motion begins again with the
-ramp from where the robot is.
+Chunks are judged when they arrive, every step once more before it leaves. Anything that is
+missing, stale, refused or dead blocks; while something does the robot holds, and motion begins
+again with the ramp from where the robot is.
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ class PolicyCore:
     def __init__(
         self, node: LifecycleNode, worker_arguments: Sequence[str], changed: Callable[[], None]
     ) -> None:
-        """Remember whom to serve; `changed` is called from any thread when the state has changed."""
+        """Remember whom to serve; `changed` is called, from any thread, on a new state."""
         self._node, self._worker_arguments, self._changed = node, worker_arguments, changed
         self._clock = node.get_clock()
         self._worker: WorkerSupervisor | None = None
@@ -121,7 +121,7 @@ class PolicyCore:
     # Asked from outside, on the executor's thread
 
     def _on_instruction(self, instruction: str) -> None:
-        """A new instruction drops the old plan, and the goal that it belonged to."""
+        """Drop the old plan and the goal that it belonged to, and follow a new instruction."""
         if self._tasks:
             self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
         self._follow(instruction.strip())

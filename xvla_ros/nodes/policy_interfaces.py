@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others ask of the policy node by topic and service: instruction, arm, reset, home, e-stop, deadman."""
+"""What others ask of the policy by topic and service: task, arm, reset, home, e-stop, deadman."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class Interfaces:
 
 
 class Deadman:
-    """A switch that must be held, and be heard, for the robot to move. Releasing holds; pressing resumes by the ramp."""
+    """A switch that must be held, and heard, for the robot to move; pressed again, it resumes."""
 
     def __init__(self, node: Node, embodiment: Embodiment, control: PolicyControl) -> None:
         """Begin released."""

@@ -37,7 +37,7 @@ class PolicyOutputs:
             self._node.destroy_publisher(publisher)
 
     def follow(self, instruction: str) -> None:
-        """Say what is followed from now on, empty for nothing: recordings show when tasks begin."""
+        """Say what is followed from now on, empty for nothing: recordings show it."""
         self._task.publish(String(data=instruction))
 
     def send(self, command: Command, now_ns: int) -> None:
@@ -47,7 +47,7 @@ class PolicyOutputs:
         )
 
     def show(self, chunk: Chunk, verdict: Verdict) -> None:
-        """Publish a judged chunk and its markers; a chunk whose values make no poses only as a verdict."""
+        """Publish a judged chunk and its markers; one that makes no poses only as a verdict."""
         count, layout = len(self._embodiment.arm_names), self._embodiment.policy.rotation_6d_layout
         try:
             steps = [unpack(row, layout, count) for row in chunk.actions]
@@ -68,7 +68,7 @@ class PolicyOutputs:
 
 
 class StatusOutputs:
-    """Status and diagnostics: there before the node is configured, so that a refused start can be read."""
+    """Status and diagnostics; there before configuring, so that a refusal can be read."""
 
     def __init__(self, node: Node) -> None:
         """Advertise."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of the policy node leaves behind for those who measure: every tick and every inference."""
+"""What a run leaves behind for those who measure: every tick and every inference."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the policy node is doing and has counted: plain data between the control loop and what shows it."""
+"""What the policy does and has counted: plain data for those who show it."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class State(IntEnum):
 
 @dataclass(kw_only=True, slots=True)
 class Counters:
-    """What has happened since activation; `faults` counts every reason for a hold, rejection or fault."""
+    """What has happened since activation; `faults` counts reasons of holds and refusals."""
 
     chunks: int = 0
     dropped_chunks: int = 0
@@ -52,7 +52,7 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Command:
-    """What all arms shall do now: targets in the embodiment's order, or None to hold; from which chunk."""
+    """What all arms shall do: targets in order, None to hold; from which chunk."""
 
     targets: tuple[ArmPose, ...] | None
     sequence: int

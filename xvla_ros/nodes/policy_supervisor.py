@@ -19,7 +19,7 @@ from xvla_ros.nodes.worker_link import Answer, CheckpointFacts, Failed, Ready, S
 # Pause before each restart in a row; a worker that answered once starts the row anew.
 BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
 # How long a worker may take to end by itself, once its link is closed, before it is killed.
-END_TIMEOUT_S = 2.0
+END_TIMEOUT_S = 1.0
 # Nothing bounds how long a large checkpoint loads or compiles; after this long something is wrong.
 LOAD_TIMEOUT_S = 900.0
 
@@ -183,7 +183,7 @@ class WorkerSupervisor:
             return
 
     def _drain(self) -> tuple[bool, str]:
-        """Handle messages until the link ends; return whether any was an answer, and why it ended."""
+        """Handle messages until the link ends; return whether one was an answer, and why."""
         answered, reason = False, ''
         link = self._link
         while link:
@@ -224,7 +224,7 @@ class WorkerSupervisor:
 
 
 def hang_up(link: Connection) -> None:
-    """End a link for both sides; unlike close alone, this wakes a thread that is reading from it."""
+    """End a link for both sides; unlike close alone, this wakes a thread that reads."""
     try:
         with socket.socket(fileno=os.dup(link.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)

@@ -35,7 +35,7 @@ class Goal:
 
 
 class TaskServer:
-    """Serves the action from the executor's thread; `follow` starts an instruction, an empty one stops."""
+    """Serves the action from the executor's thread; `follow` starts a task, an empty one stops."""
 
     def __init__(
         self, node: LifecycleNode, follow: Callable[[str], None], status: Callable[[], Snapshot]

@@ -44,7 +44,7 @@ class ArmReader:
 
 
 class ControlThread:
-    """Ticks from `start` to `stop`; whatever a tick raises becomes a latched fault, and the ticks go on as holds."""
+    """Ticks from `start` to `stop`; what a tick raises is a latched fault, and ticks go on."""
 
     def __init__(
         self,

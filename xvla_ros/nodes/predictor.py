@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers an observation: a checkpoint in this process, or a server somewhere. One protocol for both."""
+"""What answers an observation: a checkpoint here or a server elsewhere, by one protocol."""
 
 from collections.abc import Sequence
 from typing import Protocol

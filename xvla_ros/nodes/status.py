@@ -18,7 +18,7 @@ RECENT_TICKS = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lateness:
-    """How late recent control ticks ran [ms], and how many ticks were ever more than half a period late."""
+    """How late recent ticks ran [ms]; how many ever were more than half a period late."""
 
     p50_ms: float = math.nan
     p99_ms: float = math.nan

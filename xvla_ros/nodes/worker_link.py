@@ -22,7 +22,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """To the worker: what to do from now on. Answers carry the epoch of the task that they were computed for."""
+    """To the worker: what to do from now on; answers carry the epoch of their task."""
 
     instruction: str
     epoch: int
@@ -32,7 +32,7 @@ class Task:
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Plan:
     """
-    To the worker: the motion that the robot is committed to. Both chunks are in the arms' base frames.
+    To the worker: the motion that the robot is committed to, in the arms' base frames.
 
     upcoming: what will be commanded from now on, resampled; None when nothing is planned.
     executed: the last chunk that was accepted. prefix_s: for how long from the observation on the
@@ -89,7 +89,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """From the worker: why it cannot predict now, by who says so; an empty reason when it can again."""
+    """From the worker: why it cannot predict, by who says so; empty when it can again."""
 
     source: str
     reason: str

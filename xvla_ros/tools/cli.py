@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `xvla` command: one table of subcommands, each in a module that is imported when it is asked for."""
+"""The `xvla` command: one table of subcommands, each imported when it is asked for."""
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _choose(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the subcommand and what follows it; argparse answers --help, --version and mistakes."""
+    """Return the subcommand and what follows it."""
     listing = '\n'.join(f'  {name:10}{text}' for name, text in COMMANDS.items())
     parser = ArgumentParser(
         prog='xvla',

@@ -33,7 +33,7 @@ SETTLING_MESSAGES = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SceneView:
-    """Where things are, by marker namespace ('block/red', 'tool/arm'): (3,) world frame, metres."""
+    """Where things are, by namespace ('block/red', 'tool/arm'): (3,) world frame, metres."""
 
     stamp_s: float
     positions: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -79,8 +79,10 @@ class DemoClient:
         while not condition():
             self.spin()
             if time.monotonic() > deadline:
-                state = self.status.message if self.status else 'no status from policy_node'
-                raise XvlaError(f'waited {timeout_s:.0f} s for {what}; the policy says: {state}')
+                raise XvlaError(f'waited {timeout_s:.0f} s for {what}; {self._says()}')
+
+    def _says(self) -> str:
+        return f"policy_node: '{self.status.message}'" if self.status else 'policy_node is silent'
 
     def spin(self) -> None:
         """Serve one callback, or wait a little for it."""
@@ -112,9 +114,7 @@ class DemoClient:
         goal.timeout.nanosec = int(timeout_s % 1 * 1e9)
         handle = self._result(self._tasks.send_goal_async(goal), 'the goal to be taken')
         if not handle.accepted:
-            raise XvlaError(
-                f"policy_node refused '{instruction}': {self.status.message if self.status else ''}"
-            )
+            raise XvlaError(f"policy_node refused '{instruction}': {self._says()}")
         return handle
 
     def end_task(self, handle: ClientGoalHandle) -> RunTask.Result:

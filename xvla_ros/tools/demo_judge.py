@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a reach succeeded: the tool stays above the named block (docs: what counts as success)."""
+"""Whether a reach succeeded: the tool stays above the named block."""
 
 from dataclasses import dataclass
 

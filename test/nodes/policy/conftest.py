@@ -2,9 +2,9 @@
 """
 A real policy node in a process of its own, over DDS, and the robot's side of its topics.
 
-The rig publishes what a Franka's drivers and cameras publish and follows the targets it gets; tests
-break one stream after the other. The checkpoint is a real, small X-VLA whose last layer always
-answers the same pose, so that where the arm goes is known.
+The rig publishes what a Franka's drivers and cameras publish and follows the targets it gets;
+tests break one stream after the other. The checkpoint is a real, small X-VLA whose last layer
+always answers the same pose, so that where the arm goes is known.
 """
 
 from array import array
@@ -106,6 +106,7 @@ class Rig:
         self.arm_alive = self.held = True
 
     def close(self):
+        """Leave the domain."""
         self.stop.set()
         for thread in self.threads:
             thread.join()
@@ -154,12 +155,14 @@ class Rig:
         return ns_to_stamp(self.now_ns() + round(shift_s * 1e9))
 
     def now_ns(self):
+        """Return the time that stamps are taken from."""
         return self.node.get_clock().now().nanoseconds
 
     # What tests ask
 
     @property
     def status(self):
+        """Return the last status heard."""
         return self.statuses[-1] if self.statuses else PolicyStatus(message='no status yet')
 
     def wait(self, condition, timeout_s=SOON_S, what=''):
@@ -260,7 +263,7 @@ def policy(rig, start_policy, still_policy):
 
 @pytest.fixture
 def running(rig, policy):
-    """The policy, moving the arm from home; afterwards everything is healed and still."""
+    """Have the policy move the arm from home; heal everything afterwards."""
     rig.heal()
     rig.instruction.publish(String(data=''))
     rig.wait_state(PolicyStatus.STATE_IDLE)

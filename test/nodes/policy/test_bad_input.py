@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every input that goes wrong in motion ends in a hold that names it, and motion comes back with it."""
+"""Every input that goes wrong in motion ends in a hold that names it; healed, motion resumes."""
 
 import math
 import time

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of processes as launch actions; launch/*.launch.py are made of these."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+from xvla_ros.bringup import embodiment_file, Process, processes
+from xvla_ros.core.resources import shared_file
+
+POLICY, CONTROLLER, SIM = 'policy_node', 'controller_node', 'sim_node'
+
+
+def describe(
+    names: Sequence[str],
+    *,
+    sim: bool,
+    robot: str = 'franka',
+    instruction: str = '',
+    armed: bool = True,
+) -> LaunchDescription:
+    """
+    Return the launch description of some processes of the table.
+
+    :param names: which; :param sim: take the robot's *_sim.yaml. :param robot: default embodiment.
+    :param instruction: default of the argument. :param armed: False forces a dry run.
+    """
+
+    def nodes(context: LaunchContext) -> list[Node]:
+        chosen = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+        path = embodiment_file(chosen['embodiment'], sim)
+        forced = {} if armed else {'control.start_armed': False}
+        table = processes(path, sim=sim, overrides={**overrides(chosen), **forced})
+        return [node(process) for process in table if process.name in names]
+
+    defaults = {'embodiment': robot, 'instruction': instruction}
+    arguments = [
+        DeclareLaunchArgument(name, default_value=defaults.get(name, ''), description=text)
+        for name, text in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=nodes), *rviz()])
+
+
+ARGUMENTS = {
+    'embodiment': 'Robot whose file in config/ is taken, or a parameter file.',
+    'checkpoint': "Checkpoint in place of the embodiment's.",
+    'server_url': 'X-VLA server to ask in place of a checkpoint.',
+    'instruction': 'What to do from the start; empty waits for one.',
+}
+
+
+def overrides(chosen: dict[str, str]) -> dict[str, Any]:
+    """Return the parameters that launch arguments replace; an empty argument replaces nothing."""
+    given = {
+        f'policy.{name}': chosen[name]
+        for name in ('checkpoint', 'server_url', 'instruction')
+        if chosen[name]
+    }
+    if chosen['server_url'] and not chosen['checkpoint']:
+        given['policy.checkpoint'] = ''  # one of the two: the server stands in for the checkpoint
+    return given
+
+
+def node(process: Process) -> Node:
+    """Return one process as a launch action."""
+    return Node(
+        package='xvla_ros',
+        executable=process.executable,
+        name=process.name,
+        parameters=[str(process.parameters), dict(process.overrides)],
+        remappings=list(process.remaps.items()),
+        additional_env=dict(process.environment),
+        output='screen',
+    )
+
+
+def rviz() -> list[Any]:
+    """Return the argument `rviz` and the node that it starts."""
+    return [
+        DeclareLaunchArgument('rviz', default_value='false', description='Show the plan in RViz.'),
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            arguments=['-d', str(shared_file('config', 'xvla.rviz'))],
+            condition=IfCondition(LaunchConfiguration('rviz')),
+        ),
+    ]
