@@ -15,6 +15,7 @@ import numpy as np
 import uvicorn
 
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.resources import shared_file
 from xvla_ros.model import load_policy, Policy
 from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher
@@ -115,6 +116,11 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def checkpoint_folder(path: Path) -> Path:
+    """Return the folder of a checkpoint, which may be one that comes with the package."""
+    return path if path.exists() else shared_file('resource', path)
+
+
 def warm_up(policy: Policy) -> None:
     """Answer blank observations, one per number of views: no client pays for the first."""
     height, width = policy.images.size
@@ -145,7 +151,8 @@ def describe(policy: Policy, name: str) -> Contract:
 def build_app(settings: ServerSettings) -> FastAPI:
     """Load and warm a policy, and put it behind a batcher and the protocol."""
     token = read_token(settings.token_file)
-    policy = load_policy(settings.checkpoint, settings.device, settings.dtype, settings.adapter)
+    folder = checkpoint_folder(settings.checkpoint)
+    policy = load_policy(folder, settings.device, settings.dtype, settings.adapter)
     warm_up(policy)
     batcher = Batcher(partial(predict_batch, policy), batch_key, settings.batch)
     limits = Limits(body_bytes=settings.body_mib * 2**20)

@@ -13,7 +13,12 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('--checkpoint', type=Path, required=True, help='checkpoint directory')
+    parser.add_argument(
+        '--checkpoint',
+        type=Path,
+        required=True,
+        help='checkpoint directory, or the name of one that comes with the package (demo_policy)',
+    )
     parser.add_argument('--adapter', type=Path, help='LoRA adapter directory to merge (PEFT)')
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen on; default: this machine only'
