@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, EE6D_SIZE, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.rotations import matrix_to_rotate6d, rotate6d_to_matrix
 from xvla_ros.replay.bag import Bag
 from xvla_ros.replay.message_types import read_message
 from xvla_ros.replay.topics import CHUNK, recorded_name, TARGET
@@ -71,42 +73,57 @@ def stamp_ns(header: Any) -> int:
 
 def _chunk(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
     stamp = stamp_ns(message.header)
+    rows = np.array([[_row(target) for target in step.targets] for step in message.steps])
     return ChunkSaid(
         stamp_ns=stamp,
         sequence=int(message.sequence),
         received_ns=received_ns,
         verdict=VERDICTS[message.verdict],
         reasons=tuple(message.reasons),
-        rows=np.array([arm_rows([_pose(t) for t in step.targets]) for step in message.steps]),
-        chunk=_actions(message, stamp, embodiment),
+        rows=rows,
+        chunk=_as_chunk(message, rows, embodiment) if len(rows) else None,
     )
 
 
-def _actions(message: Any, stamp: int, embodiment: Embodiment) -> Chunk | None:
-    layout = embodiment.policy.rotation_6d_layout
-    if not message.steps:
-        return None
+def _as_chunk(message: Any, rows: NDArray[np.float64], embodiment: Embodiment) -> Chunk:
+    """Return rows (T, arms, 8) as a chunk."""
     first = message.steps[0].time_from_start
-    rows = [pack([_pose(target) for target in step.targets], layout) for step in message.steps]
+    actions = np.zeros((len(rows), EE6D_SIZE))
+    for index in range(rows.shape[1]):
+        arm = actions[:, index * ARM_SIZE :][:, :ARM_SIZE]
+        matrices = Rotation.from_quat(rows[:, index, 3:7]).as_matrix()
+        arm[:, POSITION] = rows[:, index, :3]
+        arm[:, ROTATION] = matrix_to_rotate6d(matrices, embodiment.policy.rotation_6d_layout)
+        arm[:, GRIPPER] = rows[:, index, 7]
     return Chunk(
-        stamp_ns=stamp,
+        stamp_ns=stamp_ns(message.header),
         period_s=first.sec + first.nanosec / NANOSECONDS,
-        actions=np.stack(rows),
+        actions=actions,
         sequence=int(message.sequence),
     )
 
 
-def _pose(target: Any) -> ArmPose:
+def chunk_rows(chunk: Chunk, layout: str, arms: int) -> NDArray[np.float64]:
+    """Return a chunk's steps as rows (T, arms, 8); NaN where the values make no pose."""
+    rows = np.full((len(chunk.actions), arms, 8), np.nan)
+    for index in range(arms):
+        arm = chunk.actions[:, index * ARM_SIZE :][:, :ARM_SIZE]
+        try:
+            turns = Rotation.from_matrix(rotate6d_to_matrix(arm[:, ROTATION], layout))
+        except ValueError:
+            continue
+        rows[:, index, :3], rows[:, index, 3:7] = arm[:, POSITION], turns.as_quat()
+        rows[:, index, 7] = arm[:, GRIPPER]
+    return rows
+
+
+def _row(target: Any) -> tuple[float, ...]:
     p, q = target.pose.position, target.pose.orientation
-    return ArmPose(
-        position=np.array([p.x, p.y, p.z]),
-        quaternion=np.array([q.x, q.y, q.z, q.w]),
-        gripper=float(target.gripper),
-    )
+    return (p.x, p.y, p.z, q.x, q.y, q.z, q.w, float(target.gripper))
 
 
 def _target(message: Any) -> TargetSaid:
-    arms = None if message.hold else arm_rows([_pose(target) for target in message.targets])
+    arms = None if message.hold else np.array([_row(target) for target in message.targets])
     return TargetSaid(stamp_ns=stamp_ns(message.header), sequence=int(message.sequence), arms=arms)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk
-from xvla_ros.core.ee6d import ArmPose, unpack
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.safety import Verdict
-from xvla_ros.replay.chunks import arm_rows
+from xvla_ros.replay.chunks import arm_rows, chunk_rows
 
 TARGETS, VERDICTS, CHUNKS, SUMMARY = (
     'targets.csv', 'verdicts.jsonl', 'chunks.csv', 'summary.json',
@@ -79,13 +79,11 @@ class ResultFiles:
                 'message': verdict.message,
             }
         )
-        for index, row in enumerate(chunk.actions):
-            try:
-                values = _numbers(arm_rows(unpack(row, self._layout, len(self._names))))
-            except ValueError:
-                continue  # its values make no pose; the verdict says so
-            due_ns = chunk.due_ns(index)
-            self._chunks.write(f'{chunk.stamp_ns},{chunk.sequence},{due_ns},{values}\n')
+        for index, row in enumerate(chunk_rows(chunk, self._layout, len(self._names))):
+            values = _numbers(row)
+            self._chunks.write(
+                f'{chunk.stamp_ns},{chunk.sequence},{chunk.due_ns(index)},{values}\n'
+            )
 
     def counts(self, counts: dict[str, object]) -> None:
         """Write what was counted, as the last line."""
