@@ -8,6 +8,7 @@ Left arm first; a single arm fills the first ten and leaves the other ten zero
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,14 +41,12 @@ class ArmPose:
         """Copy the arrays, check them, and make them read-only."""
         position = np.array(self.position, dtype=np.float64)
         quaternion = np.array(self.quaternion, dtype=np.float64)
-        if position.shape != (3,) or not np.isfinite(position).all():
+        if position.shape != (3,) or not all(map(math.isfinite, position.tolist())):
             raise ValueError(f'position must be 3 finite metres, got {self.position}')
-        if quaternion.shape != (4,) or not abs(np.linalg.norm(quaternion) - 1) < 1e-3:
+        length = math.hypot(*quaternion.tolist()) if quaternion.shape == (4,) else math.nan
+        if not abs(length - 1) < 1e-3:
             raise ValueError(f'quaternion must be a unit (x, y, z, w), got {self.quaternion}')
-        for name, value in (
-            ('position', position),
-            ('quaternion', quaternion / np.linalg.norm(quaternion)),
-        ):
+        for name, value in (('position', position), ('quaternion', quaternion / length)):
             value.setflags(write=False)
             object.__setattr__(self, name, value)
         object.__setattr__(self, 'gripper', float(self.gripper))

@@ -73,10 +73,21 @@ def check_streams(
             raise ObservationError(
                 f'{limit.name}: last message is {age_s:.3f} s old, limit {limit.max_age_s} s'
             )
-    used = {limit.name: stamps_ns[limit.name] for limit in limits}
-    oldest, newest = min(used, key=used.__getitem__), max(used, key=used.__getitem__)
-    skew_s = (used[newest] - used[oldest]) * 1e-9
+    check_skew({limit.name: stamps_ns[limit.name] for limit in limits}, max_skew_s)
+
+
+def check_skew(stamps_ns: Mapping[str, int], max_skew_s: float) -> None:
+    """
+    Refuse streams that were measured too far apart to be one observation.
+
+    :raises ObservationError: naming the oldest and the newest stream.
+    """
+    oldest, newest = (
+        min(stamps_ns, key=stamps_ns.__getitem__),
+        max(stamps_ns, key=stamps_ns.__getitem__),
+    )
+    skew_s = (stamps_ns[newest] - stamps_ns[oldest]) * 1e-9
     if skew_s > max_skew_s:
         raise ObservationError(
-            f'{oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s'
+            f'skew: {oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s'
         )

@@ -196,7 +196,7 @@ class SafetyGate:
         for state, step, space in zip(self._states or (), steps, self._spaces, strict=True):
             position = state.position + step.velocity * dt_s
             stop = position + self._motion.linear.stopping(step.velocity)
-            if not (space.contains(position) and space.contains(stop)):
+            if not (space.holds(position) and space.holds(stop)):
                 return 'linear_acceleration'
             paths.append((position, stop))
         return '' if self._apart(paths) else 'arm_distance'
