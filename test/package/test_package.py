@@ -25,7 +25,14 @@ ROSDEP = {
     ),
     *('control_msgs', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs', 'launch', 'launch_ros'),
     *('launch_testing_ament_cmake', 'lifecycle_msgs', 'rclpy', 'robot_state_publisher'),
-    *('ros2launch', 'rosidl_default_generators', 'rosidl_default_runtime', 'rviz2', 'sensor_msgs'),
+    *(
+        'ros2launch',
+        'rosgraph_msgs',
+        'rosidl_default_generators',
+        'rosidl_default_runtime',
+        'rviz2',
+        'sensor_msgs',
+    ),
     *('std_msgs', 'std_srvs', 'tf2_ros', 'trajectory_msgs', 'visualization_msgs'),
     *(
         'python3-hypothesis',
