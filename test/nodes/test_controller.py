@@ -57,19 +57,6 @@ def stream(client, start, speed_m_s=0.15):
     return send
 
 
-def wait_until_still(client):
-    """Wait until the arm has not moved for 0.3 s."""
-    seen = [client.tools()]
-
-    def still():
-        client.spin(0.3)
-        seen.append(client.tools())
-        return apart_m(seen[-1], seen[-2]) < 0.0005
-
-    client.wait(still, 'standstill', 10.0)
-    return seen[-1]
-
-
 def test_silence_stops_the_arm_on_its_way(client):
     start = client.tools()
     client.wait(
@@ -80,7 +67,7 @@ def test_silence_stops_the_arm_on_its_way(client):
     )
     client.wait_for_state('holding')
     assert 'no target executed' in client.status
-    assert apart_m(wait_until_still(client), start) < 0.12  # the stream would go on to 0.25
+    assert apart_m(client.wait_until_still(), start) < 0.12  # the stream would go on to 0.25
 
 
 def test_a_hold_from_the_policy_stops_the_arm(client):
