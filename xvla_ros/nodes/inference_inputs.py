@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the worker sees: last frames and arm state, frozen into an Observation on demand."""
 
+import math
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.observation import check_streams, Observation, StreamLimit
+from xvla_ros.core.observation import check_skew, check_streams, Observation, StreamLimit
 from xvla_ros.core.settings import CameraSettings
 from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.conversions import stamp_to_ns
@@ -117,11 +118,9 @@ class ObservationInputs:
         for name, frame in present.items():
             self._cameras[name].check(frame)
         latest, _ = self._arms.read()
-        self._check({**stamps, **latest})
+        control, now_ns = self._embodiment.control, self._node.get_clock().now().nanoseconds
+        ages = {**stamps, **latest}
+        check_streams(ages, self._limits, now_ns, math.inf, control.future_tolerance_s)
         nearest, arms = self._arms.read(min(stamps.values()))
+        check_skew({**stamps, **nearest}, control.max_skew_s)
         return present, {**stamps, **nearest}, arms
-
-    def _check(self, stamps: dict[str, int]) -> None:
-        control = self._embodiment.control
-        now_ns = self._node.get_clock().now().nanoseconds
-        check_streams(stamps, self._limits, now_ns, control.max_skew_s, control.future_tolerance_s)

@@ -83,6 +83,7 @@ class PolicyCore:
     def start(self) -> None:
         """Open the interfaces and begin to tick."""
         self._control.activate()
+        self._control.queue.set_strategy(self._node.get_parameter('control.strategy').value)
         self._interfaces = Interfaces(
             self._node, self._embodiment, self._control,
             Requests(set_instruction=self._on_instruction, go_home=self._go_home),

@@ -48,13 +48,11 @@ class HomeMotion:
             SHORTEST_S, *(_duration_s(a, b, limits) for a, b in zip(start, end, strict=True))
         )
 
-    def done(self, now_ns: int) -> bool:
-        """Return whether the motion has ended."""
-        return self._fraction(now_ns) >= 1.0
-
-    def at(self, now_ns: int) -> tuple[ArmPose, ...]:
-        """Return the target of every arm."""
+    def at(self, now_ns: int) -> tuple[ArmPose, ...] | None:
+        """Return the target of every arm, None once they have arrived."""
         u = self._fraction(now_ns)
+        if u >= 1:
+            return None
         s = u * u * u * (10 + u * (6 * u - 15))
         return tuple(
             pose_to_arm(mix_poses(a, b, s)) for a, b in zip(self._start, self._end, strict=True)

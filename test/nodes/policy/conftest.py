@@ -254,9 +254,15 @@ def start_policy(rig, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def policy(rig, start_policy, still_policy):
-    """One running policy node for all tests of a module."""
-    runner = start_policy({'policy.checkpoint': str(still_policy), **OVERRIDES})
+def overrides(still_policy):
+    """Parameters that suit the rig."""
+    return {'policy.checkpoint': str(still_policy), **OVERRIDES}
+
+
+@pytest.fixture(scope='module')
+def policy(rig, start_policy, overrides):
+    """Run one policy node for all tests of a module."""
+    runner = start_policy(overrides)
     rig.wait(lambda: rig.status.ticks > 0, START_S, 'the policy to be active')
     return runner
 

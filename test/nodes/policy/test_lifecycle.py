@@ -12,12 +12,12 @@ from std_msgs.msg import String
 from xvla_ros.msg import PolicyStatus
 
 pytestmark = pytest.mark.ros
-CONFIGURE_S = 60.0
+CONFIGURE_S = 120.0
 
 
 @pytest.fixture(scope='module')
-def unconfigured(rig, start_policy, still_policy):
-    runner = start_policy({'policy.checkpoint': str(still_policy), 'autostart': False})
+def unconfigured(rig, start_policy, overrides):
+    runner = start_policy({**overrides, 'autostart': False})
     rig.wait(lambda: rig.status.message == 'not configured', CONFIGURE_S)
     return runner
 

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision of the control loop, on an injected clock and without ROS."""
+
+import numpy as np
+import pytest
+
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.embodiment import load_embodiment
+from xvla_ros.core.resources import shared_file
+from xvla_ros.nodes.policy_control import PolicyControl
+from xvla_ros.nodes.policy_home import HomeMotion
+from xvla_ros.nodes.policy_state import State
+from xvla_ros.nodes.worker_link import Answer, Timing
+
+MS = 1_000_000
+BEGIN_NS = 10_000 * MS
+TICK_NS = 20 * MS
+DOWN = (1.0, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope='module')
+def embodiment():
+    return load_embodiment(shared_file('config', 'franka_sim.yaml'))
+
+
+def arm(y_m=0.0):
+    return ArmPose(position=(0.45, y_m, 0.30), quaternion=DOWN, gripper=1.0)
+
+
+class Loop:
+    """A control loop with a robot that is always where it was told to be."""
+
+    def __init__(self, embodiment):
+        self.control = PolicyControl(embodiment)
+        self.now_ns, self.measured = BEGIN_NS, (arm(),)
+        self.epoch = self.control.set_task('pick up the red block')
+
+    def answer(self, begin_m=0.0, end_m=0.05, epoch=None):
+        """Let a chunk arrive that leads to y = end_m within a second."""
+        rows = [pack([arm(y)], 'interleaved') for y in np.linspace(begin_m, end_m, 10)]
+        rows = [np.where(np.arange(20) == 9, 0.1, row) for row in rows]
+        chunk = Chunk(stamp_ns=self.now_ns - 20 * MS, period_s=0.1, actions=np.array(rows))
+        answer = Answer(chunk=chunk, epoch=self.epoch if epoch is None else epoch, timing=Timing())
+        return self.control.judge(answer, self.measured, self.now_ns)
+
+    def tick(self, count=1, trouble=''):
+        """Tick; return the commands."""
+        commands = []
+        for _ in range(count):
+            self.now_ns += TICK_NS
+            measured = None if trouble else self.measured
+            command = self.control.tick(self.now_ns, measured, trouble)
+            if command and command.targets:
+                self.measured = command.targets
+            commands.append(command)
+        return commands
+
+    @property
+    def state(self):
+        """Return what the control does."""
+        return self.control.state(self.now_ns)
+
+
+@pytest.fixture
+def loop(embodiment):
+    return Loop(embodiment)
+
+
+def test_a_plan_is_followed_from_where_the_arm_is(loop):
+    loop.answer()
+    commands = loop.tick(40)
+    path = np.array([c.targets[0].position for c in commands])
+    assert np.linalg.norm(path[0] - arm().position) < 0.002
+    assert path[-1, 1] > 0.03
+    assert loop.state == State.RUNNING
+
+
+def test_a_dry_run_sends_nothing(loop):
+    loop.control.set_armed(False)
+    loop.answer()
+    assert loop.tick(5) == [None] * 5
+    assert loop.state == State.DRY_RUN
+
+
+@pytest.mark.parametrize('source', ['inputs', 'observation', 'worker', 'deadman'])
+def test_a_block_holds_until_it_is_taken_back(loop, source):
+    loop.answer()
+    loop.tick(20)
+    loop.control.block(source, 'camera main: gone')
+    assert all(c.targets is None for c in loop.tick(5))
+    assert loop.state in (State.WAITING, State.HOLDING)
+    loop.control.unblock(source)
+    loop.answer()
+    before = loop.measured[0].position
+    (command,) = loop.tick()
+    assert np.linalg.norm(command.targets[0].position - before) < 0.002, 'no ramp after a hold'
+
+
+def test_a_chunk_from_before_the_block_is_not_followed_after_it(loop):
+    loop.answer()
+    loop.tick(5)
+    loop.control.block('inputs', 'camera main: gone')
+    loop.answer()
+    loop.control.unblock('inputs')
+    assert all(c.targets is None for c in loop.tick(5))
+
+
+def test_unknown_arm_state_holds(loop):
+    loop.answer()
+    loop.tick(5)
+    assert loop.tick(trouble='arm arm: nothing received yet')[0].targets is None
+    assert loop.control.snapshot(loop.now_ns).message == 'arm arm: nothing received yet'
+
+
+def test_a_fault_stays_until_reset(loop):
+    loop.answer()
+    loop.tick(5)
+    loop.control.fault('e-stop pressed')
+    loop.control.fault('something later')
+    assert loop.tick()[0].targets is None
+    assert loop.control.snapshot(loop.now_ns).message == 'e-stop pressed'
+    assert loop.state == State.FAULT
+    loop.control.reset()
+    loop.answer()
+    assert loop.tick()[0].targets is not None
+
+
+def test_a_new_task_drops_the_old_plan_and_its_late_answers(loop):
+    loop.answer()
+    loop.tick(5)
+    old = loop.epoch
+    loop.epoch = loop.control.set_task('pick up the blue block')
+    assert loop.tick()[0].targets is None
+    assert loop.answer(epoch=old) is None
+    assert loop.tick()[0].targets is None
+
+
+def test_running_dry_is_counted_only_after_the_first_chunk(loop):
+    loop.tick(10)
+    assert loop.control.snapshot(loop.now_ns).counters.starved_ticks == 0
+    loop.answer()
+    loop.tick(70)
+    snapshot = loop.control.snapshot(loop.now_ns)
+    assert 15 < snapshot.counters.starved_ticks < 25
+    assert 'ran out' in snapshot.message
+
+
+def test_a_rejected_chunk_moves_nothing_and_says_why(loop):
+    _, verdict = loop.answer(begin_m=0.3, end_m=0.3)
+    assert not verdict.accepted
+    assert loop.tick()[0].targets is None
+    snapshot = loop.control.snapshot(loop.now_ns)
+    assert snapshot.counters.rejected_chunks == 1
+    assert snapshot.message == verdict.message
+
+
+def test_home_is_reached_within_the_limits(loop, embodiment):
+    loop.control.set_task('')
+    end = arm(y_m=0.2)
+    loop.control.go_home(HomeMotion(loop.measured, (end,), embodiment.limits, loop.now_ns))
+    commands = [c for c in loop.tick(200) if c.targets]
+    path = np.array([c.targets[0].position for c in commands])
+    speeds = np.linalg.norm(np.diff(path, axis=0), axis=1) / (TICK_NS * 1e-9)
+    assert np.allclose(path[-1], end.position, atol=2e-3)
+    assert speeds.max() <= embodiment.limits.max_linear_speed_m_s
+    assert loop.state == State.IDLE

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chunks on their way into the queue: numbered, judged, counted. No ROS in here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+import math
+
+from xvla_ros.core.chunk import Chunk, NANOSECONDS
+from xvla_ros.core.chunk_queue import ChunkQueue
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.latency import LatencyEstimate
+from xvla_ros.core.safety import SafetyGate, Verdict
+from xvla_ros.nodes.policy_state import Counters
+from xvla_ros.nodes.worker_link import Answer, Timing
+
+
+class Intake:
+    """
+    What is known of the chunks since activation and since the task began. Its owner locks.
+
+    `rejection` says why the last chunk or step was refused, empty when it was not.
+    """
+
+    def __init__(self, embodiment: Embodiment, counters: Counters) -> None:
+        """Begin with nothing received."""
+        self.queue = make_queue(embodiment)
+        self.latency = LatencyEstimate()
+        self.counters = counters
+        self.timing, self.observation_age_s = Timing(), math.nan
+        self.sequence = 0
+        self._gate = SafetyGate(embodiment)
+        self.begin_task()
+
+    def begin_task(self) -> None:
+        """Drop the plan and what was said of the last task's chunks."""
+        self.queue.clear()
+        self.task_chunks, self.rejection = 0, ''
+
+    def number(self, answer: Answer, now_ns: int) -> Chunk:
+        """Return an answer's chunk with the next sequence; note where its time went."""
+        self.sequence += 1
+        self.counters.chunks += 1
+        self.timing = answer.timing
+        self.observation_age_s = max(now_ns - answer.chunk.stamp_ns, 0) / NANOSECONDS
+        self.latency.observe(self.observation_age_s)
+        return replace(answer.chunk, sequence=self.sequence)
+
+    def check(self, chunk: Chunk, measured: Sequence[ArmPose]) -> Verdict:
+        """Judge a chunk; takes long and needs no lock, one thread may call."""
+        return self._gate.check(chunk, measured)
+
+    def put(self, chunk: Chunk, now_ns: int) -> None:
+        """Queue an accepted chunk."""
+        queued = self.queue.put(chunk, now_ns)
+        self.counters.dropped_chunks += not queued
+        self.task_chunks += queued
+
+    def count(self, verdict: Verdict) -> None:
+        """Note a verdict on a chunk."""
+        self.rejection = '' if verdict.accepted else verdict.message
+        self.counters.rejected_chunks += not verdict.accepted
+        if not verdict.accepted:
+            self.counters.faults.update(f'chunk rejected: {code}' for code in verdict.reasons)
+
+    def refuse_step(self, verdict: Verdict) -> None:
+        """Note a refused step."""
+        self.rejection = verdict.message
+        self.counters.faults.update(f'step rejected: {code}' for code in verdict.reasons)
+
+    def missing(self) -> str:
+        """Return why there is no plan, empty while the first chunk is waited for."""
+        if self.rejection or not self.task_chunks:
+            return self.rejection
+        return 'the plan ran out before the next chunk came'
+
+
+def make_queue(embodiment: Embodiment) -> ChunkQueue:
+    """Return the queue that an embodiment describes."""
+    control = embodiment.control
+    return ChunkQueue(
+        strategy=control.strategy,
+        layout=embodiment.policy.rotation_6d_layout,
+        blend_s=control.blend_s,
+        ensemble_decay=control.ensemble_decay,
+        inpaint_s=control.inpaint_s,
+        engage_s=control.engage_s,
+        arms=len(embodiment.arm_names),
+    )
