@@ -103,14 +103,20 @@ def test_a_prefix_changes_what_follows_it(policy):
     assert not np.array_equal(predict(policy, prefix=committed)[2:], predict(policy)[2:])
 
 
-def test_a_zero_tolerance_is_the_reference_and_a_wide_one_stops_early(policy):
+def test_a_zero_tolerance_is_the_reference_and_a_wide_one_skips_to_the_last_step(policy):
     exact = predict(policy)
     assert np.array_equal(predict(policy, tolerance=Tolerance()), exact)
     assert policy.last_steps == 10
-    predict(policy, tolerance=(100.0, 45.0))
-    assert policy.last_steps == 2
+    near = predict(policy, tolerance=(100.0, 45.0))
+    assert policy.last_steps == 3
+    assert np.array_equal(near, predict(policy, steps=(1.0, 0.9, 0.1)))
     predict(policy, tolerance=(1e-9, 1e-9))
     assert policy.last_steps == 10
+
+
+def test_steps_may_be_the_times_themselves(policy):
+    times = tuple(i / 10 for i in range(10, 0, -1))
+    assert np.array_equal(predict(policy, steps=times), predict(policy))
 
 
 def test_a_warm_start_at_time_one_is_an_ordinary_run(policy):
@@ -160,6 +166,9 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)
         ({'domain_id': True}, 'domain_id is True'),
         ({'steps': 0}, 'steps is 0'),
         ({'steps': 10**6}, 'steps is 1000000'),
+        ({'steps': (1.0, 0.0)}, 'steps is'),
+        ({'steps': ()}, 'steps is'),
+        ({'steps': '10'}, "steps is '10'"),
         ({'noise': np.zeros((6, 19))}, r'noise has shape \(6, 19\)'),
         ({'noise': np.full((6, 20), np.nan)}, r'noise\[0, 0\] is nan'),
         ({'prefix': np.zeros((7, 20))}, 'prefix: expected an array of at most 6 rows'),

@@ -79,8 +79,8 @@ def published(dtypes: list[str], threads: int, log: Path) -> Iterator[Published]
 
 def our_chunk(dtype: torch.dtype, steps: int = 10) -> Callable[[], float]:
     """Return a call that makes one chunk and says how long it took."""
-    network = seeded_network('full', dtype=dtype)
-    pack(network)
+    network = seeded_network('full')
+    pack(network, dtype)
     data = seeded_inputs('full', 3, SEED)
 
     def once() -> float:

@@ -24,6 +24,7 @@ from xvla_ros.model.config import parse_config
 from xvla_ros.model.conversion import lerobot_json
 from xvla_ros.model.denoiser import Denoiser
 from xvla_ros.model.layouts import from_network, is_transposed, LAYOUTS
+from xvla_ros.model.packing import pack
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.sampler import flow_times, sample
 from xvla_ros.model.writing import write_json
@@ -38,7 +39,7 @@ STEPS = 10
 SEED = 0
 
 
-def seeded_network(size: str, seed: int = SEED, dtype: torch.dtype | None = None) -> XVLA:
+def seeded_network(size: str, seed: int = SEED) -> XVLA:
     """Build our network with the seeded values that the reference draws, too."""
     with torch.device('meta'):
         network = XVLA(parse_config(config_json(size)))
@@ -46,7 +47,7 @@ def seeded_network(size: str, seed: int = SEED, dtype: torch.dtype | None = None
     for name, tensor in network.state_dict().items():
         stored = from_network(name.replace('encoder.embed_tokens', 'shared'), '2toinf')
         shape = tuple(tensor.shape)[::-1] if is_transposed(name, '2toinf') else tuple(tensor.shape)
-        values = torch.from_numpy(seeded_values(stored, shape, seed)).to(dtype or torch.float32)
+        values = torch.from_numpy(seeded_values(stored, shape, seed))
         state[name] = values.t().contiguous() if is_transposed(name, '2toinf') else values
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
@@ -72,7 +73,6 @@ def our_outputs(
     """
     t = {name: torch.from_numpy(values) for name, values in data.items()}
     mode, times = network.mode, flow_times(steps)
-    t['pixel_values'] = t['pixel_values'].to(network.transformer.pos_emb.dtype)
     with torch.inference_mode():
         valid = t['pixel_values'].flatten(0, 1)[t['image_mask'].flatten()]
         features = network.image_features(valid)
@@ -98,7 +98,7 @@ def our_outputs(
     return {name: tensor.float().numpy() for name, tensor in found.items()}
 
 
-def reference_outputs(size: str, out: Path) -> dict[str, np.ndarray]:
+def reference_outputs(size: str, out: Path) -> None:
     """Ask the published implementation, in its own environment."""
     subprocess.run([ROOT / 'scripts' / 'bootstrap-reference'], check=True)
     script = Path(__file__).with_name('reference_run.py')
@@ -106,7 +106,6 @@ def reference_outputs(size: str, out: Path) -> dict[str, np.ndarray]:
     command = [python, script, '--size', size, '--seed', SEED, '--steps', STEPS, 'run']
     with out.with_suffix('.log').open('w') as log:
         subprocess.run([*map(str, command), '--out', out], check=True, stderr=log)
-    return dict(np.load(out))
 
 
 def compare(network: XVLA, size: str, expected: dict[str, np.ndarray]) -> dict[str, float]:
@@ -137,16 +136,20 @@ def table(size: str, rows: dict[str, dict[str, float]], network: XVLA, seconds: 
     return '\n'.join(lines)
 
 
-def measure(size: str, folder: Path, keep: bool) -> tuple[str, bool]:
+def measure(size: str, folder: Path, keep: bool, answered: Path | None = None) -> tuple[str, bool]:
     """Compare every layout; return the table and whether all is within the limits."""
     start = time.perf_counter()
-    expected = reference_outputs(size, folder / f'reference_{size}.npz')
+    if answered is None:
+        answered = folder / f'reference_{size}.npz'
+        reference_outputs(size, answered)
+    expected = dict(np.load(answered))
     network, rows = seeded_network(size), {}
     for layout in tqdm(LAYOUTS, desc='layouts', file=sys.stderr):
         path = folder / f'{size}_{layout}'
         shutil.rmtree(path, ignore_errors=True)
         write_layout(path, network, layout)
         loaded = load_network(path, read_config(path), torch.float32)
+        pack(loaded, torch.float32)
         rows[layout] = compare(loaded, size, expected)
         if not keep:
             shutil.rmtree(path)
@@ -159,6 +162,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--size', choices=('small', 'full'), default='full')
     parser.add_argument('--out', type=Path, default=Path('out/parity'), help='working folder')
     parser.add_argument('--keep', action='store_true', help='keep the written checkpoints')
+    parser.add_argument('--answered', type=Path, help='reference answers of an earlier run')
     parser.add_argument(
         '--write-fixture', action='store_true', help=f'write {FIXTURE.relative_to(ROOT)} instead'
     )
@@ -171,7 +175,7 @@ def run(args: Namespace) -> int:
         reference_outputs('small', FIXTURE)
         FIXTURE.with_suffix('.log').unlink()
         return 0
-    text, passed = measure(args.size, args.out, args.keep)
+    text, passed = measure(args.size, args.out, args.keep, args.answered)
     (args.out / f'parity_{args.size}.md').write_text(text + '\n')
     print(text)
     print('within the limits' if passed else 'OUTSIDE the limits')

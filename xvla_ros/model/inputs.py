@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what a caller hands to a policy; each refusal names the input."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xvla_ros.core.errors import ObservationError
-from xvla_ros.model.sampler import Tolerance
+from xvla_ros.model.sampler import flow_times, Tolerance
+
+# More denoising steps than this is a mistake: the reference uses 10.
+MOST_STEPS = 1000
 
 
 def checked_integer(value: int, name: str, low: int, high: int) -> int:
@@ -14,6 +19,16 @@ def checked_integer(value: int, name: str, low: int, high: int) -> int:
     if not low <= value <= high:
         raise ObservationError(f'{name} is {value}, expected {low} to {high}')
     return int(value)
+
+
+def checked_times(steps: int | Sequence[float], start: float) -> tuple[float, ...]:
+    """Return the flow times of a number of steps, or of the times themselves, or refuse them."""
+    if not isinstance(steps, (list, tuple)):
+        return flow_times(checked_integer(steps, 'steps', 1, MOST_STEPS), start)
+    numbers = all(isinstance(t, (int, float)) and 0.0 < t <= 1.0 for t in steps)
+    if not numbers or not 1 <= len(steps) <= MOST_STEPS:
+        raise ObservationError(f'steps is {steps!r}, expected a number, or times in (0, 1]')
+    return tuple(float(t) for t in steps)
 
 
 def checked_tolerance(value: Tolerance | tuple[float, float] | None) -> Tolerance | None:

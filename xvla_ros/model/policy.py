@@ -13,9 +13,9 @@ from xvla_ros.core.errors import CheckpointError, InferenceError, ObservationErr
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.denoiser import Denoiser
-from xvla_ros.model.inputs import checked_array, checked_integer, checked_tolerance
+from xvla_ros.model.inputs import checked_array, checked_integer, checked_times, checked_tolerance
 from xvla_ros.model.lora import Adapter
-from xvla_ros.model.packing import can_pack, pack
+from xvla_ros.model.packing import pack
 from xvla_ros.model.processor import (
     image_processor,
     ImageProcessor,
@@ -23,12 +23,10 @@ from xvla_ros.model.processor import (
     TextProcessor,
 )
 from xvla_ros.model.reading import read_config, read_json
-from xvla_ros.model.sampler import flow_times, sample, Tolerance
+from xvla_ros.model.sampler import sample, Tolerance
 from xvla_ros.model.xvla import check_sequence, XVLA
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
-# More denoising steps than this is a mistake: the reference uses 10.
-MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +35,7 @@ class WarmStart:
     A first guess of the chunk, so that denoising can start below t = 1.
 
     :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them.
-    :param time: flow time to start from, in (0, 1].
+    :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
     """
 
     plan: np.ndarray
@@ -59,7 +57,6 @@ class Policy:
         self.config: NetworkConfig = network.config
         self.mode = network.mode
         self.device = torch.device(device)
-        self.dtype = network.transformer.pos_emb.dtype
         self.last_steps = 0
         self.generator = np.random.default_rng()
         self._text_features = lru_cache(maxsize=64)(self._embed)
@@ -70,7 +67,7 @@ class Policy:
         proprio: np.ndarray,
         instruction: str,
         domain_id: int,
-        steps: int = 10,
+        steps: int | Sequence[float] = 10,
         noise: np.ndarray | None = None,
         prefix: np.ndarray | None = None,
         tolerance: Tolerance | tuple[float, float] | None = None,
@@ -82,22 +79,21 @@ class Policy:
         :param images: one to `config.view_slots` images (H, W, 3) uint8 RGB, main view first.
         :param proprio: (dim_proprio,) in the units and frame the checkpoint was trained with.
         :param domain_id: row of the soft prompts and of the per-domain projections.
-        :param steps: denoising steps; 10 is the reference.
+        :param steps: denoising steps, 10 is the reference; or the flow times themselves.
         :param noise: (num_actions, dim) standard normal; drawn when absent.
         :param prefix: (d, dim) steps already committed to: they come back unchanged and the rest
             continues them (real-time chunking).
-        :param tolerance: (millimetres, degrees): stop early once two successive predictions agree.
+        :param tolerance: (millimetres, degrees): go to the last step once two predictions agree.
         :return: (num_actions, dim) float32, grippers as probabilities where the mode has logits.
         :raises ObservationError: an input is malformed; it is named.
         :raises InferenceError: the network answered something that is not finite.
         """
-        steps = checked_integer(steps, 'steps', 1, MOST_STEPS)
         domain = checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1)
         state = self._tensor(proprio, (self.network.dim_proprio,), 'proprio')
         start = self._noise(noise)
         committed = None if prefix is None else self._committed(prefix)
         begin, plan = (1.0, None) if warm_start is None else self._warm(warm_start)
-        times = flow_times(steps, begin)
+        times = checked_times(steps, begin)
         tolerance = checked_tolerance(tolerance)
         with torch.inference_mode():
             denoiser = self._prepare(images, state, instruction, domain, times)
@@ -141,7 +137,7 @@ class Policy:
         if isinstance(images, (str, bytes, np.ndarray)) or not 1 <= len(images) <= slots:
             got = type(images).__name__ if not isinstance(images, (list, tuple)) else len(images)
             raise ObservationError(f'images: got {got}, expected a list of 1 to {slots} images')
-        pixels = self.images(images).to(self.device, self.dtype)
+        pixels = self.images(images).to(self.device)
         features = self.network.image_features(pixels)
         missing = slots - len(features)
         if missing:
@@ -209,7 +205,7 @@ def load_policy(
     """
     Load a checkpoint directory in any published layout, ready to answer but not to train.
 
-    :param dtype: `float32` or `bfloat16`, what the network computes in whatever is stored.
+    :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
     :raises CheckpointError: the directory is incomplete or does not fit its own config.
     """
@@ -221,9 +217,8 @@ def load_policy(
     vocabulary = config.florence['text_config']['vocab_size']
     text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
     lora = None if adapter is None else Adapter(Path(adapter))
-    network = load_network(path, config, DTYPES[dtype], lora)
-    if device == 'cpu' and can_pack(DTYPES[dtype]):
-        pack(network)
+    network = load_network(path, config, torch.float32, lora)
+    pack(network, DTYPES[dtype], device)
     policy = Policy(network, images, text, device)
     check_geometry(policy)
     return policy

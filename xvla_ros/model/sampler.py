@@ -24,7 +24,7 @@ Predict = Callable[[torch.Tensor, int], torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerance:
-    """How close two successive clean predictions must be to stop early; zero never stops."""
+    """How close two successive clean predictions must be to go to the last step; zero: never."""
 
     position_mm: float = 0.0
     rotation_deg: float = 0.0
@@ -80,19 +80,22 @@ def sample(
     :param noise: (B, T, dim), reused at every step.
     :param prefix: (B, d, dim) steps already committed: every prediction's first d are replaced.
     :param plan: (B, T, dim) first guess of the clean chunk, for runs that start below t = 1.
-    :param tolerance: stop once two successive predictions are this close.
+    :param tolerance: once two successive predictions are this close, only the last time is left:
+        how noisy the input is moves the answer more than how often it is refined.
     :return: the raw clean chunk (B, T, dim), and how many predictions it took.
     """
     action = torch.zeros_like(noise) if plan is None else plan
     adaptive = tolerance is not None and (tolerance.position_mm or tolerance.rotation_deg)
-    for index, t in enumerate(times):
+    index, used, last = 0, 0, len(times) - 1
+    while index <= last:
         previous = action
-        action = predict(mix(noise, action, t), index).to(noise.dtype)
+        action = predict(mix(noise, action, times[index]), index).to(noise.dtype)
         if prefix is not None:
             action = torch.cat([prefix, action[:, prefix.shape[1] :]], dim=1)
-        if adaptive and index and deviation(action, previous, mode).within(tolerance):
-            return action, index + 1
-    return action, len(times)
+        used += 1
+        settled = adaptive and used > 1 and deviation(action, previous, mode).within(tolerance)
+        index = max(index + 1, last) if settled else index + 1
+    return action, used
 
 
 def deviation(a: torch.Tensor, b: torch.Tensor, mode: ActionMode, raw: bool = True) -> Deviation:
