@@ -99,15 +99,20 @@ class BagNode:
 
         :raises ObservationError: its bytes are no message of its type.
         """
-        decoded: dict[type, Any] = {}
+        messages: dict[type, Any] = {}
         for subscription in self._by_name.get(raw.topic, ()):
             kind = subscription.kind
-            if kind not in decoded:
-                decoded[kind] = _decoded(raw, kind)
-            subscription.callback(decoded[kind])
+            if kind not in messages:
+                messages[kind] = decoded(raw, kind)
+            subscription.callback(messages[kind])
 
 
-def _decoded(raw: Raw, kind: type) -> Any:
+def decoded(raw: Raw, kind: type) -> Any:
+    """
+    Return a recorded message as the class of its type.
+
+    :raises ObservationError: its bytes are no message of that type.
+    """
     try:
         return deserialize_message(raw.data, kind)
     except Exception as error:  # what rosidl raises depends on what is wrong

@@ -12,7 +12,6 @@ from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError
-from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import Verdict
 from xvla_ros.nodes.inference_loop import InferenceLoop
 from xvla_ros.nodes.policy_fit import check_fit

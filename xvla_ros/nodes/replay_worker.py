@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When an inference happens in a replay, and who answers it: the inference worker in simulated time."""
+"""The inference worker in simulated time: when an inference happens, and who answers it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class FixedLatency:
 
 
 class RecordedSchedule:
-    """Inferences of the observations that were answered live; answers when theirs were received."""
+    """Inferences of the observations that were answered live, answered when those were."""
 
     def __init__(self, chunks: Sequence[RecordedChunk]) -> None:
         """Take the recorded chunks in the order of their receipt."""
@@ -138,7 +138,7 @@ class ReplayedWorker:
         self.retry_ns = NEVER_NS
 
     def follow(self, task: Task) -> None:
-        """Begin a task; an answer under way belongs to the one before, and is told by its epoch."""
+        """Begin a task; an answer under way belongs to the one before, as its epoch tells."""
         self._task = task
         self._loop.tell(task)
 

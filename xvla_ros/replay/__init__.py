@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded bags: written so that a killed recorder loses nothing, read whatever state they are in."""
+"""Recorded bags: written so that a killed recorder loses nothing, read in whatever state."""

@@ -41,7 +41,7 @@ class ChunkSaid:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TargetSaid:
-    """One published command: arms (n, 8) x y z qx qy qz qw gripper, base frames; None for a hold."""
+    """One published command: arms (n, 8) as `arm_rows` makes them; None for a hold."""
 
     stamp_ns: int
     sequence: int

@@ -48,8 +48,10 @@ def _differing(ours: Table, theirs: Table, field: str, name: str) -> list[str]:
     rows = np.flatnonzero(a != b)
     if not len(rows):
         return []
+    first = rows[0]
     return [
-        f'{name} differs in {len(rows)} targets, first in row {rows[0]}: {a[rows[0]]}, expected {b[rows[0]]}'
+        f'{name} differs in {len(rows)} targets, first in row {first}: '
+        f'{a[first]}, expected {b[first]}'
     ]
 
 

@@ -25,7 +25,7 @@ from xvla_ros.core.errors import ObservationError
 MAGIC = b'\x89MCAP0\r\n'
 # No camera message comes near this [bytes]; a larger record is refused before it is read.
 LARGEST_RECORD = 256 * 2**20
-# Sequence number by which our writer marks a latched message as the copy of one in the file before.
+# Sequence number of a latched message that our writer copied from the file before.
 REPEATED = 2**32 - 1
 # Opcode and length of a record; channel, sequence, log time and publish time of a message.
 RECORD_HEAD, MESSAGE_HEAD = struct.Struct('<BQ'), struct.Struct('<HIQQ')

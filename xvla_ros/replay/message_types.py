@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message types without ROS: their definitions, as bags carry them, and their bytes as Python objects."""
+"""Message types without ROS: their definitions, and their bytes as Python objects."""
 
 from functools import lru_cache
 from typing import Any
@@ -30,7 +30,7 @@ def knows(kind: str) -> bool:
 
 
 def learn(kind: str, text: str) -> None:
-    """Take over the definition of an unknown type that a bag carries; one that cannot be read is left."""
+    """Take over the definition of an unknown type; one that cannot be read is left."""
     store = typestore()
     if kind in store.types or not text:
         return
@@ -59,7 +59,7 @@ def type_hash(kind: str) -> str:
 
 
 def read_message(kind: str, data: bytes) -> Any:
-    """Return the message that CDR bytes hold; fields as in the definition, number arrays as numpy."""
+    """Return the message that CDR bytes hold; arrays of numbers are numpy arrays."""
     return typestore().deserialize_cdr(data, kind)
 
 
@@ -69,7 +69,23 @@ def write_message(kind: str, message: Any) -> bytes:
 
 
 def header_stamp_ns(data: bytes) -> int:
-    """Return the stamp of a message that begins with a std_msgs/Header, without reading the rest."""
+    """Return the stamp of a message that begins with a std_msgs/Header."""
     order = 'little' if data[1] & 1 else 'big'
     seconds = int.from_bytes(data[4:8], order, signed=True)
     return seconds * 1_000_000_000 + int.from_bytes(data[8:12], order)
+
+
+def begins_with_header(kind: str) -> bool:
+    """Tell whether messages of a type begin with a std_msgs/Header."""
+    if not knows(kind):
+        return False
+    _, fields = typestore().fielddefs[kind]
+    return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
+
+
+def moved_stamp(data: bytes, stamp_ns: int) -> bytes:
+    """Return a message that begins with a std_msgs/Header with another stamp."""
+    order = 'little' if data[1] & 1 else 'big'
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    stamp = seconds.to_bytes(4, order, signed=True) + nanoseconds.to_bytes(4, order)
+    return b''.join((data[:4], stamp, data[12:]))

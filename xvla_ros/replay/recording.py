@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording says of itself: the robot, the checkpoint and the task, as the bag's first message."""
+"""What a recording says of itself, as the bag's first message: robot, checkpoint, task."""
 
 from dataclasses import asdict, dataclass, fields
 import json

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a replay leaves: targets.csv and verdicts.jsonl, the same bytes for the same bag."""
 
+from collections import Counter
 from collections.abc import Sequence
 import csv
 from dataclasses import dataclass
@@ -138,3 +139,17 @@ def read_table(path: Path) -> Table:
         third=integers[:, 2],
         values=shaped,
     )
+
+
+def read_verdicts(folder: Path) -> tuple[Counter[str], Counter[str], dict[int, str]]:
+    """Return how often each verdict and each reason was given, and the verdict of each chunk."""
+    verdicts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    said: dict[int, str] = {}
+    for line in (folder / VERDICTS).read_text(encoding='utf-8').splitlines():
+        values = json.loads(line)
+        if 'chunk' in values:
+            verdicts[values['verdict']] += 1
+            reasons.update(values['reasons'])
+            said[values['chunk']] = values['verdict']
+    return verdicts, reasons, said

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The older storage of rosbag2: SQLite databases, also damaged ones as far as SQLite can read them."""
+"""The older storage of rosbag2: SQLite databases, damaged ones as far as they can be read."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the recorder's clock and the one that stamped the messages are the same, and if not, how far apart."""
+"""Whether the recorder's clock is the one that stamped the messages, and if not, how far apart."""
 
 from collections.abc import Iterable
 

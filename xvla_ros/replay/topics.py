@@ -56,7 +56,7 @@ def _observation(embodiment: Embodiment) -> Iterator[Stream]:
 
 
 def recorded_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
-    """Return what a recording holds: the observation, all of the arms' joints, what the policy said and was told."""
+    """Return what a recording holds: the observation, all joints, what the policy says."""
     joints = (
         Stream(topic=arm.joint_states_topic, kind=JOINTS, role=f'joints {name}', sensor=True)
         for name, arm in embodiment.arms.items()

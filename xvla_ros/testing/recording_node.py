@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in for the ROS graph when a simulation is recorded without it: publishers write a bag."""
+"""What stands in for the ROS graph when a simulation is recorded: publishers write a bag."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -29,7 +29,7 @@ from xvla_ros.replay.recording import Recording, recording_message, RECORDING_TO
 from xvla_ros.replay.topics import recorded_streams, STRING
 from xvla_ros.replay.writer import BagWriter, Bounds, Channel
 from xvla_ros.sim.expert import Expert
-from xvla_ros.sim.scenes import EVALUATE, Scene, sample_scene
+from xvla_ros.sim.scenes import EVALUATE, sample_scene, Scene
 from xvla_ros.sim.world import World
 from xvla_ros.testing.recording_node import RecordingNode
 
@@ -86,7 +86,9 @@ def simulate_bag(folder: Path, embodiment_file: Path, simulation: Simulation) ->
 class _Cell:
     """A robot, its cameras and its policy, advanced together."""
 
-    def __init__(self, node: RecordingNode, embodiment: Embodiment, simulation: Simulation):
+    def __init__(
+        self, node: RecordingNode, embodiment: Embodiment, simulation: Simulation
+    ) -> None:
         self._node, self._embodiment, self._simulation = node, embodiment, simulation
         self._world, self._expert = World(embodiment), Expert(embodiment)
         self._names = embodiment.arm_names
@@ -109,7 +111,8 @@ class _Cell:
         tick_ns = round(NANOSECONDS / control.rate_hz)
         frame_ns = round(NANOSECONDS / simulation.camera_rate_hz)
         episode_ns = round(simulation.episode_s * NANOSECONDS)
-        for step in tqdm(range(round(simulation.seconds * 100)), 'simulating', leave=False, disable=None):
+        steps = range(round(simulation.seconds * NANOSECONDS / STATE_PERIOD_NS))
+        for step in tqdm(steps, 'simulating', leave=False, disable=None):
             elapsed_ns = step * STATE_PERIOD_NS
             self._node.now_ns = START_NS + elapsed_ns
             if _begins(elapsed_ns, episode_ns):

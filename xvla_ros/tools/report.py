@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Turn a bag into one HTML page that opens anywhere.
+
+Cameras, planned against executed path, every channel with the joints between chunks, gripper,
+latency, starvation, clamping, verdicts. With --run, the targets of a deterministic replay of the
+bag take the place of the recorded ones.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from xvla_ros.bringup import embodiment_file
+from xvla_ros.core.errors import ConfigError
+
+PICTURES = 8
+PICTURE_WIDTH = 240
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('bag', type=Path, help='rosbag2 folder, or one .mcap or .db3 file')
+    parser.add_argument('--run', type=Path, help='folder of `xvla replay --deterministic --out`')
+    parser.add_argument('--embodiment', help='robot or parameter file (default: the recorded one)')
+    parser.add_argument('--out', type=Path, help='page to write (default: report.html in the bag)')
+
+
+def run(args: Namespace) -> int:
+    """Write the page."""
+    from xvla_ros.replay.report_page import page
+
+    out = args.out or _beside(args.bag)
+    file = embodiment_file(args.embodiment, sim=False) if args.embodiment else None
+    text = page(collect(args.bag, args.run, file))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding='utf-8')
+    print(f'{out} ({len(text) / 1e6:.1f} MB)')
+    return 0
+
+
+def _beside(bag: Path) -> Path:
+    return bag / 'report.html' if bag.is_dir() else bag.with_suffix('.html')
+
+
+def collect(path: Path, run_folder: Path | None, file: Path | None) -> 'ReportData':  # noqa: F821
+    """
+    Read all that the page shows.
+
+    :raises XvlaError: the bag or the results cannot be read, or the robot is not known.
+    """
+    from xvla_ros.core.embodiment import load_embodiment
+    from xvla_ros.nodes.replay_view import frames, jpeg, measured_arms
+    from xvla_ros.replay.bag import open_bag
+    from xvla_ros.replay.report_data import BagReader, count_verdicts, ReportData, RunReader
+    from xvla_ros.replay.timeline import clock_offset_ns
+    from xvla_ros.replay.topics import match_streams, observation_streams
+
+    bag = open_bag(path)
+    if file is None and bag.recording is None:
+        raise ConfigError(f'{path}: not from `xvla record`: give its robot by --embodiment')
+    embodiment = load_embodiment(file) if file else bag.recording.load_embodiment(str(path), {})
+    kinds = {name: topic.kind for name, topic in bag.topics.items()}
+    names, missing = match_streams(observation_streams(embodiment), kinds, str(path))
+    offset_ns = clock_offset_ns(bag, names.values())
+    reader = BagReader(bag, embodiment, offset_ns)
+    said = reader.chunks()
+    verdicts, reasons = count_verdicts(said)
+    source = RunReader(run_folder, reader) if run_folder else None
+    times, rows = measured_arms(bag, embodiment, offset_ns)
+    pictures = {
+        name: [
+            (reader.seconds(frame.time_ns - offset_ns), jpeg(frame.picture, PICTURE_WIDTH))
+            for frame in shown
+        ]
+        for name, shown in frames(bag, embodiment, PICTURES).items()
+    }
+    tasks = reader.tasks()
+    return ReportData(
+        title=f'{path.resolve().name}: {embodiment.robot}',
+        facts=_facts(bag, tasks, missing, run_folder),
+        embodiment=embodiment,
+        duration_s=bag.duration_s,
+        tasks=tasks,
+        measured=(reader.seconds(times), rows),
+        targets=source.targets() if source else reader.targets(),
+        plans=source.plans() if source else reader.plans(said),
+        status=reader.status(),
+        verdicts=source.verdicts if source else verdicts,
+        reasons=source.reasons if source else reasons,
+        pictures=pictures,
+    )
+
+
+def _facts(
+    bag: 'Bag',  # noqa: F821
+    tasks: list[tuple[float, str]],
+    missing: list[str],
+    run_folder: Path | None,
+) -> list[tuple[str, str]]:
+    """Return the rows of the table on top."""
+    recording = bag.recording
+    instructions = list(dict.fromkeys(text for _, text in tasks if text))
+    facts = [
+        ('instruction', '; '.join(instructions) or 'none'),
+        ('length', f'{bag.duration_s:.1f} s in {len(bag.files)} file(s)'),
+        (
+            'topics',
+            ', '.join(f'{name} ({t.rate_hz:.1f} Hz)' for name, t in sorted(bag.topics.items())),
+        ),
+    ]
+    if recording and recording.checkpoint:
+        facts.append(
+            ('checkpoint', f'{recording.checkpoint} (SHA-256 {recording.fingerprint[:16]}…)')
+        )
+    if run_folder:
+        facts.append(('targets from', f'the replay in {run_folder}'))
+    facts += [('missing', text) for text in missing]
+    facts += [('damaged', text) for text in bag.gaps]
+    return facts
