@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-START_S = 90.0
+START_S = 200.0  # importing torch takes 5 s of a core that others may be using
 
 
 @dataclass
@@ -44,7 +44,7 @@ class ServerProcess:
     def stop(self):
         """End the server as an operator does; return its exit status."""
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
 def launch(checkpoint, folder, *arguments, environment=None):
