@@ -70,6 +70,11 @@ class ObservationInputs:
         )
         self._limits = cameras + self._arms.limits
 
+    @property
+    def frames_received(self) -> int:
+        """How many frames of all cameras have arrived."""
+        return sum(camera.received for camera in self._cameras.values())
+
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
         """Sleep until every camera has a frame newer than a stamp; return whether they have."""
         with self._arrived:

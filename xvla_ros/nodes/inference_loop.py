@@ -129,7 +129,8 @@ class InferenceLoop:
             preprocess_s=asked - started,
             inference_s=answered - asked,
         )
-        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing))
+        frames = self._inputs.frames_received
+        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing, frames_received=frames))
         return image_ns
 
     def _predict(

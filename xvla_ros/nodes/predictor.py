@@ -88,8 +88,16 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
         token=settings.server_token or None,
         timeout_s=settings.request_timeout_s,
     )
-    health = predictor.health()
-    known = {
-        name: health.get(name) for name in CheckpointFacts.__dataclass_fields__ if name in health
-    }
-    return predictor, CheckpointFacts(**known)
+    predictor.connect()
+    told = predictor.metadata or {}
+    cameras, domains = told.get('cameras'), told.get('domains')
+    facts = CheckpointFacts(
+        action_mode=told.get('action_mode'),
+        num_actions=told.get('num_actions'),
+        dim_action=told.get('dim_action'),
+        dim_proprio=told.get('dim_proprio'),
+        dim_noise=told.get('dim_noise', told.get('dim_action')),
+        view_slots=len(cameras) if isinstance(cameras, list) else None,
+        num_domains=len(domains) if isinstance(domains, list) else None,
+    )
+    return predictor, facts

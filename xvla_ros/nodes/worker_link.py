@@ -80,11 +80,12 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Answer:
-    """From the worker: one chunk."""
+    """From the worker: one chunk. frames_received: of all cameras, since the worker started."""
 
     chunk: Chunk
     epoch: int
     timing: Timing
+    frames_received: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

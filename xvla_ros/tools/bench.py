@@ -15,8 +15,15 @@ from typing import Any
 
 from xvla_ros.core.errors import ConfigError
 
-# Modules of xvla_ros/bench that have run(), in the order in which they run.
-BENCHMARKS = ('ik', 'inference', 'realtime', 'control_loop', 'transport', 'serve')
+# Name of `--only` -> the modules of xvla_ros/bench whose run() it takes, in this order.
+BENCHMARKS = {
+    'ik': ('ik',),
+    'inference': ('inference',),
+    'realtime': ('realtime', 'realtime_nodes'),
+    'serve': ('serve',),
+    'replay': ('replay',),
+    'adapt': ('adapt',),
+}
 # Shown first, in this order; whatever else a figure has follows by name.
 COLUMNS = ('ours', 'unit', 'n', 'anchor', 'ratio')
 
@@ -40,9 +47,9 @@ def run(args: Namespace) -> int:
     unknown = sorted(set(names) - set(available()))
     if unknown:
         raise ConfigError(f'no benchmark {", ".join(unknown)}; there are {", ".join(available())}')
-    for name in names:
-        print(f'[bench] {name} ...', flush=True)
-        figures = import_module(f'xvla_ros.bench.{name}').run()
+    for module in (module for name in names for module in BENCHMARKS[name]):
+        print(f'[bench] {module} ...', flush=True)
+        figures = import_module(f'xvla_ros.bench.{module}').run()
         merge(args.out, figures)
         for figure, values in figures.items():
             print(f'  {figure:36} {line(values)}')
@@ -52,7 +59,11 @@ def run(args: Namespace) -> int:
 
 def available() -> tuple[str, ...]:
     """Return the benchmarks that are installed."""
-    return tuple(name for name in BENCHMARKS if find_spec(f'xvla_ros.bench.{name}'))
+    return tuple(
+        name
+        for name, modules in BENCHMARKS.items()
+        if all(find_spec(f'xvla_ros.bench.{module}') for module in modules)
+    )
 
 
 def merge(path: Path, figures: dict[str, dict[str, Any]]) -> None:

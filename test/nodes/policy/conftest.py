@@ -13,7 +13,6 @@ from pathlib import Path
 import threading
 import time
 
-import numpy as np
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='the policy node needs ROS')
@@ -28,7 +27,7 @@ from std_msgs.msg import Bool, String  # noqa: E402
 from xvla_ros.action import RunTask  # noqa: E402
 from xvla_ros.bringup import processes  # noqa: E402
 from xvla_ros.bringup_runner import Runner  # noqa: E402
-from xvla_ros.core.ee6d import ArmPose, pack  # noqa: E402
+from xvla_ros.core.ee6d import ArmPose  # noqa: E402
 from xvla_ros.core.embodiment import load_embodiment  # noqa: E402
 from xvla_ros.core.resources import shared_file  # noqa: E402
 from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus  # noqa: E402
@@ -40,7 +39,7 @@ EMBODIMENT = 'franka_sim.yaml'
 STATE_RATE_HZ, CAMERA_RATE_HZ, IMAGE_PX = 100.0, 15.0, 64
 # Where the small policy always wants to go, from home: near enough to pass the first-step rule.
 AWAY_M = (0.0, 0.06, -0.06)
-ANCHOR_PERIOD_S = 0.5
+ANCHOR_PERIOD_S = 0.15
 # Slow enough that the arm is on its way for seconds.
 OVERRIDES = {
     'limits.max_linear_speed_m_s': 0.02,
@@ -214,24 +213,10 @@ def rig(ros_context):
 @pytest.fixture(scope='session')
 def still_policy(tmp_path_factory):
     """Write a real checkpoint that always answers the pose AWAY_M from home, gripper open."""
-    import torch
-
-    from xvla_ros.model.miniature import small_network, small_tokenizer
-    from xvla_ros.model.writing import save_policy
+    from xvla_ros.bench.still_policy import write_still
 
     embodiment = load_embodiment(shared_file('config', EMBODIMENT))
-    home = home_poses(embodiment)[0]
-    target = ArmPose(position=home.position + AWAY_M, quaternion=home.quaternion, gripper=0.0)
-    answer = pack([target], embodiment.policy.rotation_6d_layout)
-    answer[[9, 19]] = -9.0  # logits of the grippers: open
-    network = small_network()
-    decoder = network.transformer.action_decoder
-    with torch.no_grad():
-        decoder.fc.weight.zero_()
-        decoder.bias.weight[:] = torch.tensor(np.float32(answer))
-    folder = tmp_path_factory.mktemp('still')
-    save_policy(folder, network, small_tokenizer(), (40, 40), None)
-    return folder
+    return write_still(tmp_path_factory.mktemp('still'), embodiment, AWAY_M)
 
 
 @pytest.fixture(scope='module')
