@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the chunk queue: clocks, joints, ends."""
 
-from hypothesis import given
+import os
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from xvla_ros.core.interpolation import Trajectory
 MS = 1_000_000
 STRATEGIES = ('replace', 'blend', 'ensemble', 'inpaint')
 seeds = st.integers(0, 2**32 - 1)
+FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
+FEW = settings(max_examples=10_000 if FULL else 60)
 
 
 def bent(line, seed, stamp_ns, count=20):
@@ -110,6 +114,7 @@ def test_chunks_that_are_none_are_refused_and_counted(line, pose):
     assert queue.refused == {'non_finite': 3, 'arms': 1}
 
 
+@FEW
 @given(st.lists(st.integers(0, 4_000), min_size=2, max_size=30), seeds)
 def test_time_never_runs_backwards(line, times_ms, seed):
     """An earlier time reads as the latest one seen, through takes, puts and clears."""
@@ -125,6 +130,7 @@ def test_time_never_runs_backwards(line, times_ms, seed):
             np.testing.assert_array_equal(position(now), position(then))
 
 
+@FEW
 @given(seeds, st.lists(st.integers(1, 60), min_size=1, max_size=12))
 def test_the_same_calls_give_the_same_bits(line, seed, gaps):
     def run():
@@ -138,6 +144,7 @@ def test_the_same_calls_give_the_same_bits(line, seed, gaps):
     assert run() == run()
 
 
+@FEW
 @given(seeds, st.lists(st.integers(20, 500), min_size=2, max_size=6))
 def test_blending_never_steps_however_fast_chunks_come(line, seed, gaps_ms):
     """Position, velocity and acceleration pass every joint, also inside fades under way."""

@@ -2,9 +2,10 @@
 """Laws of the curve through a chunk's anchors."""
 
 from itertools import pairwise
+import os
 import time
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from xvla_ros.core.interpolation import Trajectory
 from xvla_ros.core.quaternions import difference, product, slerp, turned
 
 seeds = st.integers(0, 2**32 - 1)
+FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
+FEW = settings(max_examples=10_000 if FULL else 60)
 
 
 def random_chunk(seed, count=6, layout='interleaved', pose=None):
@@ -38,6 +41,7 @@ def rotation(pose):
     return Rotation.from_quat(pose[3:7])
 
 
+@FEW
 @given(seeds, st.sampled_from(['interleaved', 'contiguous']))
 def test_every_anchor_is_met_exactly_when_it_is_due(seed, layout):
     chunk = random_chunk(seed, layout=layout)
@@ -52,6 +56,7 @@ def test_every_anchor_is_met_exactly_when_it_is_due(seed, layout):
             assert pose[7] == half[9]
 
 
+@FEW
 @given(seeds, st.floats(0, 1), st.integers(0, 4))
 def test_rotation_stays_on_the_shorter_geodesic_and_the_gripper_steps(seed, share, index):
     chunk = random_chunk(seed)
@@ -67,6 +72,7 @@ def test_rotation_stays_on_the_shorter_geodesic_and_the_gripper_steps(seed, shar
     assert np.linalg.norm(pose[3:7]) == pytest.approx(1, abs=1e-12)
 
 
+@FEW
 @given(seeds)
 def test_position_has_no_step_in_velocity_or_acceleration_and_comes_to_rest(seed):
     chunk = random_chunk(seed)

@@ -38,6 +38,7 @@ UNITS = {
     'starved_ticks': 'ticks',
 }
 Client = Callable[[ReplayedWorld, int], Trace]
+Rows = dict[str, dict[str, float]]  # client -> figure -> value
 CLIENTS: dict[str, Client] = {
     'ours': run_ours,
     'sync': run_sync,
@@ -58,57 +59,74 @@ def run() -> dict[str, dict[str, object]]:
     rows = {ms: simulate(clients, ms) for ms in tqdm(LATENCIES_MS, 'latencies [ms]')}
     strategies = {name: partial(run_ours, strategy=name) for name in STRATEGIES}
     compared = simulate(strategies, PUBLISHED_MS)
-    figures: dict[str, dict[str, object]] = {}
-    for figure, unit in UNITS.items():
-        entry: dict[str, object] = {
-            **{client: row[figure] for client, row in rows[PUBLISHED_MS].items()},
-            'unit': unit,
-            'n': len(SEEDS) * int((DURATION_S - WARM_UP_S) / TICK_S),
-            **({'skipped': skipped} if skipped else _against(rows[PUBLISHED_MS], figure)),
-            'by_latency': {
-                str(ms): {client: figures[figure] for client, figures in row.items()}
-                for ms, row in rows.items()
-            },
-            'by_strategy': {name: row[figure] for name, row in compared.items()},
-        }
-        figures[f'realtime.{figure}'] = entry
-    figures['realtime.action_age_ms']['weighted'] = {
+    entries = {f'realtime.{name}': _entry(name, rows, compared) for name in UNITS}
+    entries['realtime.action_age_ms']['weighted'] = {
         client: row['weighted_age_ms'] for client, row in rows[PUBLISHED_MS].items()
     }
-    return figures
+    for entry in entries.values():
+        if skipped:
+            entry['skipped'] = skipped
+    return entries
 
 
-def _against(row: dict[str, dict[str, float]], figure: str) -> dict[str, float]:
-    """Return LeRobot's queue with interpolation as anchor, and how many times better we are."""
-    anchor, ours = row['lerobot_interpolated'][figure], row['ours'][figure]
-    return {'anchor': anchor, 'ratio': anchor / ours} if ours else {'anchor': anchor}
+def _entry(figure: str, rows: dict[int, Rows], compared: Rows) -> dict[str, object]:
+    """
+    Return one figure of every client, at the published latency and by latency.
+
+    The anchor is LeRobot's queue with interpolation; the ratio says how many times better we are.
+    """
+    published = {client: row[figure] for client, row in rows[PUBLISHED_MS].items()}
+    entry: dict[str, object] = dict(published)
+    entry['unit'] = UNITS[figure]
+    entry['n'] = len(SEEDS) * int((DURATION_S - WARM_UP_S) / TICK_S)
+    anchor = published.get('lerobot_interpolated')
+    if anchor is not None:
+        entry['anchor'] = anchor
+        if published['ours'] > 0:
+            entry['ratio'] = anchor / published['ours']
+    entry['by_latency'] = {
+        str(ms): {client: row[figure] for client, row in clients.items()}
+        for ms, clients in rows.items()
+    }
+    entry['by_strategy'] = {name: row[figure] for name, row in compared.items()}
+    return entry
 
 
-def simulate(clients: dict[str, Client], latency_ms: float) -> dict[str, dict[str, float]]:
+def simulate(
+    clients: dict[str, Client],
+    latency_ms: float,
+    seeds: tuple[int, ...] = SEEDS,
+    duration_s: float = DURATION_S,
+) -> Rows:
     """Return every figure of every client at one latency."""
-    return {name: _figures(client, latency_ms / 1e3) for name, client in clients.items()}
+    return {
+        name: _figures(client, latency_ms / 1e3, seeds, duration_s)
+        for name, client in clients.items()
+    }
 
 
-def _figures(client: Client, latency_s: float) -> dict[str, float]:
+def _figures(
+    client: Client, latency_s: float, seeds: tuple[int, ...], duration_s: float
+) -> dict[str, float]:
     """Return the figures of one client, pooled over the seeds."""
-    ticks = int(DURATION_S / TICK_S)
+    ticks, warm = int(duration_s / TICK_S), int(WARM_UP_S / TICK_S)
+    times_s = TICK_S * np.arange(ticks)
     jerks, steps, reactions, ages, weighted, starved = [], [], [], [], [], 0
-    for seed in SEEDS:
-        world = ReplayedWorld(seed, DURATION_S, latency_s, PERIOD_S)
+    for seed in seeds:
+        world = ReplayedWorld(seed, duration_s, latency_s, PERIOD_S)
         trace = client(world, ticks)
-        warm = int(WARM_UP_S / TICK_S)
         jerks.append(_jerks(trace.commands[warm:]))
         steps.extend(_switch_steps(trace, warm))
         reactions.extend(_reactions(trace, world))
-        ages.append((TICK_S * np.arange(ticks) - trace.seen_s)[warm:])
-        weighted.append((TICK_S * np.arange(ticks) - trace.mean_seen_s)[warm:])
+        ages.append((times_s - trace.seen_s)[warm:])
+        weighted.append((times_s - trace.mean_seen_s)[warm:])
         starved += int(trace.starved[warm:].sum())
     return {
         'jerk_rms': float(np.sqrt(np.mean(np.concatenate(jerks) ** 2))),
         'switch_step_p99_mm': 1e3 * float(np.percentile(steps, 99)),
         'reaction_ms': 1e3 * float(np.mean(reactions)),
-        'action_age_ms': 1e3 * float(np.mean(np.concatenate(ages))),
-        'weighted_age_ms': 1e3 * float(np.mean(np.concatenate(weighted))),
+        'action_age_ms': 1e3 * float(np.mean(ages)),
+        'weighted_age_ms': 1e3 * float(np.mean(weighted)),
         'starved_ticks': float(starved),
     }
 
