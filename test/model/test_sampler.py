@@ -14,6 +14,7 @@ from xvla_ros.model.config import parse_config
 from xvla_ros.model.head import time_embedding
 from xvla_ros.model.miniature import small_json
 from xvla_ros.model.sampler import deviation, flow_times, sample, stratified_times
+from xvla_ros.model.warm_start import shifted_plan
 
 
 @pytest.fixture(scope='module')
@@ -78,3 +79,11 @@ def test_positions_are_millimetres_and_grippers_probabilities(mode):
     assert found.position_mm == pytest.approx(5.0)
     assert found.gripper == pytest.approx(0.5)
     assert found.rotation_deg == 0.0
+
+
+def test_a_shifted_plan_is_read_at_the_later_observations_anchors():
+    chunk = np.arange(5, dtype=np.float32)[:, None] * np.ones(3, np.float32)
+    assert np.array_equal(shifted_plan(chunk, 0.0, 0.1), chunk)
+    late = shifted_plan(chunk, 0.15, 0.1)
+    assert np.allclose(late[:, 0], [1.5, 2.5, 3.5, 4.0, 4.0])
+    assert np.array_equal(shifted_plan(chunk, 9.0, 0.1), np.full((5, 3), 4.0, np.float32))

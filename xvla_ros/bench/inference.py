@@ -6,6 +6,7 @@ Both have the same seeded random weights, three valid views, 50 text tokens, 10 
 all cores: they take turns, each waiting for the other, and the median counts.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,14 @@ import numpy as np
 from PIL import Image
 import torch
 
-from xvla_ros.bench.parity import our_outputs, ROOT, SEED, seeded_network
+from xvla_ros.bench.knobs import CHECKPOINT, Trade, trade
+from xvla_ros.bench.parity import our_outputs, ROOT, SEED, seeded_network, STEPS
 from xvla_ros.bench.reference_network import seeded_inputs
+from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.resources import shared_file
 from xvla_ros.model.packing import bfloat16_lacking, pack
 from xvla_ros.model.processor import ImageProcessor
+from xvla_ros.model.xvla import XVLA
 
 ROUNDS = 3
 IMAGE_REPEATS = 30
@@ -77,55 +82,76 @@ def published(dtypes: list[str], threads: int, log: Path) -> Iterator[Published]
         running.close()
 
 
-def our_chunk(dtype: torch.dtype, steps: int = 10) -> Callable[[], float]:
-    """Return a call that makes one chunk and says how long it took."""
-    network = seeded_network('full')
-    pack(network, dtype)
+def our_chunk(network: XVLA, steps: int) -> float:
+    """Return the seconds of one chunk of ours."""
     data = seeded_inputs('full', 3, SEED)
-
-    def once() -> float:
-        start = time.perf_counter()
-        our_outputs(network, data, steps, stages=False)
-        return time.perf_counter() - start
-
-    return once
+    start = time.perf_counter()
+    our_outputs(network, data, steps, stages=False)
+    return time.perf_counter() - start
 
 
-def networks(out: Path) -> dict[str, dict]:
-    """Measure whole chunks, ours and the published, taking turns."""
-    lacking = bfloat16_lacking()
-    dtypes = ['float32'] if lacking else ['float32', 'bfloat16']
-    torch.set_num_threads(threads := torch.get_num_threads())
-    ours = {name: our_chunk(getattr(torch, name)) for name in dtypes}
-    times = {(side, name): [] for side in ('ours', 'anchor') for name in dtypes}
-    with published(dtypes, threads, out / 'inference_anchor.log') as anchor:
+def our_network(dtype: str) -> XVLA:
+    """Build our network as `load_policy` leaves it."""
+    network = seeded_network('full')
+    pack(network, getattr(torch, dtype))
+    return network
+
+
+def networks(out: Path, step_counts: tuple[int, ...]) -> dict[tuple[str, int], list[float]]:
+    """
+    Measure whole chunks, ours and the published ones, taking turns.
+
+    :param step_counts: fewer steps to measure in bfloat16 besides the ten.
+    :return: seconds by contestant and steps; the anchor's are `anchor float32` and so on.
+    """
+    dtypes = ['float32'] if bfloat16_lacking() else ['float32', 'bfloat16']
+    ours = {dtype: our_network(dtype) for dtype in dtypes}
+    plan = [(dtype, STEPS) for dtype in dtypes]
+    plan += [('bfloat16', n) for n in step_counts if 'bfloat16' in ours and n != STEPS]
+    times = defaultdict(list)
+    with published(dtypes, torch.get_num_threads(), out / 'inference_anchor.log') as anchor:
         for turn in range(ROUNDS + 1):  # the first warms up
-            for name in dtypes:
-                for side, call in (
-                    ('anchor', lambda n=name: anchor.seconds(n)),
-                    ('ours', ours[name]),
-                ):
-                    seconds = call()
-                    if turn:
-                        times[side, name].append(seconds)
+            found = {(f'anchor {dtype}', STEPS): anchor.seconds(dtype) for dtype in dtypes}
+            found |= {(dtype, n): our_chunk(ours[dtype], n) for dtype, n in plan}
+            for key, seconds in found.items():
+                times[key] += [seconds] if turn else []
             print(f'inference: round {turn} of {ROUNDS}', file=sys.stderr, flush=True)
-    return entries(times, lacking)
+    return times
 
 
-def entries(times: dict[tuple[str, str], list[float]], lacking: str | None) -> dict[str, dict]:
+def entries(times: dict[tuple[str, int], list[float]]) -> dict[str, dict]:
     """Turn seconds into the entries of `bench.json`."""
-    fp32 = times['ours', 'float32'], times['anchor', 'float32']
-    found = {'inference.fp32': entry(*fp32)}
-    if lacking:
-        return found | {
-            'inference.bf16': {'skipped': lacking},
-            'inference.default': {'skipped': lacking},
-        }
-    bf16 = times['ours', 'bfloat16']
-    return found | {
-        'inference.bf16': entry(bf16, times['anchor', 'bfloat16']),
-        'inference.default': entry(bf16, fp32[1]),
-    }
+    fp32 = times['anchor float32', STEPS]
+    found = {'inference.fp32': entry(times['float32', STEPS], fp32)}
+    bf16 = times.get(('bfloat16', STEPS))
+    if bf16 is None:
+        skipped = {'skipped': bfloat16_lacking()}
+        return found | {'inference.bf16': skipped, 'inference.default': skipped}
+    found['inference.bf16'] = entry(bf16, times['anchor bfloat16', STEPS])
+    found['inference.default'] = entry(bf16, fp32)
+    return found
+
+
+def knobs(times: dict[tuple[str, int], list[float]], traded: Trade) -> dict:
+    """Return the entry of the knobs that trade, at the steps the demo policy needed."""
+    if bfloat16_lacking():
+        return {'skipped': bfloat16_lacking()}
+    usual, many = steps_needed(traded)
+    return entry(
+        times['bfloat16', many],
+        times['anchor float32', STEPS],
+        steps=many,
+        steps_median=usual,
+        median_ms=round(float(np.median(times['bfloat16', usual])) * 1e3, 3),
+        deviation_mm=round(traded.deviation.position_mm, 4),
+        deviation_deg=round(traded.deviation.rotation_deg, 4),
+        observations=len(traded.steps),
+    )
+
+
+def steps_needed(traded: Trade) -> tuple[int, int]:
+    """Return the median and the 95th percentile of the steps, rounded up."""
+    return tuple(int(np.percentile(traded.steps, q, method='higher')) for q in (50, 95))
 
 
 def entry(ours: list[float], anchor: list[float], **others: object) -> dict:
@@ -174,4 +200,11 @@ def clocked(call: Callable[[], object]) -> float:
 
 def run(out: Path = ROOT / 'out') -> dict[str, dict]:
     """Measure everything under `inference.`."""
-    return {'inference.preprocess': preprocess()} | networks(out)
+    found = {'inference.preprocess': preprocess()}
+    try:
+        traded = trade(shared_file('resource', CHECKPOINT), 'bfloat16')
+    except XvlaError as error:
+        times = networks(out, ())
+        return found | entries(times) | {'inference.knobs': {'skipped': str(error)}}
+    times = networks(out, steps_needed(traded))
+    return found | entries(times) | {'inference.knobs': knobs(times, traded)}

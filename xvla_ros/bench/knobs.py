@@ -2,11 +2,12 @@
 """
 What the knobs that trade accuracy for time cost on the demo policy's own observations.
 
-The policy runs in its simulation; every observation it meets is answered again with the same noise,
-exactly (fp32, ten steps) and with the knobs, and the two chunks are compared.
+The policy runs in its simulation; every observation it meets is answered again, with the same
+noise, exactly (fp32, ten steps) and with the knobs, and the two chunks are compared.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,22 @@ from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
 from xvla_ros.model.policy import load_policy, Policy
 from xvla_ros.model.sampler import Deviation, deviation, Tolerance
+from xvla_ros.model.warm_start import shifted_plan, WarmStart
 
-# Limits on what the knobs may change (issue 3).
-LIMIT_MM, LIMIT_DEG = 1.0, 0.5
-# Chosen by `sweep` below: the loosest whose worst deviation keeps within the limits.
-TOLERANCE = Tolerance(position_mm=0.25, rotation_deg=0.1)
+# The first chunk of an episode: skip to the last step once two predictions agree this far.
+TOLERANCE = Tolerance(position_mm=1.0, rotation_deg=0.5)
+# Later ones start from the plan in execution, at the last of the reference's ten times.
+WARM_TIMES = (0.1,)
 CHECKPOINT, EMBODIMENT = 'demo_policy', 'franka_sim.yaml'
-EPISODES = 3
-SEED = 7
+EPISODES, SEED = 3, 7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trade:
+    """What the knobs change, at worst, and the steps every chunk took."""
+
+    deviation: Deviation
+    steps: tuple[int, ...]
 
 
 class Remembering(Policy):
@@ -37,21 +46,55 @@ class Remembering(Policy):
     def predict(self, *args: object, **options: object) -> np.ndarray:
         """Remember, then answer."""
         names = ('images', 'proprio', 'instruction', 'domain_id')
-        self.asked.append(dict(zip(names, args, strict=False)) | options)
+        asked = dict(zip(names, args, strict=False)) | options
+        self.asked.append({name: asked[name] for name in (*names, 'noise')})
         return super().predict(*args, **options)
 
 
-def observations(path: Path, episodes: int = EPISODES) -> list[dict[str, Any]]:
-    """Run the demo policy in its simulation and return what it was asked, noise included."""
-    from xvla_ros.adapt.closed_loop import Conditions, evaluate
-    from xvla_ros.sim.scenes import EVALUATE
+def episodes(path: Path, count: int = EPISODES) -> list[list[dict[str, Any]]]:
+    """Run the demo policy in its simulation; return what it was asked, per episode."""
+    from xvla_ros.adapt.closed_loop import ClosedLoop, Conditions
+    from xvla_ros.sim.scenes import EVALUATE, sample_scene
 
-    policy = Remembering(load_policy(path))
     embodiment = load_embodiment(shared_file('config', EMBODIMENT))
-    evaluate(embodiment, policy, EVALUATE, SEED, range(episodes), Conditions())
-    for asked in policy.asked:
-        asked.pop('steps', None)
-    return policy.asked
+    policy, found = Remembering(load_policy(path)), []
+    loop = ClosedLoop(embodiment, policy, Conditions())
+    for episode in range(count):
+        policy.asked = []
+        loop.run(sample_scene(embodiment, EVALUATE, SEED, episode))
+        found.append(policy.asked)
+    return found
+
+
+def answered(
+    policy: Policy, asked: Sequence[dict[str, Any]], elapsed_s: float, period_s: float
+) -> tuple[list[np.ndarray], list[int]]:
+    """Answer one episode's observations with the knobs; return chunks and step counts."""
+    chunks, steps = [], []
+    for observation in asked:
+        knobs = {'tolerance': TOLERANCE}
+        if chunks:
+            plan = shifted_plan(chunks[-1], elapsed_s, period_s)
+            knobs = {'warm_start': WarmStart(plan=plan), 'steps': WARM_TIMES}
+        chunks.append(policy.predict(**observation, **knobs))
+        steps.append(policy.last_steps)
+    return chunks, steps
+
+
+def trade(path: Path, dtype: str, count: int = EPISODES) -> Trade:
+    """Compare the knobs' answers with the exact ones on the demo policy's own observations."""
+    from xvla_ros.adapt.closed_loop import Conditions
+
+    period_s = load_embodiment(shared_file('config', EMBODIMENT)).policy.anchor_period_s
+    exact, quick = load_policy(path), load_policy(path, dtype=dtype)
+    pairs, steps = [], []
+    for asked in episodes(path, count):
+        chunks, taken = answered(quick, asked, Conditions().replan_s, period_s)
+        steps += taken
+        for observation, chunk in zip(asked, chunks, strict=True):
+            expected = torch.from_numpy(exact.predict(**observation))
+            pairs.append(deviation(torch.from_numpy(chunk), expected, exact.mode, raw=False))
+    return Trade(deviation=worst(pairs), steps=tuple(steps))
 
 
 def worst(pairs: Sequence[Deviation]) -> Deviation:
@@ -61,23 +104,3 @@ def worst(pairs: Sequence[Deviation]) -> Deviation:
         rotation_deg=max(d.rotation_deg for d in pairs),
         gripper=max(d.gripper for d in pairs),
     )
-
-
-def answers(policy: Policy, asked: Sequence[dict], **options: object) -> tuple[list, list[int]]:
-    """Answer observations; return the chunks and how many steps each took."""
-    chunks, steps = [], []
-    for observation in asked:
-        chunks.append(torch.from_numpy(policy.predict(**observation, **options)))
-        steps.append(policy.last_steps)
-    return chunks, steps
-
-
-def trade(
-    path: Path, asked: Sequence[dict], dtype: str, tolerance: Tolerance
-) -> tuple[Deviation, list[int]]:
-    """Compare the knobs with the exact answers; return the worst deviation and the step counts."""
-    exact = load_policy(path)
-    expected, _ = answers(exact, asked)
-    found, steps = answers(load_policy(path, dtype=dtype), asked, tolerance=tolerance)
-    pairs = [deviation(a, b, exact.mode, raw=False) for a, b in zip(found, expected, strict=True)]
-    return worst(pairs), steps

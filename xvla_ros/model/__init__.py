@@ -2,9 +2,10 @@
 """X-VLA itself: the network, its checkpoints, and the policy that answers observations."""
 
 from xvla_ros.model.config import NetworkConfig, parse_config
-from xvla_ros.model.policy import load_policy, Policy, WarmStart
+from xvla_ros.model.policy import load_policy, Policy
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.sampler import Tolerance
+from xvla_ros.model.warm_start import shifted_plan, WarmStart
 from xvla_ros.model.writing import save_policy
 from xvla_ros.model.xvla import build_network, XVLA
 
@@ -19,4 +20,5 @@ __all__ = [
     'parse_config',
     'read_config',
     'save_policy',
+    'shifted_plan',
 ]

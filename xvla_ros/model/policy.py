@@ -24,22 +24,10 @@ from xvla_ros.model.processor import (
 )
 from xvla_ros.model.reading import read_config, read_json
 from xvla_ros.model.sampler import sample, Tolerance
+from xvla_ros.model.warm_start import WarmStart
 from xvla_ros.model.xvla import check_sequence, XVLA
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WarmStart:
-    """
-    A first guess of the chunk, so that denoising can start below t = 1.
-
-    :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them.
-    :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
-    """
-
-    plan: np.ndarray
-    time: float = 0.5
 
 
 class Policy:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting from the plan that is already being executed instead of from nothing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmStart:
+    """
+    A first guess of the chunk, so that denoising can start below t = 1.
+
+    :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them.
+    :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
+    """
+
+    plan: np.ndarray
+    time: float = 0.5
+
+
+def shifted_plan(chunk: np.ndarray, elapsed_s: float, period_s: float) -> np.ndarray:
+    """
+    Return what an earlier chunk says about the anchors of a later observation.
+
+    Between anchors it is interpolated, behind its end it holds.
+
+    :param chunk: (num_actions, dim), anchor i due (i + 1) * period_s after its observation.
+    :param elapsed_s: time between the two observations.
+    """
+    rows = np.arange(len(chunk)) + elapsed_s / period_s
+    low = np.clip(np.floor(rows).astype(int), 0, len(chunk) - 1)
+    high = np.minimum(low + 1, len(chunk) - 1)
+    share = np.clip(rows - low, 0.0, 1.0)[:, None].astype(np.float32)
+    return (1 - share) * chunk[low] + share * chunk[high]
