@@ -38,5 +38,6 @@ setup(
     ),
     package_data={'xvla_ros': ['**/*.urdf', '**/*.xml', '**/*.yaml', '**/*.json']},
     install_requires=requirements(),
+    extras_require={'ray': ['ray[serve]==2.60.0']},  # xvla_ros.serve.ray
     entry_points={'console_scripts': ['xvla = xvla_ros.tools.cli:main']},
 )
