@@ -26,8 +26,9 @@ Pose = tuple[float, float, float, float, float, float, float, float]
 
 def mix_poses(a: Pose, b: Pose, u: float) -> Pose:
     """Return the pose a fraction `u` from `a` to `b`, with the gripper of `b`."""
-    x, y, z = (a[i] + u * (b[i] - a[i]) for i in range(3))
-    return (x, y, z, *slerp(a[3:7], b[3:7], u), b[7])
+    v = 1 - u
+    turn = slerp(a[3:7], b[3:7], u)
+    return (v * a[0] + u * b[0], v * a[1] + u * b[1], v * a[2] + u * b[2], *turn, b[7])
 
 
 def pose_to_arm(pose: Pose) -> ArmPose:

@@ -31,11 +31,11 @@ from xvla_ros.core.workspace import segment_distance, to_world, TOLERANCE_M, wor
 
 Array = NDArray[np.float64]
 
-# A step is never larger than the limits allow in this time [s], however late the tick ran: the
-# robot sees one jump, not the time that passed.
+# A step is never larger than the limits allow in this time [s] (or in 1.5 control periods, if that
+# is more), however late the tick ran: the robot sees one jump, not the time that passed.
 LONGEST_STEP_S = 0.1
-# After this long [s] without a step the robot has stopped; motion begins anew where it is.
-GAP_S = 0.5
+# After this many of those without a step the robot has stopped; motion begins anew where it is.
+GAP = 5
 # Motion may begin this far [m] outside the workspace (sag and noise at its boundary); the targets
 # lie inside from the first one on.
 START_TOLERANCE_M = 0.01
@@ -60,6 +60,7 @@ class SafetyGate:
         self._names = embodiment.arm_names
         self._spaces = tuple(workspace(arm) for arm in self._arms)
         self._motion = ToolLimits(embodiment.limits)
+        self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
         self._chunks = ChunkCheck(embodiment)
         self._counts: Counter[str] = Counter()
         self.reset()
@@ -103,7 +104,7 @@ class SafetyGate:
         refusal = self._refusal(targets, measured, dt_s)
         if refusal or self._states is None:
             return self._verdict(False, self.hold(dt_s), refusal)
-        dt_s = min(dt_s, LONGEST_STEP_S)
+        dt_s = min(dt_s, self._longest_s)
         goals, reasons = self._goal_states(targets, dt_s)
         pairs = zip(self._states, goals, strict=True)
         steps = tuple(self._motion.towards(state, goal, dt_s) for state, goal in pairs)
@@ -122,7 +123,7 @@ class SafetyGate:
         if self._states is None or not dt_s > 0:
             return None
         self._goals = None
-        return self._brake(min(dt_s, LONGEST_STEP_S))
+        return self._brake(min(dt_s, self._longest_s))
 
     def _refusal(
         self, targets: Sequence[ArmPose], measured: Sequence[ArmPose], dt_s: float
@@ -132,7 +133,7 @@ class SafetyGate:
             return ['arms']
         if not 0 < dt_s < math.inf:
             return ['time']
-        if self._states is not None and dt_s > GAP_S:
+        if self._states is not None and dt_s > GAP * self._longest_s:
             stay = not self._far(measured, self._states)
             self._states = tuple(map(stopped, self._states)) if stay else None
         return self._begin(targets, measured) if self._states is None else []
