@@ -12,6 +12,6 @@ def simulated(tmp_path_factory):
     from xvla_ros.testing.simulated_bag import simulate_bag, Simulation
 
     folder = tmp_path_factory.mktemp('bags') / 'simulated'
-    simulation = Simulation(seconds=3.0, size=(96, 72), episode_s=2.0)
+    simulation = Simulation(seconds=4.0, size=(96, 72), episode_s=2.0)
     simulate_bag(folder, ROOT / 'config' / 'franka_sim.yaml', simulation)
     return folder

@@ -61,8 +61,13 @@ class Topic:
             return None
         if stamp_ns is None:
             return stamp_to_ns(messages[-1].header.stamp), messages[-1]
-        stamped = [(stamp_to_ns(message.header.stamp), message) for message in tuple(messages)]
-        return min(stamped, key=lambda item: abs(item[0] - stamp_ns))
+        nearest: tuple[int, object] | None = None
+        for message in reversed(tuple(messages)):  # mostly one of the last is it
+            found_ns = stamp_to_ns(message.header.stamp)
+            if nearest and abs(found_ns - stamp_ns) > abs(nearest[0] - stamp_ns):
+                break
+            nearest = found_ns, message
+        return nearest
 
 
 class PoseSource(Protocol):

@@ -78,7 +78,8 @@ def _raw(message: Image, topic: str) -> NDArray[np.uint8]:
 def _compressed(message: CompressedImage, topic: str) -> NDArray[np.uint8]:
     import cv2  # only those with compressed cameras pay for it
 
-    picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    data = np.frombuffer(message.data, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if picture is None:
         raise ObservationError(
             f"{topic}: cannot decode the compressed image, format '{message.format}'"

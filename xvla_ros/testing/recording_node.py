@@ -10,9 +10,6 @@ from rclpy.serialization import serialize_message
 from xvla_ros.nodes.conversions import ns_to_stamp
 from xvla_ros.replay.writer import BagWriter
 
-# A message is received this long after its stamp.
-TRANSPORT_NS = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -66,4 +63,4 @@ class RecordingNode:
 
     def write(self, topic: str, data: bytes) -> None:
         """Record bytes as received now."""
-        self._writer.write(topic, self.now_ns + TRANSPORT_NS, data)
+        self._writer.write(topic, self.now_ns, data)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The deterministic replay: same bytes, golden files, exit codes, one line for what is wrong."""
+
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from bags import ROOT, STRING, string, write_strings
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='messages are read as the classes of ROS')
+
+from xvla_ros.replay.bag import open_bag
+from xvla_ros.replay.chunks import recorded_chunks, recorded_targets
+from xvla_ros.replay.comparison import open_loop_error, Path3d
+from xvla_ros.replay.message_types import header_stamp_ns, moved_stamp
+from xvla_ros.replay.recording import RECORDING_TOPIC
+from xvla_ros.replay.results import read_table, Table
+from xvla_ros.replay.writer import BagWriter, Bounds, Channel
+from xvla_ros.tools.cli import main
+
+
+def replay(bag, out, *arguments):
+    """Run the command; return its exit code."""
+    return main(['replay', str(bag), '--deterministic', '--out', str(out), *arguments])
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    from xvla_ros.model.miniature import write_small
+
+    folder = tmp_path_factory.mktemp('checkpoint')
+    return write_small(folder / 'small') or folder / 'small'
+
+
+@pytest.fixture(scope='module')
+def replayed(simulated, tmp_path_factory):
+    """Return the results of a replay with the recorded chunks."""
+    out = tmp_path_factory.mktemp('replayed')
+    assert replay(simulated, out, '--no-model') == 0
+    return out
+
+
+def copy_bag(source, folder, keep=lambda raw: True, change=lambda raw: raw.data, rename=None):
+    """Copy a bag message by message, leaving out, changing and renaming some."""
+    bag = open_bag(source)
+    rename = rename or {}
+    channels = {
+        rename.get(name, name): Channel(kind=topic.kind, latched=topic.kind == STRING)
+        for name, topic in bag.topics.items()
+    }
+    with BagWriter(folder, channels, Bounds()) as writer:
+        for raw in bag.messages():
+            if keep(raw):
+                writer.write(rename.get(raw.topic, raw.topic), raw.time_ns, change(raw))
+    return folder
+
+
+def test_the_same_bag_gives_the_same_bytes(simulated, replayed, tmp_path):
+    assert replay(simulated, tmp_path, '--no-model') == 0
+    names = ['targets.csv', 'verdicts.jsonl', 'chunks.csv', 'summary.json']
+    assert filecmp.cmpfiles(replayed, tmp_path, names, shallow=False) == (names, [], [])
+
+
+def test_another_process_gives_the_same_bytes(simulated, replayed, tmp_path):
+    command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'replay', str(simulated)]
+    subprocess.run(
+        [*command, '--deterministic', '--no-model', '--out', str(tmp_path)],
+        cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT), PYTHONHASHSEED='7'), check=True,
+    )  # fmt: skip
+    for name in ('targets.csv', 'verdicts.jsonl'):
+        assert (replayed / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_results_hold_no_paths_and_no_wall_clock(replayed, simulated):
+    for file in replayed.iterdir():
+        text = file.read_text()
+        assert str(simulated) not in text
+        assert str(ROOT) not in text
+
+
+def test_the_robot_is_told_what_it_was_told_live(simulated, replayed):
+    """Answers were recorded when they were judged here, so the targets are the live ones."""
+    table = read_table(replayed / 'targets.csv')
+    again = dict(zip(table.stamps_ns.tolist(), table.values, strict=True))
+    said = recorded_targets(open_bag(simulated))
+    live = {target.stamp_ns: target.arms for target in said if target.arms is not None}
+    both = sorted(set(live) & set(again))
+    assert len(both) > 100
+    apart = np.abs([live[stamp] - again[stamp] for stamp in both])
+    assert apart.max() < 1e-6
+
+
+def test_chunks_of_the_same_observations_are_the_live_ones(simulated, replayed):
+    summary = json.loads((replayed / 'summary.json').read_text())['recorded_chunks']
+    assert summary['matched'] == summary['recorded'] > 10
+    assert summary['largest_difference'] < 1e-6
+
+
+def test_plans_are_compared_with_where_the_robot_went():
+    """A robot that moves 1 cm per second along x, and a plan that is 2 cm off in z."""
+    times = np.arange(0, 3 * 10**9, 10**7)
+    measured = np.zeros((len(times), 7))
+    measured[:, 0], measured[:, 6] = times * 1e-11, 1.0
+    due = np.arange(1, 31) * 10**8
+    planned = np.zeros((30, 1, 8))
+    planned[:, 0, 0], planned[:, 0, 2], planned[:, 0, 6] = due * 1e-11, 0.02, 1.0
+    chunks = Table(
+        arms=('arm',), stamps_ns=np.zeros(30, int), sequence=np.ones(30, int), third=due,
+        values=planned,
+    )  # fmt: skip
+    errors = open_loop_error(chunks, [Path3d(stamps_ns=times, poses=measured)])
+    assert errors['0.5 s'] == {
+        'n': 1, 'position_mm_mean': 20.0, 'position_mm_p95': 20.0, 'rotation_deg_mean': 0.0,
+    }  # fmt: skip
+
+
+def test_a_model_answers_and_repeats(simulated, checkpoint, tmp_path):
+    for out in ('a', 'b'):
+        arguments = ('--checkpoint', str(checkpoint), '--latency-ms', '400')
+        assert replay(simulated, tmp_path / out, *arguments) == 0
+    for name in ('targets.csv', 'verdicts.jsonl', 'chunks.csv'):
+        first, second = ((tmp_path / out / name).read_bytes() for out in ('a', 'b'))
+        assert first == second
+    assert len(read_table(tmp_path / 'a' / 'chunks.csv').stamps_ns)
+
+
+def test_the_golden_file_decides_the_exit_code(simulated, replayed, tmp_path, capsys):
+    golden = tmp_path / 'golden.csv'
+    shutil.copy(replayed / 'targets.csv', golden)
+    assert replay(simulated, tmp_path / 'out', '--no-model', '--golden', str(golden)) == 0
+    lines = golden.read_text().splitlines()
+    fields = lines[-1].split(',')
+    fields[3] = f'{float(fields[3]) + 0.001:.9f}'
+    golden.write_text('\n'.join([*lines[:-1], ','.join(fields)]) + '\n')
+    assert replay(simulated, tmp_path / 'out', '--no-model', '--golden', str(golden)) == 1
+    assert 'arm.x_m is' in capsys.readouterr().out
+    loose = ('--golden', str(golden), '--tolerance', '0.01')
+    assert replay(simulated, tmp_path / 'out', '--no-model', *loose) == 0
+
+
+def one_line(capsys):
+    text = capsys.readouterr().err
+    assert len(text.strip().splitlines()) == 1, text
+    return text
+
+
+def test_without_a_camera_there_is_no_observation(simulated, tmp_path, capsys):
+    bag = copy_bag(simulated, tmp_path / 'bag', keep=lambda raw: 'wrist' not in raw.topic)
+    assert replay(bag, tmp_path / 'out', '--no-model') == 2
+    assert 'no complete observation: camera wrist: no topic' in one_line(capsys)
+
+
+def test_a_topic_of_another_type_is_named(simulated, tmp_path, capsys):
+    arguments = ('--no-model', '--set', 'cameras.main.compressed=false')
+    assert replay(simulated, tmp_path / 'out', *arguments) == 2
+    line = one_line(capsys)
+    assert 'CompressedImage' in line
+    assert 'camera main' in line
+
+
+def test_pictures_that_are_none_are_named(simulated, tmp_path, capsys):
+    def spoil(raw):
+        return raw.data[:60] + bytes(len(raw.data) - 60) if 'camera' in raw.topic else raw.data
+
+    bag = copy_bag(simulated, tmp_path / 'bag', change=spoil)
+    assert replay(bag, tmp_path / 'out', '--no-model') == 2
+    assert 'cannot decode the compressed image' in one_line(capsys)
+
+
+def test_a_bag_without_observations_is_refused(tmp_path, capsys):
+    bag = write_strings(tmp_path / 'bag')
+    assert replay(bag, tmp_path / 'out', '--embodiment', 'franka') == 2
+    assert 'no complete observation' in one_line(capsys)
+
+
+def test_a_bag_of_unknown_origin_needs_its_robot(tmp_path, capsys):
+    assert replay(write_strings(tmp_path / 'bag'), tmp_path / 'out') == 2
+    assert 'give its robot by --embodiment' in one_line(capsys)
+
+
+def foreign_copy(simulated, folder):
+    """Copy a bag as another lab would have recorded it: other names, no word of ours."""
+    return copy_bag(
+        simulated, folder,
+        keep=lambda raw: raw.topic != RECORDING_TOPIC and '/policy_node' not in raw.topic,
+        rename={
+            '/camera/main/image_raw/compressed': '/lab/cam0/color/compressed',
+            '/camera/wrist/image_raw/compressed': '/lab/cam1/color/compressed',
+            '/current_pose': '/fr3/current_pose',
+            '/joint_states': '/fr3/joint_states',
+        },
+    )  # fmt: skip
+
+
+MAPPED = (
+    '--set', 'cameras.main.topic=/lab/cam0/color/compressed',
+    '--set', 'cameras.main.compressed=true',
+    '--set', 'cameras.wrist.topic=/lab/cam1/color/compressed',
+    '--set', 'cameras.wrist.compressed=true',
+)  # fmt: skip
+
+
+def test_a_bag_from_elsewhere_needs_only_its_names(simulated, checkpoint, tmp_path):
+    bag = foreign_copy(simulated, tmp_path / 'bag')
+    arguments = ('--embodiment', str(ROOT / 'config' / 'franka_sim.yaml'), *MAPPED)
+    told = ('--checkpoint', str(checkpoint), '--instruction', 'pick up the red block')
+    assert replay(bag, tmp_path / 'out', *arguments, *told, '--latency-ms', '400') == 0
+    assert len(read_table(tmp_path / 'out' / 'chunks.csv').stamps_ns)
+
+
+def test_stamps_of_another_clock_are_found_out(simulated, replayed, tmp_path):
+    day_ns = 86_400 * 10**9
+
+    def move(raw):
+        headed = 'camera' in raw.topic or raw.topic in ('/current_pose', '/joint_states')
+        return moved_stamp(raw.data, header_stamp_ns(raw.data) - day_ns) if headed else raw.data
+
+    bag = copy_bag(simulated, tmp_path / 'bag', change=move)
+    arguments = ('--checkpoint', '/nowhere')
+    from xvla_ros.replay.timeline import clock_offset_ns
+
+    assert clock_offset_ns(open_bag(bag), ['/joint_states']) == pytest.approx(day_ns, abs=1e7)
+    assert replay(bag, tmp_path / 'out', *arguments) == 2  # the checkpoint is what is missing
+
+
+def test_a_truncated_bag_is_replayed_up_to_the_gap(simulated, tmp_path, capsys):
+    bag = shutil.copytree(simulated, tmp_path / 'bag')
+    (file,) = bag.glob('*.mcap')
+    os.truncate(file, int(file.stat().st_size * 0.6))
+    assert replay(bag, tmp_path / 'out', '--no-model') == 0
+    assert 'ends within a record' in capsys.readouterr().err
+
+
+def test_the_checkpoint_is_found_by_its_fingerprint(simulated, checkpoint, tmp_path, capsys):
+    from dataclasses import replace
+
+    from xvla_ros.replay.fingerprint import fingerprint
+    from xvla_ros.replay.recording import read_recording, recording_message
+
+    def sign(raw):
+        if raw.topic != RECORDING_TOPIC:
+            return raw.data
+        return recording_message(
+            replace(read_recording(raw.data), fingerprint=print_, checkpoint='/elsewhere')
+        )
+
+    print_ = fingerprint(checkpoint)
+    bag = copy_bag(simulated, tmp_path / 'bag', change=sign)
+    assert replay(bag, tmp_path / 'out', '--latency-ms', '400') == 2
+    assert 'is neither there, beside the bag nor bundled' in one_line(capsys)
+    shutil.copytree(checkpoint, bag / 'policy')
+    assert replay(bag, tmp_path / 'out', '--latency-ms', '400') == 0
+
+
+def test_recorded_chunks_are_read_as_they_were(simulated):
+    bag = open_bag(simulated)
+    embodiment = bag.recording.load_embodiment('test', {})
+    said = recorded_chunks(bag, embodiment)
+    assert all(each.chunk.arms == 1 for each in said)
+    assert all(len(each.rows) == 30 for each in said)
+    assert string('x')
