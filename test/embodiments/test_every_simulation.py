@@ -20,12 +20,15 @@ from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.nodes.conversions import stamp_to_ns
+from xvla_ros.nodes.sim import MOST_BEHIND_S
 
 pytestmark = pytest.mark.ros
 FILES = sorted((ROOT / 'config').glob('*_sim.yaml'))
 DURATION_S = 20.0 if os.environ.get('XVLA_TEST_FULL', '') not in ('', '0') else 3.0
 ANCHORS = 30
-WINDOW_S = 0.2  # over which speeds are taken: longer than the jitter of this machine's processes
+WINDOW_S = 0.2  # over which speeds are taken: longer than the jitter of processes
+# A simulation that fell behind catches up, at most this much at once (nodes/sim.py).
+CATCH_UP = 1 + MOST_BEHIND_S / WINDOW_S
 
 
 class Joints:
@@ -163,7 +166,8 @@ def test_random_legal_chunks_drive_it_within_its_limits_and_silence_stops_it(ros
         drive(client, DURATION_S, np.random.default_rng(0))
         client.wait_for_state('holding')
         stopped = client.wait_until_still()
-        assert client.count('executed') - executed > 0.6 * DURATION_S * 50
+        assert client.count('executed') - executed > 30  # of 50 a second on an idle machine
+        assert not [t.message for t in client.statuses if 'limits:' in t.message]
         assert apart_m(stopped, start) > 0.005
         check_limits(client.embodiment, joints)
         client.close()
@@ -179,5 +183,5 @@ def check_limits(embodiment, joints):
         assert (tools < np.array(arm.workspace_max_m) + 0.005).all(), name
         assert (q > kinematics.lower - 1e-3).all(), name
         assert (q < kinematics.upper + 1e-3).all(), name
-        assert fastest(times, tools)[1] < 1.1 * speed, name
-        assert (fastest(times, q)[0] < 1.05 * kinematics.velocity_limit).all(), name
+        assert fastest(times, tools)[1] < 1.1 * CATCH_UP * speed, name
+        assert (fastest(times, q)[0] < 1.05 * CATCH_UP * kinematics.velocity_limit).all(), name

@@ -143,7 +143,7 @@ class Client:
     def wait_for_state(self, state, patience_s=10.0):
         self.wait(lambda: self.status.startswith(state), state, patience_s)
 
-    def wait_until_still(self, patience_s=3.0):
+    def wait_until_still(self, patience_s=15.0):
         """Wait until no tool has moved for 0.3 s; return where they are."""
         seen = [self.tools()]
 
