@@ -1,4 +1,3 @@
-# ruff: noqa: D102
 """A running cell for tests: sim_node and controller_node as processes, and a client of theirs."""
 
 from contextlib import contextmanager, suppress

@@ -40,7 +40,8 @@ class JointArmDriver(ArmDriver):
             raise ConfigError(f"driver '{arm.driver}' commands joints and needs the arm's urdf")
         self._solver = kinematics
         self._commanded: Vector | None = None
-        far = np.full(3, 10.0)  # makes the solver's table of postures now: it takes a third of a second
+        # Make the solver's table of postures now: it takes a third of a second.
+        far = np.full(3, 10.0)
         kinematics.inverse(far, np.array([0, 0, 0, 1]), kinematics.posture, restarts=1)
 
     def objection(self, target: ArmPose, joints: Vector) -> str:
