@@ -23,6 +23,7 @@ from xvla_ros.nodes.lifecycle import ManagedNode
 from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.policy_core import PolicyCore
 from xvla_ros.nodes.policy_outputs import StatusOutputs
+from xvla_ros.nodes.running import NOTICE_S
 
 NODE_NAME = 'policy_node'
 STATUS_PERIOD_S = 0.2
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor.add_node(node)
     try:
         while rclpy.ok():
-            executor.spin_once()
+            executor.spin_once(timeout_sec=NOTICE_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
+"""Bags as live topics: the timing, and the live policy against the deterministic replay."""
+
+from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from bags import ROOT
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='topics need ROS')
+
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
+from sensor_msgs.msg import CompressedImage, JointState
+
+from xvla_ros.model.miniature import write_small
+from xvla_ros.msg import ActionChunk, PolicyStatus
+from xvla_ros.nodes.conversions import stamp_to_ns
+from xvla_ros.replay.bag import open_bag
+from xvla_ros.replay.results import read_table
+from xvla_ros.tools.cli import main
+
+PATIENCE_S = 120.0
+INSTRUCTION = 'pick up the red block'
+CAMERA = '/camera/main/image_raw/compressed'
+
+
+@pytest.fixture(scope='module')
+def ros():
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@contextmanager
+def process(*command):
+    """Run one of our commands; it must end cleanly when it is told to."""
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    running = subprocess.Popen([sys.executable, '-m', *command], env=env, cwd=ROOT)
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0
+
+
+class Listener:
+    """Keeps what comes over some topics."""
+
+    def __init__(self):
+        self.node = rclpy.create_node('listener')
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self.heard = {}
+
+    def listen(self, kind, topic, qos):
+        heard = self.heard[topic] = []
+        self.node.create_subscription(
+            kind, topic, lambda m: heard.append((time.monotonic(), m)), qos
+        )
+        return heard
+
+    def wait(self, condition, what):
+        until = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < until, what
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def close(self):
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+
+@pytest.fixture
+def listener(ros):
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+def test_topics_come_with_their_timing_and_fresh_stamps(simulated, listener):
+    joints = listener.listen(JointState, '/joint_states', qos_profile_sensor_data)
+    images = listener.listen(CompressedImage, CAMERA, qos_profile_sensor_data)
+    bag = open_bag(simulated)
+    with process('xvla_ros.tools.cli', 'replay', str(simulated), '--rate', '2') as player:
+        listener.wait(lambda: player.poll() is not None, 'the bag ends')
+    count = bag.topics['/joint_states'].count
+    assert count * 0.9 <= len(joints) <= count
+    assert len(images) > bag.topics[CAMERA].count * 0.8
+    took_s = joints[-1][0] - joints[0][0]
+    assert took_s == pytest.approx(bag.duration_s / 2, rel=0.25)
+    first, last = (stamp_to_ns(joints[i][1].header.stamp) for i in (0, -1))
+    assert (last - first) * 1e-9 == pytest.approx(bag.duration_s / 2, rel=0.05)
+    assert abs(last * 1e-9 - time.time()) < 30.0
+
+
+def test_the_live_policy_answers_as_the_deterministic_replay(simulated, listener, tmp_path):
+    """Same observation stamps, same chunks: one pipeline, whoever drives it."""
+    checkpoint = write_small(tmp_path / 'small')
+    parameters = tmp_path / 'robot.yaml'
+    bag = open_bag(simulated)
+    parameters.write_text(bag.recording.embodiment)
+    told = {'policy.checkpoint': checkpoint, 'policy.seed': 0, 'policy.instruction': INSTRUCTION}
+    options = [part for n, value in told.items() for part in ('-p', f'{n}:={value}')]
+    late = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    chunks = listener.listen(ActionChunk, '/policy_node/action_chunk', 50)
+    status = listener.listen(PolicyStatus, '/policy_node/status', late)
+    arguments = ('--ros-args', '--params-file', str(parameters), '-p', 'use_sim_time:=true')
+    with process('xvla_ros.nodes.policy', *arguments, *options):
+        listener.wait(lambda: status and status[-1][1].ticks, 'the policy is active')
+        play = ('replay', str(simulated), '--clock', '--keep-stamps', '--rate', '0.5')
+        with process('xvla_ros.tools.cli', *play) as player:
+            listener.wait(lambda: player.poll() is not None, 'the bag ends')
+    assert len(chunks) >= 3
+    out = tmp_path / 'out'
+    arguments = ['replay', str(simulated), '--deterministic', '--out', str(out)]
+    options = ['--checkpoint', str(checkpoint), '--instruction', INSTRUCTION]
+    assert main([*arguments, *options, '--latency-ms', '1']) == 0
+    table = read_table(out / 'chunks.csv')
+    compared = 0
+    for _, message in chunks:
+        rows = table.values[table.stamps_ns == stamp_to_ns(message.header.stamp)][:, 0]
+        live = np.array([_row(step.targets[0]) for step in message.steps])
+        if len(rows):
+            compared += 1
+            assert np.abs(rows - live).max() < 1e-6
+    assert compared >= 3
+
+
+def _row(target):
+    p, q = target.pose.position, target.pose.orientation
+    return (p.x, p.y, p.z, q.x, q.y, q.z, q.w, target.gripper)
