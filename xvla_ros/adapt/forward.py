@@ -64,5 +64,5 @@ def last_block(block: Block, x: torch.Tensor, rows: int) -> torch.Tensor:
     """Run the last block for the first rows only: nothing reads the others."""
     attention: Attention = block.attn
     q, k, v = attention.split(attention.qkv(block.norm1(x)))
-    x = x[:, :rows] + attention.proj(attention.attend(q[:, :, :rows], k, v))
+    x = x[:, :rows] + attention.attend(q[:, :, :rows], k, v)
     return x + block.mlp(block.norm2(x))
