@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 import os
+from pathlib import Path
 import signal
 import sys
 import threading
@@ -100,10 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     embodiment = setup.embodiment
-    os.nice(embodiment.policy.nice)
+    if setup.yielding:
+        yield_priority(embodiment.policy.nice)
     rclpy.init(args=[sys.argv[0], *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
     predictor, facts = make_predictor(embodiment.policy)
     check_fit(embodiment, facts)
+    if not setup.yielding:
+        yield_priority(embodiment.policy.nice)
     warm_up(predictor, embodiment, facts)
     node = Node('policy_worker')
     inputs = ObservationInputs(node, embodiment)
@@ -114,6 +118,18 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     threading.Thread(target=_listen, args=(link, loop), name='link', daemon=True).start()
     link.send(Ready(facts=facts))
     loop.run()
+
+
+def yield_priority(nice: int) -> None:
+    """
+    Let others go first: raise our nice level, and that of our session.
+
+    Linux shares the processor between sessions first (autogroup, on by default on desktops), and
+    nice counts within one only; that is why the worker has a session of its own.
+    """
+    os.nice(nice)
+    with suppress(OSError):  # no such file: the kernel does not group
+        Path('/proc/self/autogroup').write_text(f'{nice}\n')
 
 
 def _spin(node: Node) -> None:

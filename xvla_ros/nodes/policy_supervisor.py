@@ -116,11 +116,12 @@ class WorkerSupervisor:
                 pass_fds=(theirs.fileno(), line.fd),
                 env=environment,
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         os.close(line.fd)
         with self._lock:
             self._process, self._link = process, ours
-        self._send(Setup(embodiment=self._embodiment))
+        self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
         facts = self._await_ready(ours)
         threading.Thread(
             target=self._watch, args=(line, ours), name='worker life line', daemon=True

@@ -47,7 +47,7 @@ class TaskServer:
             node, RunTask, '~/run_task', self._execute,
             goal_callback=self._on_goal, cancel_callback=self._on_cancel,
         )  # fmt: skip
-        self._timer = node.create_timer(WATCH_PERIOD_S, self._watch)
+        self._timer = node.create_timer(WATCH_PERIOD_S, self._watch, autostart=False)
 
     def close(self) -> None:
         """End the goal and close the action."""
@@ -86,9 +86,11 @@ class TaskServer:
         )  # fmt: skip
         self._follow(handle.request.instruction)
         self._goal = goal
+        self._timer.reset()
         outcome, message = await goal.ended
         if self._goal is goal:
             self._goal = None
+            self._timer.cancel()
             if outcome in (RunTask.Result.OUTCOME_TIMED_OUT, RunTask.Result.OUTCOME_FAULT):
                 self._follow('')
         return self._finish(goal, outcome, message)

@@ -15,9 +15,10 @@ from xvla_ros.core.embodiment import Embodiment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """To the worker, first: the robot it works for."""
+    """To the worker, first: the robot it works for. yielding: control runs, load softly."""
 
     embodiment: Embodiment
+    yielding: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
