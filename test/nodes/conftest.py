@@ -6,9 +6,9 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='the nodes need ROS')
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def ros_context():
-    """Initialise rclpy once, in the domain that test/conftest.py claimed."""
+    """Initialise rclpy for one module, in the domain that test/conftest.py claimed."""
     rclpy.init()
     yield
     rclpy.try_shutdown()

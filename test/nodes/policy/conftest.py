@@ -203,7 +203,7 @@ class Rig:
         return sent.result() if sent.result().accepted else None
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def rig(ros_context):
     rig = Rig(ros_context)
     yield rig
