@@ -124,7 +124,11 @@ class GraphProbe:
         """Return what is wrong with the publishers of a topic, and what to do."""
         publishers = self.node.get_publishers_info_by_topic(stream.topic)
         if not publishers:
-            known = [name for name, _ in self.node.get_topic_names_and_types()]
+            known = [
+                name
+                for name, _ in self.node.get_topic_names_and_types()
+                if self.node.count_publishers(name)
+            ]
             near = difflib.get_close_matches(
                 self.node.resolve_topic_name(stream.topic), known, n=2, cutoff=0.5
             )

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor: finds what is wrong, says what to do, and is silent about what is well."""
+
+import array
+
+from bags import ROOT
+import numpy as np
+import pytest
+
+from xvla_ros.core.embodiment import load_embodiment
+from xvla_ros.core.rotations import matrix_to_rotate6d
+from xvla_ros.tools import doctor_machine
+from xvla_ros.tools.cli import main
+from xvla_ros.tools.doctor_checkpoint import rotation_finding
+from xvla_ros.tools.doctor_machine import OK, PROBLEM
+
+CONFIG = ROOT / 'config' / 'franka_sim.yaml'
+
+
+def levels(findings):
+    return {finding.name: finding.level for finding in findings}
+
+
+def test_a_machine_that_can_run_us_has_no_problem():
+    found = levels(doctor_machine.machine_findings(load_embodiment(CONFIG)))
+    assert found['packages'] == OK
+    assert found['DDS profile'] == OK
+
+
+def test_a_small_segment_is_a_problem(tmp_path, monkeypatch):
+    profile = tmp_path / 'small.xml'
+    profile.write_text('<dds><segment_size>524288</segment_size></dds>')
+    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+    (finding,) = [f for f in doctor_machine.machine_findings(None) if f.name == 'DDS profile']
+    assert finding.level == PROBLEM
+    assert 'config/fastdds.xml' in finding.fix
+
+
+def test_a_gpu_that_is_asked_for_must_be_there():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip('this machine has one')
+    embodiment = load_embodiment(CONFIG, {'policy.device': 'cuda'})
+    assert levels(doctor_machine.machine_findings(embodiment))['device'] == PROBLEM
+
+
+def chunk(layout):
+    """Return a raw chunk (30, 20) with rotations in one layout."""
+    from scipy.spatial.transform import Rotation
+
+    raw = np.zeros((30, 20))
+    turns = Rotation.random(30, random_state=0).as_matrix()
+    raw[:, 3:9] = matrix_to_rotate6d(turns, layout)
+    return raw
+
+
+def test_the_other_layout_is_recognised():
+    embodiment = load_embodiment(CONFIG)
+    assert rotation_finding(embodiment, chunk('interleaved')).level == OK
+    wrong = rotation_finding(embodiment, chunk('contiguous'))
+    assert wrong.level == PROBLEM
+    assert "speaks 'contiguous'" in wrong.fix
+
+
+def test_a_checkpoint_that_does_not_fit_is_a_problem(tmp_path, capsys):
+    from xvla_ros.model.miniature import write_small
+
+    checkpoint = write_small(tmp_path / 'small')
+    arguments = ['doctor', '--embodiment', str(CONFIG), '--checkpoint', str(checkpoint)]
+    main(arguments)
+    text = capsys.readouterr().out
+    assert 'checkpoint: ' in text
+    assert 'Rotate6D: mean residual' in text
+    arguments = ['doctor', '--embodiment', str(CONFIG), '--checkpoint', str(tmp_path)]
+    assert main(arguments) == 1
+    assert 'PROBLEM  checkpoint' in capsys.readouterr().out
+
+
+def test_live_needs_something_to_compare_with(capsys):
+    assert main(['doctor', '--live']) == 2
+    assert '--live needs --embodiment' in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_a_live_system_is_held_against_the_file():
+    """One topic well, one too slow with a wrong frame, one of another type, one missing."""
+    rclpy = pytest.importorskip('rclpy', reason='a live system needs ROS')
+    import threading
+
+    from geometry_msgs.msg import PoseStamped
+    from sensor_msgs.msg import CompressedImage, Image, JointState
+
+    from xvla_ros.nodes.doctor_live import live_findings
+
+    embodiment = load_embodiment(CONFIG)
+    arm = embodiment.arms['arm']
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('driver', context=context)
+    joints = node.create_publisher(JointState, 'joint_states', 10)
+    poses = node.create_publisher(PoseStamped, 'current_pose', 10)
+    node.create_publisher(CompressedImage, 'camera/main/image_raw', 10)
+    node.create_publisher(Image, 'camera/wrist_left/image_raw', 10)
+    names = [*arm.joint_names, *arm.gripper.joint_names]
+    stop = threading.Event()
+
+    def publish():
+        while not stop.wait(0.01):
+            stamp = node.get_clock().now().to_msg()
+            state = JointState(name=names, position=array.array('d', [0.0] * len(names)))
+            pose = PoseStamped()
+            state.header.stamp = pose.header.stamp = stamp
+            pose.header.frame_id, pose.pose.orientation.w = 'map', 1.0
+            joints.publish(state)
+            poses.publish(pose)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        found = {f.name.split(' (')[0]: f for f in live_findings(embodiment, 2.0)}
+    finally:
+        stop.set()
+        thread.join()
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+    assert not found['gripper arm'].fix
+    assert "pose is in frame 'map'" in found['arm arm'].found
+    assert 'CompressedImage' in found['camera main'].found
+    assert found['camera wrist'].found == 'nobody publishes it'
+    assert 'camera/wrist_left/image_raw' in found['camera wrist'].fix
+    assert found['commands of arm'].found == 'nobody listens'
