@@ -17,6 +17,8 @@ from xvla_ros.model.reading import read_config, WeightFiles
 HUB = 'transformer.soft_prompt_hub.weight'
 ENCODER = 'transformer.action_encoder.{}.weight'
 DECODER = 'transformer.action_decoder.{}.weight'
+# Initial spread of the soft prompts (models/transformer.py).
+PROMPT_STD = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +27,8 @@ class DomainRow:
     One domain's own parameters.
 
     A row that training never saw keeps its initial values, because its gradient is exactly zero:
-    its biases are all zero. `nearest` is the most similar other row and `cosine` how similar.
+    biases of zero, or prompts whose spread is still that of the initialisation. `nearest` is the
+    most similar other row and `cosine` how similar.
     """
 
     domain_id: int
@@ -99,7 +102,7 @@ def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
     rows = tuple(
         DomainRow(
             domain_id=index,
-            trained=bool((biases[index] != 0).any()),
+            trained=bool((biases[index] != 0).any()) and is_moved(prompts[index]),
             prompt_std=prompts[index].std().item(),
             encoder_std=encoder[index].std().item(),
             decoder_std=decoder[index].std().item(),
@@ -109,6 +112,12 @@ def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
         for index in range(len(prompts))
     )
     return rows, similarity
+
+
+def is_moved(prompts: torch.Tensor) -> bool:
+    """Say whether a row's prompts spread otherwise than the N(0, 0.02) they start from."""
+    error = PROMPT_STD / math.sqrt(2 * prompts.numel())  # standard error of a spread
+    return abs(prompts.std().item() - PROMPT_STD) > 4 * error
 
 
 def row_similarity(tables: list[torch.Tensor]) -> np.ndarray:
