@@ -184,6 +184,50 @@ def test_a_config_with_a_wrong_value_is_refused(tmp_path, checkpoint, change, na
         load_policy(folder)
 
 
+def lerobot_json(**changes):
+    """Return a config.json as lerobot's X-VLA policy writes it."""
+    data = small_json()
+    for key in ('num_actions', 'xvla_ros'):
+        del data[key]
+    cameras = {f'observation.images.{n}': {'type': 'VISUAL'} for n in ('image', 'image2')}
+    return (
+        data
+        | {
+            'chunk_size': 6,
+            'max_state_dim': 20,
+            'max_action_dim': 20,
+            'tokenizer_max_length': 50,
+            'empty_cameras': 1,
+            'input_features': cameras | {'observation.state': {'type': 'STATE', 'shape': [8]}},
+            'output_features': {'action': {'type': 'ACTION', 'shape': [7]}},
+        }
+        | changes
+    )
+
+
+def test_lerobots_config_is_read_in_its_own_words():
+    config = parse_config(lerobot_json())
+    assert (config.num_actions, config.text_length, config.view_slots) == (6, 50, 3)
+    assert (config.dim_proprio, config.real_action_dim) == (20, 7)
+    assert parse_config(lerobot_json(num_image_views=2)).view_slots == 2
+
+
+def test_lerobots_config_without_proprioception_has_no_channels_for_it():
+    network = build_network(parse_config(lerobot_json(use_proprio=False)))
+    assert network.dim_proprio == 0
+    assert network.transformer.action_encoder.dim_in == 20 + 32
+    proprio, actions = network.mode.preprocess(torch.zeros(1, 0), torch.ones(1, 6, 20))
+    assert proprio.shape == (1, 0)
+    assert (actions[..., [9, 19]] == 0).all()
+
+
+def test_lerobots_config_without_its_own_lengths_is_refused():
+    data = lerobot_json()
+    del data['tokenizer_max_length']
+    with pytest.raises(CheckpointError, match='tokenizer_max_length'):
+        parse_config(data)
+
+
 def test_microsofts_vision_config_is_translated_and_positions_are_never_a_default():
     vision = small_json()['florence_config']['vision_config']
     settings = vision_settings(vision)

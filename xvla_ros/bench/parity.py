@@ -23,6 +23,7 @@ from xvla_ros.model.checkpoint import load_network, write_weights
 from xvla_ros.model.config import parse_config
 from xvla_ros.model.conversion import lerobot_json
 from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.florence import tie_embeddings
 from xvla_ros.model.layouts import from_network, is_transposed, LAYOUTS
 from xvla_ros.model.packing import pack
 from xvla_ros.model.reading import read_config
@@ -50,6 +51,7 @@ def seeded_network(size: str, seed: int = SEED) -> XVLA:
         values = torch.from_numpy(seeded_values(stored, shape, seed))
         state[name] = values.t().contiguous() if is_transposed(name, '2toinf') else values
     network.load_state_dict(state, assign=True)
+    tie_embeddings(network.vlm)
     return network.eval().requires_grad_(False)
 
 

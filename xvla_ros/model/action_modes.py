@@ -77,7 +77,7 @@ class ActionMode:
         if not self.masks_gripper:
             return x
         visible = torch.ones(x.shape[-1], dtype=x.dtype, device=x.device)
-        visible[list(self.gripper)] = 0.0
+        visible[[g for g in self.gripper if g < x.shape[-1]]] = 0.0
         return x * visible
 
     def padded(self, x: torch.Tensor) -> bool:

@@ -135,7 +135,8 @@ def _lerobot_part(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         'max_action_dim': data['max_action_dim'],
         'real_action_dim': real,
-        'dim_proprio': data['max_state_dim'],
+        # lerobot leaves the state out altogether when told so; the authors' code never reads it.
+        'dim_proprio': data['max_state_dim'] if data.get('use_proprio', True) else 0,
         'text_length': data['tokenizer_max_length'],
         'view_slots': views or VIEW_SLOTS,
         **data.get('xvla_ros', {}),

@@ -76,7 +76,7 @@ def inspect(path: str | Path) -> Inspection:
         config=config,
         dim_action=mode.dim,
         real_dim=mode.real_dim,
-        dim_proprio=config.dim_proprio or mode.dim_proprio,
+        dim_proprio=mode.dim_proprio if config.dim_proprio is None else config.dim_proprio,
         files=len(files.files),
         bytes=sum(file.stat().st_size for file in files.files),
         parameters=sum(sizes.values()),

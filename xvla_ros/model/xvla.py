@@ -23,7 +23,8 @@ class XVLA(nn.Module):
         super().__init__()
         self.config = config
         self.mode = action_mode(config)
-        self.dim_proprio = config.dim_proprio or self.mode.dim_proprio
+        own = config.dim_proprio
+        self.dim_proprio = self.mode.dim_proprio if own is None else own
         self.vlm = build_florence(config.florence, attention)
         self.transformer = SoftPromptedTransformer(
             config, self.mode.dim, self.dim_proprio, attention
