@@ -48,8 +48,8 @@ def figures(data: ReportData) -> list[tuple[str, str, bytes]]:
         ),
         (
             'Gripper',
-            'The model’s value of every chunk at the time it is for, the thresholds between which '
-            'nothing changes, and the opening that was measured.',
+            'What every chunk says of the gripper at the time it is for, the thresholds between '
+            'which nothing changes, and the opening that was measured.',
             grippers,
         ),
         ('Latency', 'Where the time from picture to plan went, per chunk.', latency),
@@ -174,7 +174,8 @@ def _dress(axes: Axes, data: ReportData, label: str) -> None:
     joints = [plan.joint_s for plan in data.plans if plan.joint_s is not None]
     joints = joints or [plan.start_s for plan in data.plans]
     transform = axes.get_xaxis_transform()
-    axes.vlines(joints, 0.94, 1.0, color=INK, lw=0.6, transform=transform)
+    faint = 0.9 if len(joints) < MOST_PLANS else 0.35
+    axes.vlines(joints, 0.95, 1.0, color=INK, lw=0.5, alpha=faint, transform=transform)
     for time_s, text in data.tasks:
         if text:
             axes.axvline(time_s, color='#555555', lw=0.7, ls=':')
@@ -196,8 +197,10 @@ def grippers(data: ReportData) -> Figure | None:
     for index, (name, arm) in enumerate(data.embodiment.arms.items()):
         axes, gripper = grid[index, 0], arm.gripper
         for plan in _some(data.plans):
-            axes.plot(plan.times_s, plan.rows[:, index, 7], color=PLAN, lw=0.6)
-        axes.plot(*_first_steps(data, index), '.', ms=3, color=TARGET, label='model value')
+            values = _closed(plan.rows[:, index, 7], gripper.closed_probability)
+            axes.plot(plan.times_s, values, color=PLAN, lw=0.6)
+        firsts = _first_steps(data, index, gripper.closed_probability)
+        axes.plot(*firsts, '.', ms=3, color=TARGET, label='probability of closed')
         times, rows = data.measured
         axes.plot(times, rows[:, index, 7], color=INK, lw=1.3, label='measured opening')
         opens = gripper.threshold - gripper.hysteresis
@@ -210,11 +213,18 @@ def grippers(data: ReportData) -> Figure | None:
     return figure
 
 
-def _first_steps(data: ReportData, index: int) -> tuple[list[float], list[float]]:
-    return (
-        [float(plan.times_s[0]) for plan in data.plans],
-        [float(plan.rows[0, index, 7]) for plan in data.plans],
-    )
+def _closed(values: NDArray[np.float64], closed_probability: float) -> NDArray[np.float64]:
+    """Return the model's values as the probability that the gripper is closed."""
+    return values if closed_probability == 1.0 else 1.0 - values
+
+
+def _first_steps(
+    data: ReportData, index: int, closed_probability: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return when the first step of each chunk is due, and its probability of closed."""
+    times = np.array([plan.times_s[0] for plan in data.plans])
+    values = np.array([plan.rows[0, index, 7] for plan in data.plans])
+    return times, _closed(values, closed_probability)
 
 
 def latency(data: ReportData) -> Figure | None:
@@ -278,6 +288,7 @@ def timeline(data: ReportData) -> Figure | None:
         counted = np.diff(status.values[name], prepend=0).clip(min=0)
         events.step(status.times_s, counted, color=colour, label=name.replace('_', ' '))
     events.legend(loc='upper right', fontsize=8)
+    events.set_ylim(0, max(1.0, events.get_ylim()[1]))
     _dress(events, data, 'since the last status')
     events.set_xlabel('time [s]')
     return figure
