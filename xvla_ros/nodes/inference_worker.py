@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 import os
-from pathlib import Path
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from xvla_ros.nodes.inference_loop import InferenceLoop
 from xvla_ros.nodes.life_line import LifeLine
 from xvla_ros.nodes.policy_fit import check_fit
 from xvla_ros.nodes.predictor import make_predictor, warm_up
+from xvla_ros.nodes.scheduling import yield_priority
 from xvla_ros.nodes.worker_link import Failed, Ready, Setup, Waiting
 
 # How often the inputs are looked at while an inference runs or nothing arrives: bounds how late a
@@ -118,18 +118,6 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     threading.Thread(target=_listen, args=(link, loop), name='link', daemon=True).start()
     link.send(Ready(facts=facts))
     loop.run()
-
-
-def yield_priority(nice: int) -> None:
-    """
-    Let others go first: raise our nice level, and that of our session.
-
-    Linux shares the processor between sessions first (autogroup, on by default on desktops), and
-    nice counts within one only; that is why the worker has a session of its own.
-    """
-    os.nice(nice)
-    with suppress(OSError):  # no such file: the kernel does not group
-        Path('/proc/self/autogroup').write_text(f'{nice}\n')
 
 
 def _spin(node: Node) -> None:

@@ -24,6 +24,7 @@ from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.policy_core import PolicyCore
 from xvla_ros.nodes.policy_outputs import StatusOutputs
 from xvla_ros.nodes.running import NOTICE_S
+from xvla_ros.nodes.scheduling import claim_realtime
 
 NODE_NAME = 'policy_node'
 STATUS_PERIOD_S = 0.2
@@ -68,10 +69,12 @@ class PolicyNode(ManagedNode):
 
     def start(self) -> None:
         """Begin to tick; from here on no garbage collection may stop the control thread."""
-        self._core.start()
         gc.collect()
         gc.freeze()
         gc.disable()
+        self._core.start()
+        if not claim_realtime():
+            self.get_logger().info('no real-time priority: neither root nor an rtprio limit')
 
     def stop(self) -> None:
         """Stop ticking; the last command is a hold."""

@@ -28,7 +28,7 @@ from xvla_ros.nodes.images import image_from_message
 DEMO_CAMERA_TOPIC = 'camera/demo/image_raw'
 ANSWER_TIMEOUT_S = 15.0
 # Scene messages to see after a reset: the last images from before it are then out of every queue.
-SETTLING_MESSAGES = 6
+SETTLING_MESSAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
