@@ -14,7 +14,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.replay.bag import open_bag
-from xvla_ros.replay.message_types import read_message, typestore
+from xvla_ros.replay.message_types import definition, read_message, typestore
 from xvla_ros.replay.writer import BagWriter, Bounds, Channel
 
 
@@ -224,3 +224,15 @@ def test_messages_that_are_a_little_out_of_order_come_in_order(tmp_path):
         for time_ms in times:
             writer.write('/words', 1_000_000_000 + time_ms * 1_000_000, string(f'word {time_ms}'))
     assert words(open_bag(folder)) == [f'word {time_ms}' for time_ms in sorted(times)]
+
+
+def test_types_of_installed_packages_are_recorded_with_their_definitions(tmp_path, monkeypatch):
+    folder = tmp_path / 'share' / 'lab_msgs' / 'msg'
+    folder.mkdir(parents=True)
+    (folder / 'Tool.msg').write_text('std_msgs/Header header\nJaw[2] jaws\n')
+    (folder / 'Jaw.msg').write_text('float32 force\n')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    text = definition('lab_msgs/msg/Tool')
+    assert 'MSG: lab_msgs/Jaw' in text
+    with pytest.raises(ConfigError, match='no definition'):
+        definition('lab_msgs/msg/Unknown')

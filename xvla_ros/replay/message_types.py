@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Message types without ROS: their definitions, and their bytes as Python objects."""
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+import os
+from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Nodetype
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
 
@@ -47,10 +51,33 @@ def definition(kind: str) -> str:
 
     :raises ConfigError: the type is unknown.
     """
-    if not knows(kind):
-        raise ConfigError(f"message type '{kind}' is unknown here")
+    if not (knows(kind) or _learn_installed(kind)):
+        raise ConfigError(f"message type '{kind}' is unknown: no definition of it is installed")
     text, _ = typestore().generate_msgdef(kind, ros_version=2)
     return text
+
+
+def _learn_installed(kind: str) -> bool:
+    """Take over a definition, and those of the types in it, from an installed ROS package."""
+    package, _, name = kind.partition('/msg/')
+    for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)):
+        path = Path(prefix) / 'share' / package / 'msg' / f'{name}.msg'
+        if path.is_file():
+            found = get_types_from_msg(path.read_text(encoding='utf-8'), kind)
+            inner = {each for _, fields in found.values() for each in _named(fields)}
+            if all(knows(each) or _learn_installed(each) for each in inner - set(found)):
+                typestore().register(found)
+            break
+    return knows(kind)
+
+
+def _named(fields: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Yield the message types that fields hold, in arrays too."""
+    for _, (node, value) in fields:
+        if node == Nodetype.NAME:
+            yield value
+        elif node in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+            yield from _named([('', value[0])])
 
 
 def type_hash(kind: str) -> str:

@@ -4,32 +4,18 @@
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 
-import matplotlib as mpl
-import numpy as np
-from numpy.typing import NDArray
-
-from xvla_ros.replay.report_data import Plan, ReportData, STATES
-
-mpl.use('Agg')
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
 
-INK, PLAN, TARGET, WARN, BAD = '#1b4965', '#b8c4cc', '#e07a1f', '#e0a800', '#c1121f'
-STATE_COLOURS = {
-    'IDLE': '#d9dee2', 'WAITING': '#9bb1bf', 'DRY_RUN': '#7fb3d5', 'ENGAGING': '#f2cc8f',
-    'RUNNING': '#81b29a', 'HOLDING': '#e0a800', 'FAULT': '#c1121f',
-}  # fmt: skip
-LATENCIES = (
-    ('image_age_s', 'image age', '#9bb1bf'),
-    ('preprocess_s', 'preparing', '#f2cc8f'),
-    ('inference_s', 'network', '#1b4965'),
-    ('handover', 'handing over', '#e07a1f'),
-)
+from xvla_ros.replay.report_charts import latency, timeline, verdicts
+from xvla_ros.replay.report_data import Plan, ReportData
+from xvla_ros.replay.report_style import BAD, dress, INK, MOST_PLANS, PLAN, TARGET
+
 DPI = 90
-# More plans than this make a plot grey without saying more.
-MOST_PLANS = 150
 # What is drawn of an axis at the least.
 LEAST_SPAN_M, LEAST_SPAN_DEG = 0.02, 1.0
 AXES = ('x [m]', 'y [m]', 'z [m]')
@@ -144,7 +130,7 @@ def _channel_column(column: Sequence[Axes], data: ReportData, index: int) -> Non
     spans = (LEAST_SPAN_M,) * 3 + (LEAST_SPAN_DEG,) * 3
     for axes, label, span in zip(column, (*AXES, *TURNS), spans, strict=True):
         _widen((axes.yaxis,), span)
-        _dress(axes, data, label)
+        dress(axes, data, label)
 
 
 def _reference(data: ReportData, index: int) -> NDArray[np.float64]:
@@ -169,22 +155,6 @@ def _channels(rows: NDArray[np.float64], reference: NDArray[np.float64]) -> NDAr
     return values
 
 
-def _dress(axes: Axes, data: ReportData, label: str) -> None:
-    """Mark where chunks join and tasks begin."""
-    joints = [plan.joint_s for plan in data.plans if plan.joint_s is not None]
-    joints = joints or [plan.start_s for plan in data.plans]
-    transform = axes.get_xaxis_transform()
-    faint = 0.9 if len(joints) < MOST_PLANS else 0.35
-    axes.vlines(joints, 0.95, 1.0, color=INK, lw=0.5, alpha=faint, transform=transform)
-    for time_s, text in data.tasks:
-        if text:
-            axes.axvline(time_s, color='#555555', lw=0.7, ls=':')
-    axes.set_ylabel(label, fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.set_xlim(0, data.duration_s)
-    axes.grid(alpha=0.25)
-
-
 def grippers(data: ReportData) -> Figure | None:
     """Draw the model's gripper value, its thresholds and the measured opening."""
     if not data.plans and not len(data.measured[0]):
@@ -207,7 +177,7 @@ def grippers(data: ReportData) -> Figure | None:
         axes.axhline(gripper.threshold, color=BAD, lw=1, ls='--', label='closes above')
         axes.axhline(opens, color='#2a7f3f', lw=1, ls='--', label='opens below')
         axes.set_ylim(-0.05, 1.05)
-        _dress(axes, data, name)
+        dress(axes, data, name)
     grid[0, 0].legend(loc='center right', fontsize=8)
     grid[-1, 0].set_xlabel('time [s]')
     return figure
@@ -225,90 +195,3 @@ def _first_steps(
     times = np.array([plan.times_s[0] for plan in data.plans])
     values = np.array([plan.rows[0, index, 7] for plan in data.plans])
     return times, _closed(values, closed_probability)
-
-
-def latency(data: ReportData) -> Figure | None:
-    """Draw where the time of each chunk went."""
-    if not data.status:
-        return None
-    values = data.status.values
-    new = np.flatnonzero(np.diff(values['sequence'], prepend=0) > 0)
-    new = new[np.isfinite(values['observation_age_s'][new])]
-    if not len(new):
-        return None
-    spent = {name: np.nan_to_num(values[name][new]) for name, _, _ in LATENCIES[:3]}
-    spent['handover'] = np.clip(values['observation_age_s'][new] - sum(spent.values()), 0.0, None)
-    figure, (top, below) = plt.subplots(
-        1, 2, figsize=(11, 3), width_ratios=(3, 1), layout='constrained'
-    )
-    base, width = np.zeros(len(new)), max(data.duration_s / max(len(new), 1) * 0.7, 0.02)
-    left = 0.0
-    for name, label, colour in LATENCIES:
-        top.bar(
-            data.status.times_s[new],
-            1e3 * spent[name],
-            width,
-            1e3 * base,
-            color=colour,
-            label=label,
-        )
-        base = base + spent[name]
-        median = 1e3 * float(np.median(spent[name]))
-        below.barh(label, median, left=left, color=colour)
-        below.text(left + median, label, f' {median:.0f} ms', va='center', fontsize=8)
-        left += median
-    top.set(xlabel='time [s]', ylabel='picture to plan [ms]', xlim=(0, data.duration_s))
-    top.legend(fontsize=8, ncols=4)
-    top.grid(alpha=0.25)
-    below.set(title='median', xlabel='ms', xlim=(0, left * 1.3 + 1))
-    below.invert_yaxis()
-    return figure
-
-
-def timeline(data: ReportData) -> Figure | None:
-    """Draw states, what is left in the queue, and when ticks starved or steps were clamped."""
-    status = data.status
-    if not status:
-        return None
-    figure, (band, queue, events) = plt.subplots(
-        3, 1, figsize=(11, 4.4), sharex=True, height_ratios=(1, 2, 2), layout='constrained'
-    )
-    ends = np.append(status.times_s[1:], data.duration_s)
-    states = status.values['state'].astype(int)
-    for number in np.unique(states):
-        mine = states == number
-        spans = list(zip(status.times_s[mine], (ends - status.times_s)[mine], strict=True))
-        name = STATES[number]
-        band.broken_barh(spans, (0, 1), color=STATE_COLOURS[name], label=name.lower())
-    band.set_yticks([])
-    band.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols=7, fontsize=8, frameon=False)
-    queue.fill_between(status.times_s, status.values['queue_remaining_s'], step='post', color=PLAN)
-    _dress(queue, data, 'plan left [s]')
-    for name, colour in (('starved_ticks', BAD), ('missed_ticks', INK), ('clamped_steps', WARN)):
-        counted = np.diff(status.values[name], prepend=0).clip(min=0)
-        events.step(status.times_s, counted, color=colour, label=name.replace('_', ' '))
-    events.legend(loc='upper right', fontsize=8)
-    events.set_ylim(0, max(1.0, events.get_ylim()[1]))
-    _dress(events, data, 'since the last status')
-    events.set_xlabel('time [s]')
-    return figure
-
-
-def verdicts(data: ReportData) -> Figure | None:
-    """Draw how chunks were judged."""
-    if not data.verdicts:
-        return None
-    rows = [
-        *((name, count, '#81b29a' if name == 'accepted' else WARN if name == 'clamped' else BAD)
-          for name, count in data.verdicts.most_common()),
-        *((reason, count, '#9bb1bf') for reason, count in data.reasons.most_common(12)),
-    ]  # fmt: skip
-    figure, axes = plt.subplots(figsize=(11, 0.5 + 0.32 * len(rows)), layout='constrained')
-    names, counts, colours = zip(*rows, strict=True)
-    axes.barh(range(len(rows)), counts, color=colours)
-    axes.set_yticks(range(len(rows)), names, fontsize=8)
-    for place, count in enumerate(counts):
-        axes.text(count, place, f' {count}', va='center', fontsize=8)
-    axes.invert_yaxis()
-    axes.set(xlabel='chunks', xlim=(0, max(counts) * 1.1))
-    return figure

@@ -81,8 +81,10 @@ class BagWriter:
         Make the folder.
 
         :param channels: by absolute topic name.
-        :raises ConfigError: the folder exists with something in it.
+        :raises ConfigError: the folder exists with something in it, or a type is unknown.
         """
+        for channel in channels.values():
+            definition(channel.kind)
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f'{folder}: not empty; a recording needs a folder of its own')
         folder.mkdir(parents=True, exist_ok=True)
