@@ -8,9 +8,11 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+import yaml
 
 from launch import LaunchContext, LaunchDescription
 from xvla_ros.bringup import embodiment_file, Process, processes
+from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 
 POLICY, CONTROLLER, SIM = 'policy_node', 'controller_node', 'sim_node'
@@ -27,18 +29,21 @@ def describe(
     """
     Return the launch description of some processes of the table.
 
+    Besides the declared arguments, any parameter of the embodiment's file can be replaced by its
+    dotted name: limits.max_linear_speed_m_s:=0.05.
+
     :param names: which; :param sim: take the robot's *_sim.yaml. :param robot: default embodiment.
-    :param instruction: default of the argument. :param armed: False forces a dry run.
+    :param instruction: default of that argument. :param armed: default of that argument.
     """
 
     def nodes(context: LaunchContext) -> list[Node]:
-        chosen = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-        path = embodiment_file(chosen['embodiment'], sim)
-        forced = {} if armed else {'control.start_armed': False}
-        table = processes(path, sim=sim, overrides={**overrides(chosen), **forced})
+        given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+        dotted = {k: v for k, v in context.launch_configurations.items() if '.' in k}
+        path = embodiment_file(given['embodiment'], sim)
+        table = processes(path, sim=sim, overrides=overrides({**given, **dotted}))
         return [node(process) for process in table if process.name in names]
 
-    defaults = {'embodiment': robot, 'instruction': instruction}
+    defaults = {'embodiment': robot, 'instruction': instruction, 'armed': str(armed).lower()}
     arguments = [
         DeclareLaunchArgument(name, default_value=defaults.get(name, ''), description=text)
         for name, text in ARGUMENTS.items()
@@ -51,12 +56,22 @@ ARGUMENTS = {
     'checkpoint': "Checkpoint in place of the embodiment's.",
     'server_url': 'X-VLA server to ask in place of a checkpoint.',
     'instruction': 'What to do from the start; empty waits for one.',
+    'armed': 'Targets leave from the start: true or false. False is a dry run until ~/arm.',
 }
 
 
 def overrides(chosen: dict[str, str]) -> dict[str, Any]:
-    """Return the parameters that launch arguments replace; an empty argument replaces nothing."""
-    given = {
+    """
+    Return the parameters that launch arguments replace; an empty argument replaces nothing.
+
+    :param chosen: the declared arguments and parameters by their dotted names, as text.
+    :raises ConfigError: `armed` is neither true nor false.
+    """
+    if chosen['armed'] not in ('true', 'false'):
+        raise ConfigError(f"argument armed: expected true or false, got '{chosen['armed']}'")
+    given = {name: yaml.safe_load(value) for name, value in chosen.items() if '.' in name}
+    given['control.start_armed'] = chosen['armed'] == 'true'
+    given |= {
         f'policy.{name}': chosen[name]
         for name in ('checkpoint', 'server_url', 'instruction')
         if chosen[name]
