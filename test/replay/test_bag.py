@@ -9,6 +9,7 @@ import sys
 import time
 
 from bags import ROOT, STRING, string, write_strings
+import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
@@ -236,3 +237,19 @@ def test_types_of_installed_packages_are_recorded_with_their_definitions(tmp_pat
     assert 'MSG: lab_msgs/Jaw' in text
     with pytest.raises(ConfigError, match='no definition'):
         definition('lab_msgs/msg/Unknown')
+
+
+@pytest.mark.parametrize('seed', range(40))
+def test_flipped_bytes_never_end_in_a_stack_trace(tmp_path, seed):
+    folder = write_strings(tmp_path / 'bag', count=20)
+    (file,) = folder.glob('*.mcap')
+    random = np.random.default_rng(seed)
+    data = bytearray(file.read_bytes())
+    for place in random.integers(8, len(data), 5):
+        data[place] ^= int(random.integers(1, 256))
+    file.write_bytes(data)
+    try:
+        bag = open_bag(folder)
+    except ObservationError:
+        return
+    assert len(list(bag.messages())) <= 21

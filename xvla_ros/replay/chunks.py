@@ -18,6 +18,7 @@ from xvla_ros.replay.bag import Bag
 from xvla_ros.replay.message_types import read_message
 from xvla_ros.replay.topics import CHUNK, recorded_name, TARGET
 
+KINDS = {CHUNK: 'xvla_ros/msg/ActionChunk', TARGET: 'xvla_ros/msg/EndEffectorCommand'}
 VERDICTS = ('accepted', 'clamped', 'rejected')
 
 
@@ -63,7 +64,8 @@ def recorded_targets(bag: Bag) -> list[TargetSaid]:
 
 def _said(bag: Bag, topic: str) -> Iterator[Any]:
     name = recorded_name(topic, bag.topics)
-    return bag.messages({name}) if name else iter(())
+    ours = name is not None and bag.topics[name].kind == KINDS[topic]
+    return bag.messages({name}) if ours else iter(())
 
 
 def stamp_ns(header: Any) -> int:

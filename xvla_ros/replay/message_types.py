@@ -11,7 +11,7 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
 
-from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.core.resources import shared_file
 
 OURS = ('EndEffectorTarget', 'EndEffectorCommand', 'ActionStep', 'ActionChunk', 'PolicyStatus')
@@ -86,8 +86,15 @@ def type_hash(kind: str) -> str:
 
 
 def read_message(kind: str, data: bytes) -> Any:
-    """Return the message that CDR bytes hold; arrays of numbers are numpy arrays."""
-    return typestore().deserialize_cdr(data, kind)
+    """
+    Return the message that CDR bytes hold; arrays of numbers are numpy arrays.
+
+    :raises ObservationError: they are no message of the type.
+    """
+    try:
+        return typestore().deserialize_cdr(data, kind)
+    except Exception as error:  # the reader has no error class for all that bytes can be
+        raise ObservationError(f'{len(data)} bytes cannot be read as {kind}: {error!r}') from error
 
 
 def write_message(kind: str, message: Any) -> bytes:

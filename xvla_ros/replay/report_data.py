@@ -16,8 +16,9 @@ from xvla_ros.replay.bag import Bag
 from xvla_ros.replay.chunks import ChunkSaid, recorded_chunks, recorded_targets, stamp_ns
 from xvla_ros.replay.message_types import read_message
 from xvla_ros.replay.results import CHUNKS, read_table, read_verdicts, Table, TARGETS
-from xvla_ros.replay.topics import INSTRUCTION, recorded_name, STATUS, TASK
+from xvla_ros.replay.topics import INSTRUCTION, recorded_name, STATUS, STRING, TASK
 
+KINDS = {TASK: STRING, INSTRUCTION: STRING, STATUS: 'xvla_ros/msg/PolicyStatus'}
 STATES = ('IDLE', 'WAITING', 'DRY_RUN', 'ENGAGING', 'RUNNING', 'HOLDING', 'FAULT')
 
 
@@ -149,7 +150,8 @@ class BagReader:
 
     def _of(self, topic: str) -> Iterator[Any]:
         name = recorded_name(topic, self._bag.topics)
-        return self._bag.messages({name}) if name else iter(())
+        ours = name is not None and self._bag.topics[name].kind == KINDS[topic]
+        return self._bag.messages({name}) if ours else iter(())
 
 
 def _message(raw: Any) -> Any:

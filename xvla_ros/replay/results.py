@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a replay leaves: targets.csv and verdicts.jsonl, the same bytes for the same bag."""
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 import csv
@@ -120,23 +121,27 @@ def read_table(path: Path) -> Table:
 
     :raises ObservationError: it is not such a file.
     """
+    integers, values = array('q'), array('d')
     try:
         with path.open(encoding='utf-8', newline='') as file:
-            header, *rows = csv.reader(file)
-        names = tuple(dict.fromkeys(column.split('.')[0] for column in header[3:]))
-        columns = [f'{name}.{channel}' for name in names for channel in CHANNELS]
-        if header[:2] != ['stamp_ns', 'sequence'] or header[3:] != columns:
-            raise ValueError(f'its columns are {header}')
-        integers = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
-        values = [[float(v) if v else np.nan for v in row[3:]] for row in rows]
-        shaped = np.array(values, np.float64).reshape(len(rows), len(names), len(CHANNELS))
+            rows = csv.reader(file)
+            header = next(rows, [])
+            names = tuple(dict.fromkeys(column.split('.')[0] for column in header[3:]))
+            columns = [f'{name}.{channel}' for name in names for channel in CHANNELS]
+            if header[:2] != ['stamp_ns', 'sequence'] or header[3:] != columns:
+                raise ValueError(f'its columns are {header}')
+            for row in rows:
+                integers.extend(map(int, row[:3]))
+                values.extend(float(value) if value else np.nan for value in row[3:])
+        whole = np.array(integers, np.int64).reshape(-1, 3)
+        shaped = np.array(values).reshape(len(whole), len(names), len(CHANNELS))
     except (OSError, ValueError) as error:
         raise ObservationError(f'{path}: not a table of targets: {error}') from error
     return Table(
         arms=names,
-        stamps_ns=integers[:, 0],
-        sequence=integers[:, 1],
-        third=integers[:, 2],
+        stamps_ns=whole[:, 0],
+        sequence=whole[:, 1],
+        third=whole[:, 2],
         values=shaped,
     )
 

@@ -20,6 +20,7 @@ from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
 
 DIFFERENT = 1
+MOST_REASONS = 8
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -120,7 +121,10 @@ def _text(summary: dict[str, object]) -> str:
         f'{counts["dropped_chunks"]} dropped), {counts["ticks"]} ticks '
         f'({counts["starved_ticks"]} starved, {counts["clamped_steps"]} clamped)'
     ]
-    lines += [f'  {count} x {reason}' for reason, count in counts['faults'].items()]
+    faults = sorted(counts['faults'].items(), key=lambda item: -item[1])
+    lines += [f'  {count} x {reason}' for reason, count in faults[:MOST_REASONS]]
+    if len(faults) > MOST_REASONS:
+        lines.append(f'  and {len(faults) - MOST_REASONS} reasons more, in summary.json')
     for horizon, figures in summary['open_loop_error'].items():
         if figures['n']:
             lines.append(
