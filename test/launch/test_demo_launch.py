@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""demo.launch.py starts a system whose arm moves, and ends it cleanly."""
+"""demo.launch.py: targets flow, deactivation holds, a dead worker returns, a clean end."""
 
+from collections.abc import Callable
+from contextlib import suppress
+import os
+import signal
 import time
 import unittest
 
+import psutil
 import pytest
 
 pytest.importorskip(
@@ -14,45 +19,97 @@ from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_testing.actions import ReadyToTest
 import launch_testing.asserts
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import rclpy
 
 from launch import LaunchDescription
 from xvla_ros.core.resources import shared_file
 from xvla_ros.msg import EndEffectorCommand
 
-START_S = 120.0
+DEADLINE_S = 120.0
+WORKER = 'xvla_ros.nodes.inference_worker'
 
 
 @pytest.mark.launch_test
-def generate_test_description():
+def generate_test_description() -> LaunchDescription:
     """Include the launch file as a user would."""
     source = PythonLaunchDescriptionSource(str(shared_file('launch', 'demo.launch.py')))
     return LaunchDescription([IncludeLaunchDescription(source), ReadyToTest()])
 
 
-class TestDemo(unittest.TestCase):
-    """While it runs."""
+def workers() -> list[psutil.Process]:
+    """Return the inference workers below this process, without those that are dying."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found += [process] if WORKER in ' '.join(process.cmdline()) else []
+    return found
 
-    def test_targets_are_sent(self):
-        """Wait for targets to follow."""
+
+class TestDemo(unittest.TestCase):
+    """While it runs; in one test, because each step needs the one before."""
+
+    def setUp(self) -> None:
+        """Listen to the targets."""
         rclpy.init()
-        node = rclpy.create_node('listener')
-        heard = []
-        node.create_subscription(
-            EndEffectorCommand, 'policy_node/target', lambda m: heard.append(m.hold), 10
+        self.node = rclpy.create_node('listener')
+        self.moving = 0
+        self.node.create_subscription(
+            EndEffectorCommand, 'policy_node/target', self._on_target, 10
         )
-        deadline = time.monotonic() + START_S
-        while heard.count(False) < 50 and time.monotonic() < deadline:
-            rclpy.spin_once(node, timeout_sec=0.1)
-        node.destroy_node()
+
+    def tearDown(self) -> None:
+        """Stop listening."""
+        self.node.destroy_node()
         rclpy.shutdown()
-        assert heard.count(False) >= 50
+
+    def _on_target(self, message: EndEffectorCommand) -> None:
+        self.moving += not message.hold
+
+    def _wait(self, done: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not done():
+            assert time.monotonic() < deadline, f'waited {DEADLINE_S:.0f} s for {what}'
+            rclpy.spin_once(self.node, timeout_sec=0.1)
+
+    def _targets_flow(self) -> None:
+        self.moving = 0
+        self._wait(lambda: self.moving >= 50, 'targets')
+
+    def _change(self, transition: int) -> None:
+        client = self.node.create_client(ChangeState, 'policy_node/change_state')
+        self._wait(client.service_is_ready, 'the lifecycle service')
+        request = ChangeState.Request(transition=Transition(id=transition))
+        answer = client.call_async(request)
+        self._wait(answer.done, 'the transition')
+        assert answer.result().success
+
+    def _quiet(self, seconds: float) -> bool:
+        """Return whether no moving target came for so long."""
+        self.moving, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.1)
+        return self.moving == 0
+
+    def test_targets_flow_stop_on_deactivation_and_return_after_a_crash(self) -> None:
+        """Follow one run through its life."""
+        self._targets_flow()
+        self._change(Transition.TRANSITION_DEACTIVATE)
+        self._wait(lambda: self._quiet(1.0), 'a hold after deactivation')
+        self._change(Transition.TRANSITION_ACTIVATE)
+        self._targets_flow()
+        (first,) = workers()
+        os.kill(first.pid, signal.SIGKILL)
+        self._wait(lambda: any(w.pid != first.pid for w in workers()), 'a new worker')
+        self._targets_flow()
 
 
 @launch_testing.post_shutdown_test()
 class TestEnd(unittest.TestCase):
     """Afterwards."""
 
-    def test_exit_codes(self, proc_info):
-        """Ask for a clean end of every process."""
+    def test_every_process_ends_cleanly(self, proc_info: object) -> None:
+        """Ask for exit codes of zero and no worker left."""
         launch_testing.asserts.assertExitCodes(proc_info)
+        assert not workers()
