@@ -187,7 +187,7 @@ class Watch:
                 raise XvlaError(f'waited {timeout_s:.0f} s for {what}')
 
     def overhead_ms(self, inference_s: list[float]) -> np.ndarray:
-        """Return, per chunk, the time from its oldest input to its first target, less the model."""
+        """Return, per chunk, the time from oldest input to first target, less the model."""
         return np.array(
             [
                 (self._first_target_ns[n] - stamp_ns) * 1e-6 - inference_s[n - 1] * 1e3

@@ -18,9 +18,10 @@ from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.conversions import stamp_to_ns
 from xvla_ros.nodes.images import check_layout, image_from_message
 
-# Sensor data, and only the newest frame: an older one would never be looked at.
+# As sensor data. Only the newest frame is looked at; the few before it keep a pause of this
+# process (an inference holds the interpreter for milliseconds) from looking like lost frames.
 CAMERA_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+    history=HistoryPolicy.KEEP_LAST, depth=4, reliability=ReliabilityPolicy.BEST_EFFORT
 )
 
 

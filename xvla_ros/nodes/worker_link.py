@@ -81,7 +81,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Answer:
-    """From the worker: one chunk. frames_received: of all cameras, since the worker started."""
+    """From the worker: one chunk. frames_received: since the worker started."""
 
     chunk: Chunk
     epoch: int
