@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
+import signal
 import sys
 
 from tqdm import tqdm
@@ -50,6 +51,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the demo; 0 when it completed, however well the policy did."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     path = embodiment_file(args.embodiment, sim=True).resolve()
     overrides = {'policy.checkpoint': str(args.checkpoint)} if args.checkpoint else {}
     embodiment = load_embodiment(path, overrides)

@@ -15,6 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
@@ -44,7 +45,7 @@ class DemoClient:
 
     def __init__(self, look_after: Callable[[], None]) -> None:
         """Join the ROS domain of the environment."""
-        rclpy.init()
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C is the demo's
         self._look_after = look_after
         self.node = Node('xvla_demo')
         self._executor = SingleThreadedExecutor()

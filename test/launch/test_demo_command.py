@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xvla demo` as a user runs it: its results, and that it leaves no process behind."""
+
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytest.importorskip('rclpy', reason='the demo needs ROS')
+pytest.importorskip('mujoco', reason='the demo simulates')
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.ros
+DEMO_S = 280
+MARK = 'XVLA_TEST_DEMO'
+
+
+def demo(out, *arguments):
+    """Start the command; every process of it carries a mark in its environment."""
+    command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'demo', '--out', str(out), *arguments]
+    environment = {**os.environ, MARK: str(out)}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
+
+
+def marked(out):
+    """Return the processes that a demo started and that still live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(out) and process.status() != 'zombie':
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_gone(out, timeout_s=15.0):
+    deadline = time.monotonic() + timeout_s
+    while marked(out) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not marked(out)
+
+
+def test_one_episode_leaves_its_results(tmp_path):
+    process = demo(tmp_path, '--episodes', '1', '--seed', '3', '--time-limit', '8')
+    _, errors = process.communicate(timeout=DEMO_S)
+    assert process.returncode == 0, errors
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['embodiment'] == 'franka'
+    assert summary['episodes'] == 1
+    assert summary['chunks'] > 0
+    assert set(summary) >= {
+        'instruction',
+        'successes',
+        'seeds',
+        'faults',
+        'inference_ms',
+        'control',
+    }
+    assert set(summary['control']) == {
+        *('rate_hz', 'lateness_ms_p99', 'twin_lateness_ms_p99', 'missed_percent', 'starved_ticks')
+    }
+    assert (tmp_path / 'strip.png').stat().st_size > 10_000
+    assert (tmp_path / 'demo.mp4').stat().st_size > 1_000
+    assert wait_gone(tmp_path)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_no_process_behind(tmp_path, number):
+    process = demo(tmp_path, '--episodes', '50')
+    deadline = time.monotonic() + 60
+    while len(marked(tmp_path)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(marked(tmp_path)) >= 5
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'Traceback' not in errors
+    assert wait_gone(tmp_path)
+
+
+def test_a_killed_demo_leaves_no_process_behind(tmp_path):
+    process = demo(tmp_path, '--episodes', '50')
+    deadline = time.monotonic() + 60
+    while len(marked(tmp_path)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert wait_gone(tmp_path, 30.0), marked(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['--embodiment', 'no_such_robot'], 'no_such_robot_sim.yaml'),
+        (['--checkpoint', 'no_such_policy'], 'no_such_policy'),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, arguments, words):
+    process = demo(tmp_path, *arguments)
+    _, errors = process.communicate(timeout=DEMO_S)
+    assert process.returncode == 2
+    assert words in errors
+    assert 'Traceback' not in errors
+    assert wait_gone(tmp_path)
