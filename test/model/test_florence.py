@@ -3,9 +3,16 @@
 
 import pytest
 import torch
-from transformers.models.florence2.modeling_florence2 import Florence2VisionWindowAttention
+from transformers.models.florence2.modeling_florence2 import (
+    Florence2VisionChannelAttention,
+    Florence2VisionWindowAttention,
+)
 
-from xvla_ros.model.florence import build_florence, LatePaddedWindowAttention
+from xvla_ros.model.florence import (
+    build_florence,
+    GroupedChannelAttention,
+    LatePaddedWindowAttention,
+)
 from xvla_ros.model.miniature import small_json
 
 
@@ -25,6 +32,17 @@ def test_late_padding_gives_the_same_bits_as_the_reference(height, width, attent
             assert torch.equal(late(x), early(x))
         else:  # another order of the same products
             assert torch.allclose(late(x), early(x), atol=1e-6)
+
+
+@pytest.mark.parametrize('tokens', [1, 49, 100])
+def test_channel_attention_as_plain_products_equals_the_reference(tokens):
+    config = build_florence(small_json()['florence_config']).config.vision_config
+    theirs = Florence2VisionChannelAttention(config, 1)
+    ours = GroupedChannelAttention(config, 1)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(3, tokens, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.allclose(ours(x), theirs(x), atol=1e-6)
 
 
 def test_the_text_decoder_is_gone_and_the_embedding_is_tied():

@@ -11,6 +11,7 @@ serve  load once, then answer every line on stdin with the seconds one chunk too
 The weights are not stored anywhere: both sides draw them, tensor by tensor, from its name.
 """
 
+from functools import cache
 import importlib.util
 from pathlib import Path
 import sys
@@ -155,6 +156,7 @@ def stub(name: str, path: Path | None = None, **attributes: object) -> None:
     sys.modules[name] = module
 
 
+@cache
 def reference_modules() -> tuple:
     """Import the wheel's network files without the rest of lerobot."""
     import torch

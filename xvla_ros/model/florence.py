@@ -6,7 +6,10 @@ from typing import Any
 
 import torch
 from transformers import Florence2Config, Florence2Model
-from transformers.models.florence2.modeling_florence2 import Florence2VisionWindowAttention
+from transformers.models.florence2.modeling_florence2 import (
+    Florence2VisionChannelAttention,
+    Florence2VisionWindowAttention,
+)
 
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.attention import attend
@@ -95,9 +98,12 @@ def build_florence(florence: Mapping[str, Any], attention: str = 'sdpa') -> Flor
     del model.language_model.decoder
     for stage, blocks in enumerate(model.vision_tower.blocks):
         for block in blocks:
+            window, channel = block.spatial_block.window_attn, block.channel_block.channel_attn
             late = LatePaddedWindowAttention(settings.vision_config, stage)
-            late.load_state_dict(block.spatial_block.window_attn.state_dict(), assign=True)
-            block.spatial_block.window_attn = late
+            late.load_state_dict(window.state_dict(), assign=True)
+            grouped = GroupedChannelAttention(settings.vision_config, stage)
+            grouped.load_state_dict(channel.state_dict(), assign=True)
+            block.spatial_block.window_attn, block.channel_block.channel_attn = late, grouped
     tie_embeddings(model)
     return model
 
@@ -151,3 +157,23 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         out = out.clone()
         out[:, :height, :width] = qkv
         return out
+
+
+class GroupedChannelAttention(Florence2VisionChannelAttention):
+    """
+    DaViT's channel attention as plain matrix products.
+
+    Channels attend to channels: the scores of a group are 32 x 32 and the "head width" is the
+    number of tokens, 3136 in the first stage, which no fused kernel is made for.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Attend across the channels of tokens (B, N, C)."""
+        batch, tokens, channels = hidden_states.shape
+        qkv = self.qkv(hidden_states).view(batch, tokens, 3, self.groups, -1)
+        qkv = qkv.permute(2, 0, 3, 1, 4).reshape(3, batch * self.groups, tokens, -1)
+        q, k, v = qkv.unbind(0)  # (B * groups, N, C / groups)
+        scores = torch.baddbmm(q.new_zeros(1, 1, 1), q.mT, k, beta=0, alpha=tokens**-0.5)
+        out = torch.bmm(v, scores.softmax(dim=-1).mT)
+        out = out.view(batch, self.groups, tokens, -1).transpose(1, 2)
+        return self.proj(out.reshape(batch, tokens, channels))
