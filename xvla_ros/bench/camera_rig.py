@@ -27,6 +27,8 @@ from xvla_ros.nodes.policy_home import home_poses
 
 STATE_RATE_HZ = 100.0
 # After the stream: a few slow frames, so that an observation is made after the last of them.
+# The inference worker and the frame counter.
+LISTENERS = 2
 LAST_FRAMES, LAST_PERIOD_S = 3, 0.2
 
 
@@ -56,7 +58,7 @@ class CameraRig(Node):
     def heard(self) -> bool:
         """Tell whether the policy is active and somebody listens to every camera."""
         active = self.count_publishers('policy_node/target') > 0
-        return active and all(camera.get_subscription_count() for camera in self._cameras)
+        return active and all(c.get_subscription_count() >= LISTENERS for c in self._cameras)
 
     def publish_frames(self) -> None:
         """Publish one frame of every camera, one after the other, each with its own stamp."""

@@ -113,6 +113,8 @@ class _Run:
                 str(stream_s),
             ]
             runner.run('rig', [*tool, *rig, '--out', str(folder / 'rig.json')])
+            counter = ['xvla_ros.bench.frame_counter', '--embodiment', str(path)]
+            runner.run('counter', [*tool, *counter, '--out', str(folder / 'counter.json')])
             watch = Watch(runner)
             try:
                 watch.until(lambda: watch.targets > 0, START_TIMEOUT_S, 'the first target')
@@ -126,7 +128,7 @@ class _Run:
             finally:
                 watch.close()
         facts = json.loads((folder / 'run.json').read_text())
-        self.frames_received = facts['frames_received']
+        self.frames_received = json.loads((folder / 'counter.json').read_text())['frames']
         self.frames_sent = json.loads((folder / 'rig.json').read_text())['frames_sent']
         self.overhead_ms = watch.overhead_ms(facts['inference_s'])
         self.ticks, self.twin = _together(

@@ -13,9 +13,7 @@ from typing import Protocol
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from xvla_ros.core.ee6d import ArmPose
@@ -30,31 +28,19 @@ from xvla_ros.nodes.conversions import (
     pose_from_message,
     stamp_to_ns,
 )
+from xvla_ros.nodes.polled import subscribe_polled, take
 
 Vector = NDArray[np.float64]
 HISTORY = (
     64  # messages kept per topic: half a second at 100 Hz, more than the age of any usable image
 )
 
-# As sensor data, and as much of it as is kept: a reader that looks rarely misses nothing.
-STATE_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=HISTORY, reliability=ReliabilityPolicy.BEST_EFFORT
-)
-
-
-class Polled(CallbackGroup):
-    """Subscriptions that no executor serves: whoever needs their messages takes them."""
-
-    def can_execute(self, entity: object) -> bool:
-        """Keep the executor away; waking it for every state of a robot costs a tenth of a core."""
-        return False
-
 
 class Topic:
     """
     The last messages of one topic, taken from the middleware when they are asked for.
 
-    Any thread may ask. A subscription without a handle (a replayed bag's) calls `_store` itself.
+    Any thread may ask.
     """
 
     def __init__(
@@ -65,26 +51,16 @@ class Topic:
         self._wanted = wanted
         self._messages: deque[object] = deque(maxlen=HISTORY)
         self._taking = threading.Lock()
-        self.subscription = node.create_subscription(
-            kind, topic, self._store, STATE_QOS, callback_group=Polled()
-        )
+        self.subscription = subscribe_polled(node, kind, topic, self._store, HISTORY)
 
     def _store(self, message: object) -> None:
         if self._wanted(message):
             self._messages.append(message)
 
-    def _take(self) -> None:
-        """Take what has arrived."""
-        handle = getattr(self.subscription, 'handle', None)
-        if handle is None:
-            return
-        with self._taking:
-            while taken := handle.take_message(self.subscription.msg_type, False):
-                self._store(taken[0])
-
     def nearest(self, stamp_ns: int | None = None) -> tuple[int, object] | None:
         """Return stamp [ns] and message nearest to a time, or the last; None before any."""
-        self._take()
+        with self._taking:
+            take(self.subscription, self._store)
         messages = self._messages
         if not messages:
             return None

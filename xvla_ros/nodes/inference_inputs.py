@@ -3,13 +3,14 @@
 
 import math
 import threading
+import time
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.observation import check_skew, check_streams, Observation, StreamLimit
@@ -17,34 +18,38 @@ from xvla_ros.core.settings import CameraSettings
 from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.conversions import stamp_to_ns
 from xvla_ros.nodes.images import check_layout, image_from_message
+from xvla_ros.nodes.polled import subscribe_polled, take
 
-# As sensor data. Only the newest frame is looked at; the few before it keep a pause of this
-# process (an inference holds the interpreter for milliseconds) from looking like lost frames.
-CAMERA_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=4, reliability=ReliabilityPolicy.BEST_EFFORT
-)
+Frames = dict[str, Image | CompressedImage | None]
+
+# How often a frame that is waited for is looked for [s]: bounds how late it is noticed.
+POLL_S = 0.002
+# A frame younger than this share of its limit is good enough to see that a camera lives.
+FRESH_SHARE = 0.5
 
 
 class Camera:
-    """The last frame of one camera, decoded only when it is used."""
+    """The last frame of one camera, taken and decoded only when it is used. Any thread may ask."""
 
-    def __init__(self, node: Node, settings: CameraSettings, arrived: threading.Condition) -> None:
-        """Subscribe; `arrived` is notified of every frame."""
-        self._settings, self._arrived = settings, arrived
+    def __init__(self, node: Node, settings: CameraSettings) -> None:
+        """Subscribe; only the newest frame is kept, an older one would never be looked at."""
+        self._settings = settings
         self._message: Image | CompressedImage | None = None
-        self.received = 0
+        self._taking = threading.Lock()
+        self.fresh_ns = round(FRESH_SHARE * settings.max_age_s * NANOSECONDS)
         kind = CompressedImage if settings.compressed else Image
-        self.subscription = node.create_subscription(kind, settings.topic, self._store, CAMERA_QOS)
+        self.subscription = subscribe_polled(node, kind, settings.topic, self._store, depth=1)
 
     def _store(self, message: Image | CompressedImage) -> None:
-        with self._arrived:
-            self._message = message
-            self.received += 1
-            self._arrived.notify_all()
+        self._message = message
 
-    def last(self) -> Image | CompressedImage | None:
-        """Return the newest frame, None before the first."""
-        return self._message
+    def last(self, enough_ns: int | None = None) -> Image | CompressedImage | None:
+        """Return the newest frame, or one with a stamp from `enough_ns` on; None before any."""
+        with self._taking:
+            known = self._message
+            if enough_ns is None or known is None or stamp_to_ns(known.header.stamp) < enough_ns:
+                take(self.subscription, self._store)
+            return self._message
 
     def check(self, message: Image | CompressedImage) -> None:
         """Refuse a frame that cannot be decoded, as far as that shows without decoding it."""
@@ -57,13 +62,12 @@ class Camera:
 
 
 class ObservationInputs:
-    """All inputs of one embodiment. Callbacks run in the executor's thread."""
+    """All inputs of one embodiment. Any thread may ask."""
 
     def __init__(self, node: Node, embodiment: Embodiment) -> None:
         """Subscribe to the cameras and the arms."""
         self._node, self._embodiment = node, embodiment
-        self._arrived = threading.Condition()
-        self._cameras = {n: Camera(node, c, self._arrived) for n, c in embodiment.cameras.items()}
+        self._cameras = {n: Camera(node, c) for n, c in embodiment.cameras.items()}
         self._arms = ArmStates(node, embodiment)
         cameras = tuple(
             StreamLimit(name=f'camera {n}', max_age_s=c.max_age_s)
@@ -71,18 +75,17 @@ class ObservationInputs:
         )
         self._limits = cameras + self._arms.limits
 
-    @property
-    def frames_received(self) -> int:
-        """How many frames of all cameras have arrived."""
-        return sum(camera.received for camera in self._cameras.values())
-
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
         """Sleep until every camera has a frame newer than a stamp; return whether they have."""
-        with self._arrived:
-            return self._arrived.wait_for(lambda: self._newer(after_ns), timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not self._newer(after_ns):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def _newer(self, after_ns: int) -> bool:
-        frames = [camera.last() for camera in self._cameras.values()]
+        frames = [camera.last(after_ns + 1) for camera in self._cameras.values()]
         return all(frame and stamp_to_ns(frame.header.stamp) > after_ns for frame in frames)
 
     def check(self) -> None:
@@ -92,7 +95,8 @@ class ObservationInputs:
         :raises ObservationError: naming the input that is missing, stale, from the future or
             malformed.
         """
-        self._read()
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._read({n: c.last(now_ns - c.fresh_ns) for n, c in self._cameras.items()})
 
     def stamp_ns(self) -> int:
         """
@@ -100,7 +104,7 @@ class ObservationInputs:
 
         :raises ObservationError: naming the input that is missing, stale, early or malformed.
         """
-        return min(self._read()[1].values())
+        return min(self._read(self._newest())[1].values())
 
     def observe(self, instruction: str) -> Observation:
         """
@@ -109,14 +113,17 @@ class ObservationInputs:
         :raises ObservationError: naming the input that is missing, stale, from the future or
             malformed.
         """
-        frames, stamps, arms = self._read()
+        frames, stamps, arms = self._read(self._newest())
         images = tuple(self._cameras[name].decode(frame) for name, frame in frames.items())
         return Observation(images=images, arms=arms, instruction=instruction, stamps_ns=stamps)
 
+    def _newest(self) -> Frames:
+        return {name: camera.last() for name, camera in self._cameras.items()}
+
     def _read(
-        self,
+        self, frames: Frames
     ) -> tuple[dict[str, Image | CompressedImage], dict[str, int], tuple[ArmPose, ...]]:
-        frames = {name: camera.last() for name, camera in self._cameras.items()}
+        """Return frames, stamps by stream and arms that belong together."""
         present = {name: frame for name, frame in frames.items() if frame is not None}
         stamps = {
             f'camera {name}': stamp_to_ns(frame.header.stamp) for name, frame in present.items()

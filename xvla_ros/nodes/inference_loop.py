@@ -129,8 +129,7 @@ class InferenceLoop:
             preprocess_s=asked - started,
             inference_s=answered - asked,
         )
-        frames = self._inputs.frames_received
-        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing, frames_received=frames))
+        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing))
         return image_ns
 
     def _predict(

@@ -47,7 +47,6 @@ class PolicyCore:
         self._tasks: TaskServer | None = None
         self._executed: Chunk | None = None
         self._inference_s: deque[float] = deque(maxlen=MOST_INFERENCES)
-        self._frames_received = 0
 
     def load(self, embodiment: Embodiment) -> None:
         """
@@ -112,7 +111,7 @@ class PolicyCore:
         self._follow('')
         thread.stop()
         counters = self._control.snapshot(self._now_ns()).counters
-        save_run(thread.record(), counters, list(self._inference_s), self._frames_received)
+        save_run(thread.record(), counters, list(self._inference_s))
         if self._control.armed:
             self._outputs.send(Command(targets=None, sequence=0), self._now_ns())
         self._node.remove_on_set_parameters_callback(self._on_parameters)
@@ -167,7 +166,6 @@ class PolicyCore:
             return
         chunk, verdict = judged
         self._inference_s.append(answer.timing.inference_s)
-        self._frames_received = answer.frames_received
         if verdict.accepted:
             self._executed = chunk
         self._send_plan()

@@ -12,14 +12,8 @@ from xvla_ros.nodes.policy_state import Counters
 RECORD_VARIABLE = 'XVLA_RUN_RECORD'
 
 
-def save_run(
-    ticks: LatenessRecord, counters: Counters, inference_s: list[float], frames_received: int
-) -> None:
-    """
-    Write both files where the environment asks for them; without it do nothing.
-
-    :param frames_received: by the last worker, of all cameras.
-    """
+def save_run(ticks: LatenessRecord, counters: Counters, inference_s: list[float]) -> None:
+    """Write both files where the environment asks for them; without it do nothing."""
     stem = os.environ.get(RECORD_VARIABLE)
     if not stem:
         return
@@ -33,6 +27,5 @@ def save_run(
         'worker_restarts': counters.worker_restarts,
         'faults': dict(counters.faults),
         'inference_s': inference_s,
-        'frames_received': frames_received,
     }
     Path(f'{stem}.json').write_text(json.dumps(facts), encoding='utf-8')

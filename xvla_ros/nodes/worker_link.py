@@ -81,12 +81,11 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Answer:
-    """From the worker: one chunk. frames_received: since the worker started."""
+    """From the worker: one chunk."""
 
     chunk: Chunk
     epoch: int
     timing: Timing
-    frames_received: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
