@@ -72,6 +72,13 @@ def alive(pids):
     return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != 'zombie']
 
 
+def wait_until(done):
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_leaving_the_runner_ends_everything_even_what_does_not_want_to(tmp_path, monkeypatch):
     monkeypatch.setattr('xvla_ros.bringup_runner.END_TIMEOUT_S', 0.5)
     with Runner(tmp_path) as runner:
@@ -83,13 +90,13 @@ def test_leaving_the_runner_ends_everything_even_what_does_not_want_to(tmp_path,
         pids = [runner.pid('sleeper'), runner.pid('stubborn')]
         pids += [child.pid for pid in pids for child in psutil.Process(pid).children()]
         assert len(alive(pids)) == 3
-    assert not alive(pids)
+    wait_until(lambda: not alive(pids))
 
 
 def test_a_process_that_ends_is_named_with_its_last_words(tmp_path):
     with Runner(tmp_path) as runner:
         runner.run('brief', [sys.executable, '-c', 'raise SystemExit("no bananas")'])
-        psutil.Process(runner.pid('brief')).wait(30)
+        wait_until(lambda: not alive([runner.pid('brief')]))
         with pytest.raises(XvlaError, match=r'brief ended \(exit code 1\)(.|\n)*no bananas'):
             runner.check()
 

@@ -75,7 +75,7 @@ def predict_batch(policy: Policy, requests: Sequence[InferenceRequest]) -> list[
 def views(policy: Policy, requests: Sequence[InferenceRequest]) -> torch.Tensor:
     """Encode all images at once: (B, view slots, tokens, C), zeros where a view is missing."""
     images = [image for request in requests for image in request.images]
-    pixels = policy.images(images).to(policy.device, policy.dtype)
+    pixels = policy.images(images).to(policy.device)
     features = policy.network.image_features(pixels)
     slots = features.new_zeros(len(requests), policy.config.view_slots, *features.shape[1:])
     filled = [
