@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoint that ships: small enough, loads, answers repeatably, and reaches on every robot."""
+"""The shipped checkpoint: small enough, loads, answers repeatably, reaches on every robot."""
 
 import numpy as np
 import pytest
