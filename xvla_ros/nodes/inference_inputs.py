@@ -24,6 +24,8 @@ Frames = dict[str, Image | CompressedImage | None]
 
 # How often a frame that is waited for is looked for [s]: bounds how late it is noticed.
 POLL_S = 0.002
+# How long frames of one moment may take to arrive one after the other (three of 640x480: 8 ms).
+GATHER_NS = 15_000_000
 # A frame younger than this share of its limit is good enough to see that a camera lives.
 FRESH_SHARE = 0.5
 
@@ -68,6 +70,8 @@ class ObservationInputs:
         """Subscribe to the cameras and the arms."""
         self._node, self._embodiment = node, embodiment
         self._cameras = {n: Camera(node, c) for n, c in embodiment.cameras.items()}
+        self._used_ns: dict[str, int] = {}
+        self._gathering_ns: int | None = None
         self._arms = ArmStates(node, embodiment)
         cameras = tuple(
             StreamLimit(name=f'camera {n}', max_age_s=c.max_age_s)
@@ -76,17 +80,32 @@ class ObservationInputs:
         self._limits = cameras + self._arms.limits
 
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
-        """Sleep until every camera has a frame newer than a stamp; return whether they have."""
+        """
+        Sleep until there are frames for an observation newer than a stamp; return whether.
+
+        Every camera shall have a new one, so that pictures that were taken together are seen
+        together; one that lags is not waited for when its last frame is newer than the stamp.
+        """
         deadline = time.monotonic() + timeout_s
-        while not self._newer(after_ns):
+        while not self._ready(after_ns):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL_S)
         return True
 
-    def _newer(self, after_ns: int) -> bool:
-        frames = [camera.last(after_ns + 1) for camera in self._cameras.values()]
-        return all(frame and stamp_to_ns(frame.header.stamp) > after_ns for frame in frames)
+    def _ready(self, after_ns: int) -> bool:
+        stamps = {}
+        for name, camera in self._cameras.items():
+            frame = camera.last(max(after_ns, self._used_ns.get(name, 0)) + 1)
+            stamps[name] = stamp_to_ns(frame.header.stamp) if frame else after_ns
+        if min(stamps.values()) <= after_ns:
+            self._gathering_ns = None
+            return False
+        if all(stamp > self._used_ns.get(name, 0) for name, stamp in stamps.items()):
+            return True
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._gathering_ns = now_ns if self._gathering_ns is None else self._gathering_ns
+        return now_ns - self._gathering_ns >= GATHER_NS
 
     def check(self) -> None:
         """
@@ -114,6 +133,8 @@ class ObservationInputs:
             malformed.
         """
         frames, stamps, arms = self._read(self._newest())
+        self._used_ns = {n: stamps[f'camera {n}'] for n in frames}
+        self._gathering_ns = None
         images = tuple(self._cameras[name].decode(frame) for name, frame in frames.items())
         return Observation(images=images, arms=arms, instruction=instruction, stamps_ns=stamps)
 
