@@ -46,7 +46,8 @@ evaluate: build  ## Evaluate the shipped policy on unseen scenes
 	@.venv/bin/xvla evaluate $(ARGS)
 
 faults: build  ## Break one thing after the other in a running system
-	@$(PYTHON_BIN) -m xvla_ros.bench.faults $(ARGS)
+	@$(PYTEST) -v test/nodes/policy/test_bad_input.py test/nodes/policy/test_motion.py \
+		test/nodes/policy/test_remote.py test/nodes/test_controller.py $(ARGS)
 
 docs: build  ## Write the generated pages of docs/
 	@$(PYTHON_BIN) -m xvla_ros.tools.reference_page $(ARGS)
