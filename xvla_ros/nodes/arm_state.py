@@ -19,11 +19,11 @@ from sensor_msgs.msg import JointState
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError
+from xvla_ros.core.gripper import measured_opening
 from xvla_ros.core.observation import StreamLimit
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.nodes.conversions import (
-    gripper_opening,
     joint_positions,
     pose_from_message,
     stamp_to_ns,
@@ -217,7 +217,8 @@ class ArmStates:
                 stamps[f'gripper {name}'] = finger[0]
             if measured and finger:
                 names, topic = arm.gripper.joint_names[:1], self._grippers[name].topic
-                opening = gripper_opening(joint_positions(finger[1], names, topic)[0], arm.gripper)
+                (position,) = joint_positions(finger[1], names, topic)
+                opening = measured_opening(arm.gripper, position)
                 poses.append(
                     ArmPose(position=measured[1], quaternion=measured[2], gripper=opening)
                 )

@@ -14,12 +14,14 @@ from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 
-from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
-from xvla_ros.core.settings import GripperSettings
+from xvla_ros.core.rotations import rotate6d_to_matrix
 from xvla_ros.msg import ActionChunk, ActionStep, EndEffectorCommand, EndEffectorTarget
 
 NANOSECONDS = 1_000_000_000
@@ -97,12 +99,6 @@ def joint_positions(message: JointState, names: Sequence[str], topic: str) -> ND
     return positions
 
 
-def gripper_opening(position: float, settings: GripperSettings) -> float:
-    """Return the opening, 0 closed to 1 open, of a finger position [m or rad]."""
-    span = settings.open_position - settings.closed_position
-    return float(np.clip((position - settings.closed_position) / span, 0.0, 1.0))
-
-
 def pose_to_message(position: NDArray[np.float64], quaternion: NDArray[np.float64]) -> Pose:
     """Return a pose message of a position (3,) [m] and quaternion (4,) xyzw."""
     x, y, z, w = (float(v) for v in quaternion)
@@ -139,21 +135,29 @@ def command_to_message(
     return command
 
 
-def chunk_to_message(
-    embodiment: Embodiment,
-    stamp_ns: int,
-    period_ns: int,
-    steps: Sequence[Sequence[ArmPose]],
-    sequence: int,
-) -> ActionChunk:
-    """Return a chunk as typed poses, anchor i due (i + 1) periods after its stamp."""
-    message = ActionChunk(sequence=sequence)
-    message.header.stamp = ns_to_stamp(stamp_ns)
-    message.steps = [
-        ActionStep(
-            time_from_start=ns_to_duration((i + 1) * period_ns),
-            targets=targets_to_messages(embodiment, targets),
-        )
-        for i, targets in enumerate(steps)
-    ]
+def chunk_to_message(embodiment: Embodiment, chunk: Chunk) -> ActionChunk:
+    """
+    Return a chunk as typed poses, grippers as the model gave them.
+
+    A chunk whose values define no poses becomes a message without steps.
+    """
+    message = ActionChunk(sequence=chunk.sequence)
+    message.header.stamp = ns_to_stamp(chunk.stamp_ns)
+    halves = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)[:, : len(embodiment.arm_names)]
+    try:
+        matrices = rotate6d_to_matrix(halves[..., ROTATION], embodiment.policy.rotation_6d_layout)
+        flat = Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_quat()
+    except ValueError:
+        return message
+    quaternions = flat.reshape(*halves.shape[:2], 4)
+    frames = [(name, embodiment.arms[name].base_frame) for name in embodiment.arm_names]
+    for index, (row, turns) in enumerate(zip(halves, quaternions, strict=True)):
+        targets = [
+            EndEffectorTarget(
+                arm=name, frame_id=frame, pose=pose_to_message(h[POSITION], q), gripper=h[GRIPPER]
+            )
+            for (name, frame), h, q in zip(frames, row, turns, strict=True)
+        ]
+        due = ns_to_duration((index + 1) * chunk.period_ns)
+        message.steps.append(ActionStep(time_from_start=due, targets=targets))
     return message

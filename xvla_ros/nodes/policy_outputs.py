@@ -8,7 +8,6 @@ from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from xvla_ros.core.chunk import Chunk
-from xvla_ros.core.ee6d import unpack
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.safety import Verdict
 from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus
@@ -48,14 +47,7 @@ class PolicyOutputs:
 
     def show(self, chunk: Chunk, verdict: Verdict) -> None:
         """Publish a judged chunk and its markers; one that makes no poses only as a verdict."""
-        count, layout = len(self._embodiment.arm_names), self._embodiment.policy.rotation_6d_layout
-        try:
-            steps = [unpack(row, layout, count) for row in chunk.actions]
-        except ValueError:
-            steps = []
-        message = chunk_to_message(
-            self._embodiment, chunk.stamp_ns, chunk.period_ns, steps, chunk.sequence
-        )
+        message = chunk_to_message(self._embodiment, chunk)
         message.reasons = [verdict.message] if verdict.message else []
         message.verdict = ActionChunk.VERDICT_REJECTED
         if verdict.accepted:
