@@ -50,7 +50,7 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.setdefault('ROS_LOG_DIR', str(Path(__file__).parent.parent / 'log' / 'ros'))
 
 _common = {'deadline': None, 'suppress_health_check': [HealthCheck.too_slow]}
-settings.register_profile('ci', max_examples=200, derandomize=True, **_common)
+settings.register_profile('ci', max_examples=100, derandomize=True, **_common)
 settings.register_profile('full', max_examples=10_000, **_common)
 settings.load_profile('full' if FULL else 'ci')
 
