@@ -33,6 +33,8 @@ from xvla_ros.nodes.worker_link import Failed, Ready, Setup, Waiting
 # How often the inputs are looked at while an inference runs or nothing arrives: bounds how late a
 # hold can be.
 WATCH_PERIOD_S = 0.05
+# How long signing off may take; the control process kills us after a second.
+LEAVE_S = 0.7
 
 
 class Link:
@@ -115,7 +117,7 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     watch = InputWatch(inputs, link)
     node.create_timer(WATCH_PERIOD_S, watch.look)
     threading.Thread(target=_spin, args=(node,), name='inputs', daemon=True).start()
-    threading.Thread(target=_listen, args=(link, loop), name='link', daemon=True).start()
+    threading.Thread(target=_listen, args=(link, loop, node), name='link', daemon=True).start()
     link.send(Ready(facts=facts))
     loop.run()
 
@@ -127,13 +129,24 @@ def _spin(node: Node) -> None:
         executor.spin()
 
 
-def _listen(link: Link, loop: InferenceLoop) -> None:
+def _listen(link: Link, loop: InferenceLoop, node: Node) -> None:
     """Hand messages to the loop; end the process with the link, whatever the loop is doing."""
     while True:
         try:
             loop.tell(link.receive())
         except (EOFError, OSError):
-            os._exit(0)
+            _leave(node)
+
+
+def _leave(node: Node) -> None:
+    """Sign off from DDS, which else keeps our shared memory, and end even if that hangs."""
+    limit = threading.Timer(LEAVE_S, os._exit, (0,))
+    limit.daemon = True
+    limit.start()
+    rclpy.try_shutdown()
+    with suppress(Exception):  # whatever the other threads were doing with it
+        node.destroy_node()
+    os._exit(0)
 
 
 if __name__ == '__main__':
