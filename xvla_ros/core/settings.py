@@ -73,12 +73,7 @@ class PolicySettings:
         'Execute at most this many anchors of a chunk after striding; 0 = all.', 0, low=0
     )
     device: str = param('Torch device. Never replaced by another.', 'cpu')
-    dtype: str = param(
-        'Arithmetic of the model.', 'float32', choices=('float32', 'bfloat16', 'float16')
-    )
-    compile: bool = param(
-        'Compile the model before activation (minutes on first use, then faster).', False
-    )
+    dtype: str = param('Arithmetic of the model.', 'float32', choices=('float32', 'bfloat16'))
     threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
     nice: int = param(
         'Nice level of the inference worker, so that it never delays control.', 10, low=0, high=19

@@ -19,7 +19,7 @@ from xvla_ros.core.errors import ConfigError
 BENCHMARKS = {
     'ik': ('ik',),
     'inference': ('inference',),
-    'realtime': ('realtime', 'realtime_nodes'),
+    'realtime': ('realtime', 'realtime_nodes', 'prefix'),
     'serve': ('serve',),
     'replay': ('replay',),
     'adapt': ('adapt',),
