@@ -167,8 +167,3 @@ def evaluate(
     """Run the episodes of one purpose and seed, one after the other."""
     loop = ClosedLoop(embodiment, policy, conditions)
     return [loop.run(sample_scene(embodiment, purpose, seed, episode)) for episode in episodes]
-
-
-def success_rate(outcomes: Sequence[Outcome]) -> float:
-    """Return the share of episodes that reached the named block."""
-    return sum(outcome.reached for outcome in outcomes) / len(outcomes)

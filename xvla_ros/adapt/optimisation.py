@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-import os
 
 import torch
 from torch import nn
@@ -97,11 +96,6 @@ class RunningMean:
                     self.state[name].lerp_(tensor, weight)
                 else:
                     self.state[name].copy_(tensor)
-
-
-def tune_allocator() -> None:
-    """Keep freed memory in the process: large tensors come and go every step (glibc)."""
-    os.environ.setdefault('MALLOC_TRIM_THRESHOLD_', '100000000000')
 
 
 def limit_threads(count: int) -> None:

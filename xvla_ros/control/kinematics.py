@@ -135,12 +135,6 @@ class Kinematics:
         box = Box(np.maximum(self.lower, q - reach), np.minimum(self.upper, q + reach))
         return self._solve(_pose(position, quaternion), q, box, TRACK_ITERATIONS)
 
-    def manipulability(self, q: ArrayLike) -> float:
-        """Return the least singular value of the Jacobian in metres; 0 at a singularity."""
-        jacobian = self.jacobian(q)
-        jacobian[3:] *= METRES_PER_RADIAN
-        return float(np.linalg.svd(jacobian, compute_uv=False)[-1])
-
     @cached_property
     def _seeds(self) -> SeedTable:
         return SeedTable(self._matrix, self.lower, self.upper)
