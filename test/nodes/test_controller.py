@@ -94,7 +94,7 @@ def test_an_emergency_stop_latches_until_reset(client):
         meanwhile=lambda: client.send(far),
     )
     client.estop(True)
-    client.wait_for_state('e-stop')
+    client.wait_for_state('stopped')
     client.spin(0.5)  # it swings back to where it was when the button was pressed
     stopped = client.tools()
     client.hold_target(far, 0.5)

@@ -139,7 +139,9 @@ class ControlSettings:
         'Resume motion by itself after the inference worker restarted.', True
     )
     deadman_topic: str = param(
-        'std_msgs/Bool that must be true and fresh to move. Empty: none.', ''
+        'std_msgs/Bool that must be true and fresh to move; policy and controller each hold '
+        'without it. Empty: none.',
+        '',
     )
     deadman_timeout_s: float = param(
         'Age at which the deadman counts as released [s].', 0.25, low=0.02, high=5.0

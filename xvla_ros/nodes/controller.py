@@ -3,8 +3,8 @@
 controller_node: executes targets through the robot's driver, within its limits.
 
 A target that is old, from the future, malformed, out of limits or that one arm cannot follow is
-refused as a whole. Silence is an event: without an executed target for `control.hold_after_s` all
-arms stop where they are.
+refused as a whole. Silence is an event: without an executed target for `control.hold_after_s`, or
+with a deadman that is not held, all arms brake and stay.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.controller_report import BRAKING, HOLDING, MOVING, Report, STOPPED
 from xvla_ros.nodes.controller_robot import farthest_m, Measured, read_targets, Robot
 from xvla_ros.nodes.conversions import stamp_to_ns
+from xvla_ros.nodes.deadman import Deadman
 from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.running import run
 
@@ -48,6 +49,7 @@ class ControllerNode(Node):
         self._gate = SafetyGate(self.embodiment)
         self._report = Report(self, self.embodiment.robot)
         self._estop_pressed = False
+        self._released = ''  # why the deadman forbids motion
         self._braked: tuple[ArmPose, ...] | None = None
         self._stamp_ns = 0  # of the last step that the gate judged
         self._executed_ns = 0  # when the last target was executed
@@ -55,6 +57,7 @@ class ControllerNode(Node):
         control = self.embodiment.control
         self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
         self.create_subscription(Bool, control.estop_topic, self._on_estop, 10)
+        self._deadman = Deadman(self, control, self._on_deadman)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(self._period_s, self._tick)
 
@@ -74,6 +77,8 @@ class ControllerNode(Node):
             self._report.refuse(str(error))
 
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
+        if self._released:
+            raise ObservationError(self._released)
         targets = read_targets(message, self.embodiment, now_ns)
         dt_s = self._step_s(stamp_to_ns(message.header.stamp))
         measured = self._robot.measure(now_ns)
@@ -160,6 +165,12 @@ class ControllerNode(Node):
         except ObservationError as error:
             reason = f'{reason}; no last command: {error}'
         self._report.enter(state, reason)
+
+    def _on_deadman(self, reason: str) -> None:
+        """Brake when it is let go of or silent; nothing moves until it is held again."""
+        self._released = reason
+        if reason:
+            self._brake(reason)
 
     def _on_estop(self, message: Bool) -> None:
         """Latch on true."""

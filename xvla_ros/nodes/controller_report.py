@@ -4,7 +4,7 @@
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-WAITING, MOVING, BRAKING, HOLDING, STOPPED = 'waiting', 'moving', 'braking', 'holding', 'e-stop'
+WAITING, MOVING, BRAKING, HOLDING, STOPPED = 'waiting', 'moving', 'braking', 'holding', 'stopped'
 LEVELS = {MOVING: DiagnosticStatus.OK, STOPPED: DiagnosticStatus.ERROR}
 
 

@@ -9,14 +9,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
 
-from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.nodes.deadman import Deadman
 from xvla_ros.nodes.policy_control import PolicyControl
 
 INSTRUCTION_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# A deadman is looked at this often, so it is noticed this much after its timeout.
-DEADMAN_PERIOD_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +49,7 @@ class Interfaces:
             self._subscriptions.append(
                 node.create_subscription(Bool, settings.estop_topic, self._on_estop, 10)
             )
-        self._deadman = Deadman(node, embodiment, control) if settings.deadman_topic else None
+        self._deadman = Deadman(node, settings, self._on_deadman)
 
     def close(self) -> None:
         """Close them all."""
@@ -59,8 +57,7 @@ class Interfaces:
             self._node.destroy_service(service)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        if self._deadman:
-            self._deadman.close()
+        self._deadman.close()
 
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._control.set_armed(request.data)
@@ -88,38 +85,8 @@ class Interfaces:
         if message.data:
             self._control.fault('e-stop pressed')
 
-
-class Deadman:
-    """A switch that must be held, and heard, for the robot to move; pressed again, it resumes."""
-
-    def __init__(self, node: Node, embodiment: Embodiment, control: PolicyControl) -> None:
-        """Begin released."""
-        settings = embodiment.control
-        self._node, self._control, self._topic = node, control, settings.deadman_topic
-        self._timeout_ns = round(settings.deadman_timeout_s * NANOSECONDS)
-        self._pressed_ns: int | None = None
-        self._subscription = node.create_subscription(
-            Bool, settings.deadman_topic, self._on_message, 1
-        )
-        self._timer = node.create_timer(DEADMAN_PERIOD_S, self._watch)
-        self._watch()
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._node.destroy_subscription(self._subscription)
-        self._node.destroy_timer(self._timer)
-
-    def _now_ns(self) -> int:
-        return self._node.get_clock().now().nanoseconds
-
-    def _on_message(self, message: Bool) -> None:
-        self._pressed_ns = self._now_ns() if message.data else None
-        self._watch()
-
-    def _watch(self) -> None:
-        if self._pressed_ns is None:
-            self._control.block('deadman', f'deadman {self._topic}: released')
-        elif self._now_ns() - self._pressed_ns > self._timeout_ns:
-            self._control.block('deadman', f'deadman {self._topic}: silent')
+    def _on_deadman(self, reason: str) -> None:
+        if reason:
+            self._control.block('deadman', reason)
         else:
             self._control.unblock('deadman')

@@ -1,0 +1,84 @@
+"""controller_node over real DDS: what ends a motion besides the policy. Each test has its cell."""
+
+from contextlib import contextmanager
+
+from cell import apart_m, Client, moved, processes, ROOT
+import pytest
+from std_msgs.msg import Bool
+
+pytestmark = pytest.mark.ros
+CONFIG = ROOT / 'config' / 'franka_sim.yaml'
+
+
+class Thumb:
+    """A deadman's switch at 20 Hz: held, let go of, or with its cable pulled."""
+
+    def __init__(self, client):
+        self.held = True
+        self._publisher = client.node.create_publisher(Bool, 'deadman', 1)
+        self.timer = client.node.create_timer(0.05, self._send)
+
+    def _send(self):
+        self._publisher.publish(Bool(data=self.held))
+
+
+@contextmanager
+def cell(**parameters):
+    """Run a cell of its own with other parameters."""
+    arguments = [word for k, v in parameters.items() for word in ('-p', f'{k}:={v}')]
+    with processes(CONFIG, arguments=arguments):
+        client = Client(CONFIG, 'stops_client')
+        yield client
+        client.close()
+
+
+def in_motion(client):
+    """Return a stream of targets 9 cm away, after the arm began to follow it."""
+    start = client.tools()
+    far = moved(start, by=(0.0, 0.09, 0.0))
+
+    def send():
+        client.send(far)
+
+    client.wait(lambda: apart_m(client.tools(), start) > 0.01, 'motion', meanwhile=send)
+    return send
+
+
+@pytest.mark.parametrize(('loss', 'word'), [('let go', 'released'), ('cable pulled', 'silent')])
+def test_a_deadman_that_is_not_held_stops_the_arm_and_held_again_frees_it(ros_context, loss, word):
+    with cell(
+        **{'control.deadman_topic': 'deadman', 'limits.max_linear_speed_m_s': 0.05}
+    ) as client:
+        thumb = Thumb(client)
+        client.wait_until_ready()
+        send = in_motion(client)
+        if loss == 'let go':
+            thumb.held = False
+        else:
+            thumb.timer.cancel()
+        client.wait(lambda: 'moving' not in client.status, 'braking', 2.0, meanwhile=send)
+        client.wait(lambda: word in client.status, word, 5.0, meanwhile=send)
+        client.wait_for_state('holding')
+        stopped = client.wait_until_still()
+        refused = client.count('refused')
+        client.wait(lambda: client.count('refused') > refused, 'refusal', 5.0, meanwhile=send)
+        assert apart_m(client.tools(), stopped) < 0.001
+        thumb.held = True
+        thumb.timer.reset()
+        client.wait(
+            lambda: apart_m(client.tools(), stopped) > 0.01, 'motion again', 10.0, meanwhile=send
+        )
+
+
+def test_a_deadman_nobody_ever_pressed_lets_nothing_move(ros_context):
+    with cell(**{'control.deadman_topic': 'deadman'}) as client:
+        client.wait(lambda: client.tools() is not None and client.statuses, 'arms')
+        start = client.tools()
+        far = moved(start, by=(0.05, 0.0, 0.0))
+        client.wait(
+            lambda: 'deadman' in client.status and client.count('refused') > 0,
+            'refusal',
+            meanwhile=lambda: client.send(far),
+        )
+        assert client.count('executed') == 0
+        assert apart_m(client.tools(), start) < 0.001
