@@ -37,6 +37,7 @@ def test_health_says_what_is_served(server):
     health = httpx.get(f'{server.url}/health').json()
     assert health['status'] == 'ok'
     assert health['domains'] == [0, 1, 2]
+    assert health['trained_domains'] == [0, 1, 2]
     assert health['cameras'] == ['image0', 'image1', 'image2']
     assert (health['num_actions'], health['dim_action'], health['dim_proprio']) == (6, 20, 20)
 

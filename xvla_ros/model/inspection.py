@@ -11,8 +11,11 @@ import torch
 
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
+from xvla_ros.model.head import DomainAwareLinear
 from xvla_ros.model.layouts import to_network
+from xvla_ros.model.lora import Adapter
 from xvla_ros.model.reading import read_config, WeightFiles
+from xvla_ros.model.xvla import XVLA
 
 HUB = 'transformer.soft_prompt_hub.weight'
 ENCODER = 'transformer.action_encoder.{}.weight'
@@ -112,6 +115,28 @@ def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
         for index in range(len(prompts))
     )
     return rows, similarity
+
+
+def trained_domains(network: XVLA, adapter: Adapter | None = None) -> tuple[int, ...] | None:
+    """
+    Return the rows that may have been trained, or None where the weights cannot tell.
+
+    Stricter than `DomainRow.trained`, because a robot is refused by it. A row counts as untrained
+    only while all its biases are exactly zero, as they started: its gradient was zero, and weight
+    decay leaves a zero alone. Prompts prove nothing here, decay shrinks those of every row. Where
+    no row has a bias, or an adapter was trained without them, biases were not trained at all.
+
+    :param adapter: the LoRA adapter that was merged into the network.
+    """
+    layers = {
+        f'transformer.{name}.bias.weight': layer.bias.weight
+        for name, layer in network.transformer.named_modules()
+        if isinstance(layer, DomainAwareLinear)
+    }
+    if adapter is not None and not layers.keys() & adapter.replaced.keys():
+        return None
+    moved = torch.cat(list(layers.values()), dim=1).any(dim=1)
+    return tuple(moved.nonzero().flatten().tolist()) or None
 
 
 def is_moved(prompts: torch.Tensor) -> bool:

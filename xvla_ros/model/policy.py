@@ -14,6 +14,7 @@ from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.denoiser import Denoiser
 from xvla_ros.model.inputs import checked_array, checked_integer, checked_times, checked_tolerance
+from xvla_ros.model.inspection import trained_domains
 from xvla_ros.model.lora import Adapter
 from xvla_ros.model.packing import pack
 from xvla_ros.model.processor import (
@@ -34,17 +35,24 @@ class Policy:
     """
     X-VLA behind one call. Not thread-safe: one caller at a time.
 
-    `config` is the checkpoint's geometry; `last_steps` how many predictions the last call took.
+    `config` is the checkpoint's geometry; `last_steps` how many predictions the last call took;
+    `trained_domains` the rows that training may have seen, None where the weights cannot tell.
     """
 
     def __init__(
-        self, network: XVLA, images: ImageProcessor, text: TextProcessor, device: str = 'cpu'
+        self,
+        network: XVLA,
+        images: ImageProcessor,
+        text: TextProcessor,
+        device: str = 'cpu',
+        trained: tuple[int, ...] | None = None,
     ) -> None:
         self.network = network.to(device).eval()
         self.images, self.text = images, text
         self.config: NetworkConfig = network.config
         self.mode = network.mode
         self.device = torch.device(device)
+        self.trained_domains = trained
         self.last_steps = 0
         self.generator = np.random.default_rng()
         self._text_features = lru_cache(maxsize=64)(self._embed)
@@ -206,8 +214,9 @@ def load_policy(
     text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
     lora = None if adapter is None else Adapter(Path(adapter))
     network = load_network(path, config, torch.float32, lora)
+    trained = trained_domains(network, lora)
     pack(network, DTYPES[dtype], device)
-    policy = Policy(network, images, text, device)
+    policy = Policy(network, images, text, device, trained)
     check_geometry(policy)
     return policy
 

@@ -75,7 +75,7 @@ def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
         dim_noise=policy.mode.dim,
         view_slots=config.view_slots,
         num_domains=config.num_domains,
-        trained_domains=getattr(policy, 'trained_domains', None),
+        trained_domains=policy.trained_domains,
     )
     return policy, facts
 
@@ -91,6 +91,7 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     predictor.connect()
     told = predictor.metadata or {}
     cameras, domains = told.get('cameras'), told.get('domains')
+    trained = told.get('trained_domains')
     facts = CheckpointFacts(
         action_mode=told.get('action_mode'),
         num_actions=told.get('num_actions'),
@@ -99,5 +100,6 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
         dim_noise=told.get('dim_noise', told.get('dim_action')),
         view_slots=len(cameras) if isinstance(cameras, list) else None,
         num_domains=len(domains) if isinstance(domains, list) else None,
+        trained_domains=tuple(trained) if isinstance(trained, list) else None,
     )
     return predictor, facts

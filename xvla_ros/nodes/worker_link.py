@@ -50,7 +50,7 @@ class CheckpointFacts:
     """
     What a checkpoint says of itself, None where it (or its server) does not say.
 
-    trained_domains: rows of the soft prompts whose weights training has moved.
+    trained_domains: rows of the soft prompts that training may have seen.
     """
 
     action_mode: str | None = None

@@ -58,6 +58,7 @@ class Service:
             'num_actions': contract.num_actions,
             'dim_action': contract.dim_action,
             'extensions': list(EXTENSIONS),
+            'trained_domains': contract.trained_domains,
         }
 
     def authorise(self, headers: Headers) -> None:

@@ -29,6 +29,7 @@ class Contract:
 
     :param cameras: view slots, `image0` the main view; `domains`: rows of the soft prompts.
     :param dim_noise: width of the network's own action, what `noise` is drawn in.
+    :param trained_domains: rows that training may have seen, None where the weights cannot tell.
     """
 
     checkpoint: str
@@ -39,6 +40,7 @@ class Contract:
     num_actions: int
     dim_action: int
     dim_noise: int
+    trained_domains: tuple[int, ...] | None = None
 
     @property
     def camera_keys(self) -> tuple[str, ...]:

@@ -145,6 +145,7 @@ def describe(policy: Policy, name: str) -> Contract:
         num_actions=policy.config.num_actions,
         dim_action=policy.mode.real_dim,
         dim_noise=policy.mode.dim,
+        trained_domains=policy.trained_domains,
     )
 
 

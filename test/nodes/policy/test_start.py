@@ -4,6 +4,7 @@
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 import yaml
 
 from xvla_ros.core.resources import shared_file
@@ -73,3 +74,14 @@ def test_a_domain_that_the_checkpoint_lacks_is_refused(rig, start_policy, still_
     overrides = {'policy.checkpoint': str(still_policy), 'policy.domain_id': 29}
     text = refused(rig, start_policy(overrides))
     assert 'policy.domain_id is 29' in text
+
+
+def test_a_domain_that_was_never_trained_is_refused(rig, start_policy, still_policy, tmp_path):
+    folder = shutil.copytree(still_policy, tmp_path / 'partly')
+    state = load_file(folder / 'model.safetensors')
+    for side in ('encoder', 'decoder'):
+        state[f'transformer.action_{side}.bias.weight'][2] = 0.0
+    save_file(state, folder / 'model.safetensors')
+    overrides = {'policy.checkpoint': str(folder), 'policy.domain_id': 2}
+    text = refused(rig, start_policy(overrides))
+    assert 'policy.domain_id 2 was never trained; trained are [0, 1]' in text
