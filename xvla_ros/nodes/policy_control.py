@@ -95,33 +95,33 @@ class PolicyControl:
             self._home = motion
             self._engagement.end()
 
-    def block(self, source: str, reason: str) -> None:
+    def block(self, source: str, reason: str, now_ns: int) -> None:
         """Hold until `unblock`, and say why."""
         with self._lock:
             begun = self._holds.block(source, reason)
             if begun and (self._instruction or self._home):
                 self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
             if begun and source in DROP_PLAN:
-                self._drop_plan()
+                self._drop_plan(now_ns)
 
     def unblock(self, source: str) -> None:
         """Take back what one source said."""
         with self._lock:
             self._holds.unblock(source)
 
-    def fault(self, reason: str) -> None:
+    def fault(self, reason: str, now_ns: int) -> None:
         """Hold until `reset`; the first reason stays."""
         with self._lock:
             if not self._holds.fault:
                 self._holds.fault = reason
                 self._counters.faults[f'fault: {reason.splitlines()[0]}'] += 1
-            self._drop_plan()
+            self._drop_plan(now_ns)
 
-    def reset(self) -> None:
+    def reset(self, now_ns: int) -> None:
         """Clear the fault; what blocks goes on blocking."""
         with self._lock:
             self._holds.fault = ''
-            self._drop_plan()
+            self._drop_plan(now_ns)
 
     def restarted(self, count: int) -> None:
         """Take note that a new worker is ready."""
@@ -137,8 +137,7 @@ class PolicyControl:
         """
         Check a chunk and queue it if it may be executed.
 
-        :return: the chunk as it will be executed, numbered, and the verdict; None when it answers
-            what is no longer the task.
+        :return: the chunk, numbered, clamped or not, and the verdict; None for another task's.
         """
         with self._lock:
             if answer.epoch != self._epoch or not self._instruction:
@@ -166,7 +165,7 @@ class PolicyControl:
             dt_s = (now_ns - self._last_tick_ns) / NANOSECONDS
             self._last_tick_ns = now_ns
             if measured is None:
-                self.block('state', trouble)
+                self.block('state', trouble, now_ns)
             else:
                 self.unblock('state')
             targets = self._targets(now_ns, measured, dt_s)
@@ -194,7 +193,7 @@ class PolicyControl:
             self._counters.clamped_steps += bool(verdict.reasons)
             return verdict.targets
         self._intake.refuse_step(verdict)
-        self._drop_plan()
+        self._drop_plan(now_ns)
         return None
 
     def _planned(self, now_ns: int) -> Targets | None:
@@ -209,8 +208,9 @@ class PolicyControl:
             return None
         return self._engagement.open(planned, now_ns)
 
-    def _drop_plan(self) -> None:
-        self.queue.clear()
+    def _drop_plan(self, now_ns: int) -> None:
+        """Forget the plan, and answers still under way to what was seen until now."""
+        self.queue.clear(now_ns)
         self._engagement.end()
 
     def state(self, now_ns: int) -> State:

@@ -178,16 +178,17 @@ class PolicyCore:
 
     def _on_waiting(self, waiting: Waiting) -> None:
         if waiting.reason:
-            self._control.block(waiting.source, waiting.reason)
+            self._control.block(waiting.source, waiting.reason, self._now_ns())
         else:
             self._control.unblock(waiting.source)
         self._changed()
 
     def _on_lost(self, reason: str) -> None:
         """Hold at once; whether motion may come back by itself is the embodiment's choice."""
-        self._control.block('worker', reason)
+        now_ns = self._now_ns()
+        self._control.block('worker', reason, now_ns)
         if not self._embodiment.control.resume_after_restart:
-            self._control.fault(reason)
+            self._control.fault(reason, now_ns)
         self._node.get_logger().error(reason)
         self._changed()
 

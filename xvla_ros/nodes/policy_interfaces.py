@@ -69,7 +69,7 @@ class Interfaces:
         if self._estop:
             response.success, response.message = False, 'the e-stop is still pressed'
             return response
-        self._control.reset()
+        self._control.reset(self._now_ns())
         response.success, response.message = True, 'reset'
         return response
 
@@ -83,10 +83,13 @@ class Interfaces:
     def _on_estop(self, message: Bool) -> None:
         self._estop = message.data
         if message.data:
-            self._control.fault('e-stop pressed')
+            self._control.fault('e-stop pressed', self._now_ns())
 
     def _on_deadman(self, reason: str) -> None:
         if reason:
-            self._control.block('deadman', reason)
+            self._control.block('deadman', reason, self._now_ns())
         else:
             self._control.unblock('deadman')
+
+    def _now_ns(self) -> int:
+        return self._node.get_clock().now().nanoseconds

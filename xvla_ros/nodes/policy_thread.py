@@ -86,7 +86,8 @@ class ControlThread:
             try:
                 self._ticker.run(self._tick, self._stop)
             except Exception:
-                self._control.fault(f'control thread: {traceback.format_exc()}')
+                now_ns = self._clock.now().nanoseconds
+                self._control.fault(f'control thread: {traceback.format_exc()}', now_ns)
 
     def _tick(self, deadline_ns: int) -> None:
         self._missed += time.monotonic_ns() - deadline_ns > self._ticker.period_ns // 2

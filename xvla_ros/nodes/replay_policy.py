@@ -83,7 +83,7 @@ class ReplayedPolicy:
             self._worker.keep(message)
         elif isinstance(message, Waiting):
             if message.reason:
-                self.control.block(message.source, message.reason)
+                self.control.block(message.source, message.reason, self.clock.now_ns)
             else:
                 self.control.unblock(message.source)
 

@@ -87,7 +87,7 @@ def test_a_dry_run_sends_nothing(loop):
 def test_a_block_holds_until_it_is_taken_back(loop, source):
     loop.answer()
     loop.tick(20)
-    loop.control.block(source, 'camera main: gone')
+    loop.control.block(source, 'camera main: gone', loop.now_ns)
     assert all(c.targets is None for c in loop.tick(5))
     assert loop.state in (State.WAITING, State.HOLDING)
     loop.control.unblock(source)
@@ -100,7 +100,7 @@ def test_a_block_holds_until_it_is_taken_back(loop, source):
 def test_a_chunk_from_before_the_block_is_not_followed_after_it(loop):
     loop.answer()
     loop.tick(5)
-    loop.control.block('inputs', 'camera main: gone')
+    loop.control.block('inputs', 'camera main: gone', loop.now_ns)
     loop.answer()
     loop.control.unblock('inputs')
     assert all(c.targets is None for c in loop.tick(5))
@@ -116,12 +116,14 @@ def test_unknown_arm_state_holds(loop):
 def test_a_fault_stays_until_reset(loop):
     loop.answer()
     loop.tick(5)
-    loop.control.fault('e-stop pressed')
-    loop.control.fault('something later')
+    loop.control.fault('e-stop pressed', loop.now_ns)
+    loop.control.fault('something later', loop.now_ns)
     assert loop.tick()[0].targets is None
     assert loop.control.snapshot(loop.now_ns).message == 'e-stop pressed'
     assert loop.state == State.FAULT
-    loop.control.reset()
+    loop.control.reset(loop.now_ns)
+    loop.answer()
+    assert loop.tick()[0].targets is None, 'moved by what was seen before the reset'
     loop.answer()
     assert loop.tick()[0].targets is not None
 
