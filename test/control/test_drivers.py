@@ -1,98 +1,20 @@
 """Driver interfaces with real topics: what each one sends, when, and what it refuses."""
 
-import time
-
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip('rclpy', reason='drivers publish through ROS')
+pytest.importorskip('rclpy', reason='drivers publish through ROS')
 
-from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
-from std_msgs.msg import Float64MultiArray  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from driver_rig import arm_of, PERIOD_S, tool
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
 
-from xvla_ros.control.drivers import make_arm_driver, make_gripper_driver  # noqa: E402
-from xvla_ros.control.kinematics import Kinematics  # noqa: E402
-from xvla_ros.core.ee6d import ArmPose  # noqa: E402
-from xvla_ros.core.embodiment import load_embodiment  # noqa: E402
-from xvla_ros.core.errors import ConfigError  # noqa: E402
-from xvla_ros.core.resources import shared_file  # noqa: E402
+from xvla_ros.control.drivers import make_arm_driver, make_gripper_driver
+from xvla_ros.core.errors import ConfigError
 
 pytestmark = pytest.mark.ros
-PERIOD_S = 0.02
-
-
-@pytest.fixture(scope='module')
-def node():
-    rclpy.init()
-    node = rclpy.create_node('drivers')
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
-
-
-def arm_of(file, driver='', gripper_driver='', name='', command_topic='', **more):
-    """Return the settings and kinematics of one arm, some settings replaced."""
-    config = shared_file('config', f'{file}.yaml')
-    name = name or load_embodiment(config).arm_names[0]
-    overrides = {f'arms.{name}.{key}': value for key, value in more.items()}
-    overrides |= {f'arms.{name}.driver': driver} if driver else {}
-    overrides |= {f'arms.{name}.command_topic': command_topic} if command_topic else {}
-    overrides |= {f'arms.{name}.gripper.driver': gripper_driver} if gripper_driver else {}
-    arm = load_embodiment(config, overrides).arms[name]
-    urdf = shared_file('resource', arm.urdf)
-    return arm, Kinematics(urdf, arm.tool_frame, arm.joint_names, posture=arm.home_rad)
-
-
-class Inbox:
-    """Receives one topic."""
-
-    def __init__(self, node, kind, topic):
-        self._node, self.messages = node, []
-        self._subscription = node.create_subscription(kind, topic, self.messages.append, 10)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(node)
-
-    def next(self, act, patience_s=10.0):
-        """Repeat an action until a message comes; return the newest."""
-        count, until = len(self.messages), time.monotonic() + patience_s
-        while len(self.messages) == count:
-            assert time.monotonic() < until, f'nothing on {self._subscription.topic_name}'
-            act()
-            self._executor.spin_once(timeout_sec=0.05)
-        return self.messages[-1]
-
-    def silent(self, seconds=0.3):
-        """Tell whether nothing comes for a while."""
-        count, until = len(self.messages), time.monotonic() + seconds
-        while time.monotonic() < until:
-            self._executor.spin_once(timeout_sec=0.05)
-        return len(self.messages) == count
-
-    def close(self):
-        """Stop receiving."""
-        self._executor.remove_node(self._node)
-        self._node.destroy_subscription(self._subscription)
-
-
-@pytest.fixture
-def inbox(node):
-    opened = []
-
-    def make(kind, topic):
-        opened.append(Inbox(node, kind, topic))
-        return opened[-1]
-
-    yield make
-    for box in opened:
-        box.close()
-
-
-def tool(kinematics, q, by=(0.0, 0.0, 0.0), gripper=1.0):
-    position, quaternion = kinematics.forward(q)
-    return ArmPose(position=position + np.array(by), quaternion=quaternion, gripper=gripper)
 
 
 @pytest.mark.parametrize('frame', ['', 'robot_base_link'])
@@ -201,6 +123,16 @@ def test_the_pipers_gripper_is_clamped_to_its_travel(node, inbox, command, sent)
     message = inbox(JointState, topic).next(lambda: driver.send(plan))
     assert list(message.name) == [f'joint{i}' for i in range(1, 7)] + ['gripper']
     assert message.position[6] == pytest.approx(sent)
+
+
+def test_a_pipers_command_always_holds_its_gripper(node, inbox):
+    """The driver reads position[6] unasked: without it, it ends (piper_ctrl_single_node.py)."""
+    arm, kinematics = arm_of('agilex', command_topic='i/piper_home')
+    driver, home = make_arm_driver(node, arm, kinematics), np.array(arm.home_rad)
+    driver.observe(tool(kinematics, home, gripper=0.5))
+    plan = driver.plan(tool(kinematics, home, gripper=np.nan), home, PERIOD_S)
+    message = inbox(JointState, 'i/piper_home').next(lambda: driver.send(plan))
+    assert message.position[6] == pytest.approx(0.5 * arm.gripper.command_open)
 
 
 def test_a_piper_whose_state_topic_is_a_command_topic_is_refused(node):

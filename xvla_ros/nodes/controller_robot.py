@@ -73,7 +73,8 @@ class Robot:
 
         :raises ObservationError: an arm cannot be commanded, or one of a pair cannot get there.
         """
-        for name, driver in self._drivers.items():
+        for (name, driver), pose in zip(self._drivers.items(), measured.poses, strict=True):
+            driver.observe(pose)
             trouble = driver.trouble()
             if trouble:
                 raise ObservationError(f'{name}: {trouble}')

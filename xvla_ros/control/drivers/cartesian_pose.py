@@ -61,7 +61,7 @@ class CartesianPoseDriver(ArmDriver):
 
 
 class ServoSwitch:
-    """Switches MoveIt Servo to pose commands, once, without waiting."""
+    """Switches MoveIt Servo to pose commands, once per start of it, without waiting."""
 
     def __init__(self, node: Any, command_topic: str) -> None:
         self._service = messages('moveit_msgs.srv', 'ros-jazzy-moveit-msgs').ServoCommandType
@@ -71,9 +71,10 @@ class ServoSwitch:
 
     def trouble(self) -> str:
         """Ask for the switch when the service is there; return what is still missing."""
+        if not self._client.service_is_ready():
+            self._answer = None  # a Servo that comes back has forgotten the switch
+            return f'no service {self._client.srv_name}: is MoveIt Servo running?'
         if self._answer is None:
-            if not self._client.service_is_ready():
-                return f'no service {self._client.srv_name}: is MoveIt Servo running?'
             request = self._service.Request(command_type=self._service.Request.POSE)
             self._answer = self._client.call_async(request)
         if not self._answer.done():

@@ -57,6 +57,10 @@ class ArmDriver(ABC):
         """Return why the arm cannot be commanded now, or an empty string."""
         return ''
 
+    def observe(self, measured: ArmPose) -> None:
+        """Learn where the tool and gripper are, before each step; most interfaces need not."""
+        return
+
     def objection(self, target: ArmPose, joints: Vector) -> str:
         """Return why the arm can never get from its joints (n,) [rad] to a target, or nothing."""
         return ''

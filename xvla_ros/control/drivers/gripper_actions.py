@@ -7,9 +7,11 @@ A Franka gripper takes about a second per command and blocks its caller (libfran
 
 from typing import Any
 
+from xvla_ros.control.drivers.action_goal import ActionGoal
 from xvla_ros.control.drivers.driver import command_value, GripperDriver, messages, OnChange
 from xvla_ros.core.settings import GripperSettings
 
+FRANKA_PACKAGE = 'ros-jazzy-franka-msgs (or build franka_ros2 from source)'
 # A grasp counts as one at any width up to fully open: what is grasped is not known beforehand.
 GRASP_EPSILON_M = 0.08
 # Openings above this are a move, below it a grasp with force.
@@ -17,39 +19,73 @@ GRASP_BELOW = 0.5
 
 
 class ActionGripper(GripperDriver):
-    """Sends goals to one or more actions without waiting for their servers or results."""
+    """
+    Sends goals without waiting, one at a time: a newer one has the running one cancelled first.
+
+    franka_gripper runs every goal at once, each in a thread of its own on one connection
+    (gripper_action_server.cpp), so a move sent during a grasp would race it.
+    """
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         self._node = node
         self._gripper = gripper
         self._on_change = OnChange(self._command)
+        self._running: ActionGoal | None = None
+        self._next: tuple[Any, Any] | None = None  # client and goal
 
     def send(self, opening: float) -> None:
         """Send a goal when the opening has changed."""
         self._on_change(opening)
+        self._proceed()
+
+    def _command(self, opening: float) -> None:
+        """Have the goal for an opening sent, by `_request`."""
+        raise NotImplementedError
 
     def _client(self, action: Any, name: str) -> Any:
         from rclpy.action import ActionClient  # needs ROS, unlike importing this package
 
         return ActionClient(self._node, action, name)
 
-    def _goal(self, client: Any, goal: Any) -> None:
-        """Send a goal, or say that nobody takes it; the next change is tried again."""
+    def _request(self, client: Any, goal: Any) -> None:
+        """Send a goal as soon as none runs; one that still waits to be sent is dropped."""
+        self._next = client, goal
+
+    def _proceed(self) -> None:
+        """Send the goal that waits, or make room for it."""
+        if self._next is None:
+            return
+        if self._running and not self._running.lost:
+            self._running.cancel()
+            return
+        (client, goal), self._next = self._next, None
         if client.server_is_ready():
-            client.send_goal_async(goal)
+            self._running = ActionGoal(client, goal, self._on_end)
         else:
             self._on_change.forget()
-            self._node.get_logger().warning(
-                f'no action server {client._action_name}: the gripper is not commanded',
-                throttle_duration_sec=5.0,
-            )
+            self._warn(f'no action server {client._action_name}: the gripper is not commanded')
 
-    def _command(self, opening: float) -> None:
-        raise NotImplementedError
+    def _on_end(self, goal: ActionGoal, trouble: str) -> None:
+        """Send what waits; say what went wrong, and have a goal that was not taken sent again."""
+        if goal is not self._running:
+            return
+        self._running = None
+        if trouble:
+            self._warn(f'{goal.name}: {trouble}')
+        if not goal.accepted:
+            self._on_change.forget()
+        self._proceed()
+
+    def _warn(self, text: str) -> None:
+        self._node.get_logger().warning(text, throttle_duration_sec=5.0)
 
 
 class GripperCommandGripper(ActionGripper):
-    """control_msgs/GripperCommand: gripper_action_controller, franka_gripper/gripper_action."""
+    """
+    control_msgs/GripperCommand: gripper_action_controller, franka_gripper/gripper_action.
+
+    franka_gripper takes half the width, the position of one finger.
+    """
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         super().__init__(node, gripper)
@@ -60,7 +96,7 @@ class GripperCommandGripper(ActionGripper):
         goal = self._action.Goal()
         goal.command.position = command_value(self._gripper, opening)
         goal.command.max_effort = self._gripper.max_effort
-        self._goal(self._server, goal)
+        self._request(self._server, goal)
 
 
 class FrankaGripper(ActionGripper):
@@ -68,15 +104,19 @@ class FrankaGripper(ActionGripper):
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         super().__init__(node, gripper)
-        self._actions = messages('franka_msgs.action', 'ros-jazzy-franka-msgs')
+        self._actions = messages('franka_msgs.action', FRANKA_PACKAGE)
         self._move = self._client(self._actions.Move, f'{gripper.command_topic}/move')
         self._grasp = self._client(self._actions.Grasp, f'{gripper.command_topic}/grasp')
+
+    def send(self, opening: float) -> None:
+        """Move to an opening, or grasp: all the way, for a second grasp hangs (libfranka#93)."""
+        super().send(0.0 if opening < GRASP_BELOW else opening)
 
     def _command(self, opening: float) -> None:
         width, speed = command_value(self._gripper, opening), self._gripper.speed
         if opening >= GRASP_BELOW:
-            self._goal(self._move, self._actions.Move.Goal(width=width, speed=speed))
+            self._request(self._move, self._actions.Move.Goal(width=width, speed=speed))
             return
         goal = self._actions.Grasp.Goal(width=width, speed=speed, force=self._gripper.max_effort)
         goal.epsilon.inner = goal.epsilon.outer = GRASP_EPSILON_M
-        self._goal(self._grasp, goal)
+        self._request(self._grasp, goal)

@@ -3,9 +3,13 @@
 AgileX Piper, through the JointState command of piper_ros (piper_ctrl_single_node.py).
 
 Its traps: joint_states may be a *command* topic (start_single_piper.launch.py remaps
-joint_ctrl_single to it); the gripper is the seventh joint in metres and the driver does not clamp
-it, so it is clamped here; end_pose_stamped has an empty frame_id and is the pose of the flange,
-not of the tool, so the pose comes from joints through the URDF.
+joint_ctrl_single to it); the gripper is the seventh joint in metres, a command without it ends the
+driver, and some branches do not clamp it, so it is always there and clamped here; end_pose_stamped
+has an empty frame_id and is the pose of the flange, not of the tool, so the pose comes from joints
+through the URDF.
+
+PosCmd is not used: its numbers are millimetres and degrees in some branches of the driver, metres
+and radians in others, and nothing on the wire tells which; positions are rounded to a millimetre.
 """
 
 from typing import Any
@@ -19,7 +23,7 @@ from xvla_ros.core.settings import ArmSettings
 
 # Order and names in which the driver reads a command; it indexes by position.
 COMMAND_NAMES = ['joint1', 'joint2', 'joint3', 'joint4', 'joint5', 'joint6', 'gripper']
-# Travel of the gripper [m]; the driver compares metres with 80000 and so lets everything pass.
+# Travel of the gripper [m].
 GRIPPER_MIN_M = 0.0
 GRIPPER_MAX_M = 0.08
 
@@ -39,19 +43,21 @@ class PiperDriver(JointArmDriver):
         self._publisher = node.create_publisher(self._message, arm.command_topic, 1)
         self._opening = float('nan')
 
-    def hold(self, measured: ArmPose, joints: Vector) -> None:
-        """Command the measured joints; the gripper keeps its last command or measured opening."""
+    def observe(self, measured: ArmPose) -> None:
+        """Keep the measured opening until there is a command for the gripper."""
         if self._opening != self._opening:
             self._opening = measured.gripper
+
+    def hold(self, measured: ArmPose, joints: Vector) -> None:
+        """Command the measured joints; the gripper keeps its last command or measured opening."""
+        self.observe(measured)
         super().hold(measured, joints)
 
     def command(self, joints: Vector, opening: float) -> None:
-        """Publish the joints [rad] and, once it is known, the gripper [m]."""
+        """Publish the joints [rad] and the gripper [m]."""
         self._opening = self._opening if opening != opening else opening
-        positions = joints.tolist()
-        if self._opening == self._opening:
-            gripper = command_value(self._arm.gripper, self._opening)
-            positions.append(min(max(gripper, GRIPPER_MIN_M), GRIPPER_MAX_M))
-        message = self._message(name=COMMAND_NAMES[: len(positions)], position=positions)
+        gripper = command_value(self._arm.gripper, self._opening)
+        positions = [*joints.tolist(), min(max(gripper, GRIPPER_MIN_M), GRIPPER_MAX_M)]
+        message = self._message(name=COMMAND_NAMES, position=positions)
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)

@@ -1,0 +1,175 @@
+"""Grippers behind actions, against servers with the real types; without its package one skips."""
+
+import threading
+import time
+
+import pytest
+
+pytest.importorskip('rclpy', reason='drivers publish through ROS')
+
+from driver_rig import arm_of, installed, PATIENCE_S, spinning
+import rclpy
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import MultiThreadedExecutor
+
+from xvla_ros.control.drivers import action_goal, make_gripper_driver
+
+pytestmark = pytest.mark.ros
+
+
+class Gripper:
+    """
+    Action servers as franka_gripper has them: each goal runs in a thread of its own.
+
+    A goal ends when `finish` is called or when it is cancelled, unless it is `stubborn`.
+    """
+
+    def __init__(self, node, actions):
+        self.goals, self.events, self.stubborn = [], [], False
+        self.answer, self.outcome = GoalResponse.ACCEPT, 'succeed'
+        self._finished = threading.Event()
+        self.servers = [
+            ActionServer(
+                node, kind, name, self._runner(name.rsplit('/', 1)[-1], kind),
+                callback_group=ReentrantCallbackGroup(),
+                goal_callback=lambda goal: self.answer,
+                cancel_callback=lambda handle: CancelResponse.ACCEPT,
+            )
+            for name, kind in actions.items()
+        ]  # fmt: skip
+
+    def finish(self):
+        """Let the goals that run end."""
+        self._finished.set()
+
+    def _runner(self, name, kind):
+        def run(handle):
+            self.goals.append(handle.request)
+            self.events.append(f'{name} begins')
+            self._finished.clear()
+            until = time.monotonic() + PATIENCE_S
+            while not self._finished.wait(0.01) and time.monotonic() < until:
+                if handle.is_cancel_requested and not self.stubborn:
+                    break
+            outcome = 'canceled' if handle.is_cancel_requested else self.outcome
+            self.events.append(f'{name} {outcome}')
+            getattr(handle, outcome)()
+            return kind.Result()
+
+        return run
+
+
+@pytest.fixture
+def gripper(node, make_driver):
+    """Return a function that makes a fake gripper with actions, and the driver in front of it."""
+    other = rclpy.create_node('gripper')
+    with spinning(other, MultiThreadedExecutor(4)):
+        yield lambda actions, **settings: (Gripper(other, actions), make_driver(**settings))
+
+
+@pytest.fixture
+def make_driver(node):
+    def make(kind, topic, **command):
+        settings = {f'gripper.{key}': value for key, value in command.items()}
+        settings |= {'gripper.command_topic': topic}
+        arm, _ = arm_of('franka', gripper_driver=kind, **settings)
+        return make_gripper_driver(node, arm.gripper)
+
+    return make
+
+
+def franka_gripper(gripper, topic):
+    actions = installed('franka_msgs', 'action')
+    return gripper(
+        {f'{topic}/move': actions.Move, f'{topic}/grasp': actions.Grasp},
+        kind='franka_gripper', topic=topic,
+    )  # fmt: skip
+
+
+def test_a_franka_gripper_moves_to_open_and_grasps_to_close(gripper, until):
+    fake, driver = franka_gripper(gripper, 'a')
+    until(lambda: fake.events, lambda: driver.send(1.0))
+    fake.finish()
+    until(lambda: len(fake.events) == 2)
+    until(lambda: len(fake.events) == 3, lambda: driver.send(0.0))
+    fake.finish()
+    until(lambda: len(fake.events) == 4)
+    assert fake.events == ['move begins', 'move succeed', 'grasp begins', 'grasp succeed']
+    move, grasp = fake.goals
+    assert (move.width, move.speed) == pytest.approx((0.08, 0.1))
+    assert (grasp.width, grasp.speed, grasp.force) == pytest.approx((0.0, 0.1, 20.0))
+    # Whatever width the fingers stop at counts as grasped, so that they go on holding it.
+    assert grasp.width + grasp.epsilon.outer >= 0.08
+
+
+def test_a_franka_gripper_runs_one_goal_at_a_time_and_the_newest_wins(gripper, until):
+    fake, driver = franka_gripper(gripper, 'b')
+    until(lambda: fake.events, lambda: driver.send(0.0))
+    driver.send(0.8)  # never sent: something newer comes while the grasp is being cancelled
+    until(lambda: len(fake.events) == 3, lambda: driver.send(1.0))
+    fake.finish()
+    until(lambda: len(fake.events) == 4)
+    assert fake.events == ['grasp begins', 'grasp canceled', 'move begins', 'move succeed']
+    assert fake.goals[1].width == pytest.approx(0.08)
+
+
+def test_a_franka_gripper_that_grasps_is_not_told_to_grasp_again(gripper, until):
+    """A second grasp in a row hangs for minutes (libfranka#93)."""
+    fake, driver = franka_gripper(gripper, 'c')
+    until(lambda: fake.events, lambda: driver.send(0.3))
+    fake.finish()
+    until(lambda: len(fake.events) == 2)
+    steps = iter(range(1000))
+    until(lambda: next(steps) > 20, lambda: driver.send(0.1))
+    assert fake.events == ['grasp begins', 'grasp succeed']
+
+
+def test_a_goal_that_cannot_be_cancelled_does_not_block_for_ever(gripper, until, monkeypatch):
+    """A stop of libfranka does not always stop (libfranka#18, #111)."""
+    monkeypatch.setattr(action_goal, 'PATIENCE_S', 0.3)
+    fake, driver = franka_gripper(gripper, 'd')
+    fake.stubborn = True
+    until(lambda: fake.events, lambda: driver.send(0.0))
+    until(lambda: len(fake.events) == 2, lambda: driver.send(1.0))
+    assert fake.events == ['grasp begins', 'move begins']
+    fake.finish()
+    until(lambda: len(fake.events) == 4)
+
+
+def test_a_goal_that_was_refused_is_sent_again_and_one_that_failed_is_not(gripper, until):
+    fake, driver = franka_gripper(gripper, 'e')
+    fake.answer, fake.outcome = GoalResponse.REJECT, 'abort'
+    attempts = iter(range(1000))
+    until(lambda: next(attempts) > 20, lambda: driver.send(1.0))
+    assert not fake.goals
+    fake.answer = GoalResponse.ACCEPT
+    until(lambda: fake.events, lambda: driver.send(1.0))
+    fake.finish()
+    until(lambda: len(fake.events) == 2)
+    steps = iter(range(1000))
+    until(lambda: next(steps) > 20, lambda: driver.send(1.0))
+    assert fake.events == ['move begins', 'move abort']
+
+
+@pytest.mark.parametrize(('opening', 'position'), [(1.0, 0.04), (0.0, 0.0)])
+def test_a_gripper_command_carries_position_and_effort(gripper, until, opening, position):
+    kind = installed('control_msgs', 'action').GripperCommand
+    name = f'f/gripper_action{round(opening)}'
+    fake, driver = gripper({name: kind}, kind='gripper_command', topic=name, command_open=0.04)
+    until(lambda: fake.events, lambda: driver.send(opening))
+    fake.finish()
+    until(lambda: len(fake.events) == 2)
+    command = fake.goals[0].command
+    assert (command.position, command.max_effort) == pytest.approx((position, 20.0))
+
+
+def test_an_absent_gripper_is_commanded_as_soon_as_it_is_there(gripper, make_driver, until):
+    kind = installed('control_msgs', 'action').GripperCommand
+    driver = make_driver(kind='gripper_command', topic='g/gripper_action')
+    steps = iter(range(1000))
+    until(lambda: next(steps) > 5, lambda: driver.send(1.0))
+    fake, _ = gripper({'g/gripper_action': kind}, kind='gripper_command', topic='unused')
+    until(lambda: fake.events, lambda: driver.send(1.0))
+    fake.finish()
+    until(lambda: len(fake.events) == 2)
