@@ -3,11 +3,13 @@
 from contextlib import contextmanager
 
 from cell import apart_m, Client, moved, processes, ROOT
+import numpy as np
 import pytest
 from std_msgs.msg import Bool
 
 pytestmark = pytest.mark.ros
-CONFIG = ROOT / 'config' / 'franka_sim.yaml'
+CONFIGS = ROOT / 'config'
+CONFIG = CONFIGS / 'franka_sim.yaml'
 
 
 class Thumb:
@@ -82,3 +84,39 @@ def test_a_deadman_nobody_ever_pressed_lets_nothing_move(ros_context):
         )
         assert client.count('executed') == 0
         assert apart_m(client.tools(), start) < 0.001
+
+
+@pytest.mark.parametrize(
+    ('robot', 'command'),
+    [('franka', 'target_pose'), ('widowx', 'wx250s/arm_controller/joint_trajectory')],
+)
+def test_an_arm_that_does_not_follow_is_stopped_until_reset(ros_context, robot, command):
+    """Its commands go where nobody listens: for the controller, an arm that cannot move."""
+    config = CONFIGS / f'{robot}_sim.yaml'
+    deaf = ('-r', f'{command}:=nobody_listens')
+    with processes(config, ('sim_node',)), processes(config, ('controller_node',), deaf):
+        client = Client(config, 'deaf_client')
+        client.wait_until_ready()
+        start = client.tools()
+        begin_ns = client.now_ns()
+
+        def send():
+            away_m = min(0.1 * (client.now_ns() - begin_ns) * 1e-9, 0.15)
+            client.send(moved(start, by=np.array([0.0, away_m, 0.0])))
+
+        client.wait(lambda: client.status.startswith('stopped'), 'stop', 10.0, meanwhile=send)
+        assert 'arm does not follow' in client.status
+        assert command in client.status
+        executed = client.count('executed')
+        client.hold_target(start, 0.5)  # an arm that is stopped obeys nothing
+        assert client.status.startswith('stopped')
+        assert client.count('executed') == executed
+        assert client.reset_controller().success
+        client.wait_for_state('holding')
+        client.wait(
+            lambda: client.status.startswith('moving'),
+            'obeys after reset',
+            10.0,
+            meanwhile=lambda: client.send(start),
+        )
+        client.close()

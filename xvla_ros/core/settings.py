@@ -167,6 +167,17 @@ class LimitSettings:
         'Farthest that a chunk may begin from the measured tool [m].', 0.10, low=0.001, high=2.0
     )
     max_first_step_rad: float = param('Same for rotation [rad].', 0.6, low=0.001, high=3.2)
+    max_following_error_m: float = param(
+        'Controller: farthest that an arm may be from where its targets led it within '
+        'following_lag_s [m]; farther away it is stopped until ~/reset. 0 = unchecked.',
+        0.05,
+        low=0.0,
+        high=2.0,
+    )
+    max_following_error_rad: float = param('Same for rotation [rad].', 0.3, low=0.0, high=3.2)
+    following_lag_s: float = param(
+        'Lag behind its targets that an arm and its driver may have [s].', 0.3, low=0.0, high=2.0
+    )
     min_arm_distance_m: float = param(
         'Least distance between the two tools [m]; 0 = unchecked.', 0.0, low=0.0, high=2.0
     )

@@ -4,7 +4,8 @@ controller_node: executes targets through the robot's driver, within its limits.
 
 A target that is old, from the future, malformed, out of limits or that one arm cannot follow is
 refused as a whole. Silence is an event: without an executed target for `control.hold_after_s`, or
-with a deadman that is not held, all arms brake and stay.
+with a deadman that is not held, all arms brake and stay. An emergency stop, or an arm that does
+not follow, latches until ~/reset.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from xvla_ros.control.drivers import Plan
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.msg import EndEffectorCommand
+from xvla_ros.nodes.controller_following import Following
 from xvla_ros.nodes.controller_report import BRAKING, HOLDING, MOVING, Report, STOPPED
 from xvla_ros.nodes.controller_robot import farthest_m, Measured, read_targets, Robot
 from xvla_ros.nodes.conversions import stamp_to_ns
@@ -47,6 +50,7 @@ class ControllerNode(Node):
         self.embodiment = read_embodiment(self)
         self._robot = Robot(self, self.embodiment)
         self._gate = SafetyGate(self.embodiment)
+        self._following = Following(self.embodiment)
         self._report = Report(self, self.embodiment.robot)
         self._estop_pressed = False
         self._released = ''  # why the deadman forbids motion
@@ -85,11 +89,19 @@ class ControllerNode(Node):
         self._robot.demand(targets, measured)
         verdict = self._gate.check_step(targets, measured.poses, dt_s)
         self._stamp_ns = stamp_to_ns(message.header.stamp)
-        reasons = list(verdict.reasons)
-        if verdict.targets is not None:
-            reasons += self._send(verdict.targets, measured, dt_s)
+        plans = self._send(verdict.targets, measured, dt_s) if verdict.targets else ()
         if not verdict.accepted:
             raise ObservationError(f'limits: {verdict.message}')
+        self._note(plans, verdict.reasons, now_ns)
+        lost = self._following.check(plans, measured.poses, now_ns)
+        if lost:
+            self._stop(lost, STOPPED)
+
+    def _note(self, plans: Sequence[Plan], clamped: Sequence[str], now_ns: int) -> None:
+        """Take note of an executed step and of what was changed about it."""
+        reasons = [*clamped, *(reason for plan in plans for reason in plan.reasons)]
+        if self._report.state != MOVING:
+            self._following.reset()
         self._executed_ns = now_ns
         self._report.counts['executed'] += 1
         self._report.counts['clamped'] += bool(reasons)
@@ -97,19 +109,19 @@ class ControllerNode(Node):
 
     def _send(
         self, targets: tuple[ArmPose, ...], measured: Measured, dt_s: float
-    ) -> tuple[str, ...]:
-        """Command one step that the gate let through; return what the drivers changed."""
+    ) -> Sequence[Plan]:
+        """Command one step that the gate let through; return what the drivers made of it."""
         try:
-            plans = self._robot.plan(targets, measured, min(dt_s, MOST_PERIODS * self._period_s))
+            plans = self._robot.plan(targets, measured, dt_s)
         except ObservationError:
             self._gate.reset()  # this step did not happen
             raise
         self._robot.send(plans)
-        return tuple(reason for plan in plans for reason in plan.reasons)
+        return plans
 
     def _step_s(self, stamp_ns: int) -> float:
         """
-        Return the time between the step before and one that is due at a stamp [s].
+        Return the time that a step due at a stamp may take up [s].
 
         :raises ObservationError: it is not newer.
         """
@@ -120,7 +132,7 @@ class ControllerNode(Node):
             return self._period_s
         if elapsed_s <= 0:
             raise ObservationError(f'target is {-elapsed_s:.3f} s older than the one before')
-        return elapsed_s
+        return min(elapsed_s, MOST_PERIODS * self._period_s)
 
     def _brake(self, reason: str) -> None:
         """Begin to stop within the limits."""
