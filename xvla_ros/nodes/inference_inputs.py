@@ -18,12 +18,12 @@ from xvla_ros.core.settings import CameraSettings
 from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.conversions import stamp_to_ns
 from xvla_ros.nodes.images import check_layout, image_from_message
-from xvla_ros.nodes.polled import subscribe_polled, take
+from xvla_ros.nodes.polled import subscribe_polled, take, wait_for_message
 
 Frames = dict[str, Image | CompressedImage | None]
 
-# How often a frame that is waited for is looked for [s]: bounds how late it is noticed.
-POLL_S = 0.002
+# How often a camera that lags is looked at while nothing arrives [s].
+LOOK_S = 0.005
 # How long frames of one moment may take to arrive one after the other (three of 640x480: 8 ms).
 GATHER_NS = 15_000_000
 # A frame younger than this share of its limit is good enough to see that a camera lives.
@@ -87,25 +87,34 @@ class ObservationInputs:
         together; one that lags is not waited for when its last frame is newer than the stamp.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._ready(after_ns):
-            if time.monotonic() >= deadline:
+        while missing := self._missing(after_ns):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 return False
-            time.sleep(POLL_S)
+            wait_for_message(
+                self._node, [camera.subscription for camera in missing], min(left_s, LOOK_S)
+            )
         return True
 
-    def _ready(self, after_ns: int) -> bool:
+    def _missing(self, after_ns: int) -> list[Camera]:
+        """Return the cameras whose frames are still to be waited for."""
         stamps = {}
         for name, camera in self._cameras.items():
             frame = camera.last(max(after_ns, self._used_ns.get(name, 0)) + 1)
             stamps[name] = stamp_to_ns(frame.header.stamp) if frame else after_ns
+        lagging = [
+            camera
+            for name, camera in self._cameras.items()
+            if stamps[name] <= max(after_ns, self._used_ns.get(name, 0))
+        ]
         if min(stamps.values()) <= after_ns:
             self._gathering_ns = None
-            return False
-        if all(stamp > self._used_ns.get(name, 0) for name, stamp in stamps.items()):
-            return True
+            return lagging
+        if not lagging:
+            return []
         now_ns = self._node.get_clock().now().nanoseconds
         self._gathering_ns = now_ns if self._gathering_ns is None else self._gathering_ns
-        return now_ns - self._gathering_ns >= GATHER_NS
+        return lagging if now_ns - self._gathering_ns < GATHER_NS else []
 
     def check(self) -> None:
         """

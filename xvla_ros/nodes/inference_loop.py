@@ -47,6 +47,7 @@ class InferenceLoop:
         self._plan = Plan()
         self._count = 0
         self._trouble = ''
+        self._free_ns = time.monotonic_ns()
         self.last_ns = 0  # stamp of the oldest image of the last answer
 
     def tell(self, message: object) -> None:
@@ -62,6 +63,7 @@ class InferenceLoop:
         """Answer for ever."""
         while True:
             task = self._next_task()
+            self._free_ns = time.monotonic_ns()
             if not self._inputs.wait_for_frame(self.last_ns, FRAME_TIMEOUT_S):
                 continue
             started = time.monotonic()
@@ -108,26 +110,28 @@ class InferenceLoop:
 
     def _answer(self, task: Task) -> int:
         """Predict once and send the chunk; return the stamp of its oldest image."""
-        started = time.perf_counter()
+        ready_ns = time.monotonic_ns()
         observation = self._inputs.observe(task.instruction)
-        now_ns = self._clock.now().nanoseconds
+        frozen_ns, now_ns = time.monotonic_ns(), self._clock.now().nanoseconds
         image_ns = min(
             ns for name, ns in observation.stamps_ns.items() if name.startswith('camera ')
         )
         plan = self._plan
         commanded = self._commanded(plan, observation.stamp_ns)
         proprio = self._profile.proprio(observation.arms, commanded, plan.executed)
-        asked = time.perf_counter()
+        asked_ns = time.monotonic_ns()
         raw = self._predict(observation, proprio, plan)
-        answered = time.perf_counter()
+        answered_ns = time.monotonic_ns()
         self._count += 1
         chunk = self._profile.chunk(
             raw, observation.stamp_ns, self._count, commanded or observation.arms
         )
         timing = Timing(
             image_age_s=(now_ns - image_ns) / NANOSECONDS,
-            preprocess_s=asked - started,
-            inference_s=answered - asked,
+            preprocess_s=(asked_ns - ready_ns) / NANOSECONDS,
+            inference_s=(answered_ns - asked_ns) / NANOSECONDS,
+            image_ns=image_ns,
+            passed_ns=(self._free_ns, ready_ns, frozen_ns, asked_ns, answered_ns),
         )
         self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing))
         return image_ns

@@ -10,25 +10,28 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from xvla_ros.core.embodiment import Embodiment, embodiment_from_parameters
+from xvla_ros.nodes.robot_description import with_descriptions
 
 # May be set while the node is active; everything else is read once, when the node is configured.
-LIVE_PARAMETERS = ('control.strategy',)
+LIVE_PARAMETERS = ('control.strategy', 'policy.checkpoint')
 
 
 def read_embodiment(node: Node) -> Embodiment:
     """
     Return the embodiment that a node's parameters describe, and describe each parameter in return.
 
-    The node must have been made with automatically_declare_parameters_from_overrides.
+    The node must have been made with automatically_declare_parameters_from_overrides. Robot
+    descriptions on topics are waited for.
 
-    :raises ConfigError: a parameter is unknown, missing or wrong; the message names it.
+    :raises ConfigError: a parameter is unknown, missing or wrong; the message names it. Or a robot
+        description did not come.
     """
     given = {name: _plain(p.value) for name, p in node.get_parameters_by_prefix('').items()}
     source = f'parameters of {node.get_fully_qualified_name()}'
     embodiment = embodiment_from_parameters(given, source)
     for name, value, field in leaves(embodiment):
         _describe(node, name, value, field)
-    return embodiment
+    return with_descriptions(node, embodiment)
 
 
 def leaves(settings: Any, prefix: str = '') -> Iterator[tuple[str, Any, Field[Any]]]:

@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of one configured policy, connected: worker, control thread, interfaces, outputs."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+import time
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
-from rclpy.parameter import Parameter
 
 from xvla_ros.action import RunTask
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError
+from xvla_ros.core.resources import shared_file
+from xvla_ros.core.strategies import make_strategy
 from xvla_ros.msg import PolicyStatus
 from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.policy_control import PolicyControl
 from xvla_ros.nodes.policy_home import home_poses, HomeMotion
 from xvla_ros.nodes.policy_interfaces import Interfaces, Requests
 from xvla_ros.nodes.policy_outputs import PolicyOutputs
+from xvla_ros.nodes.policy_parameters import LiveParameter, LiveParameters
 from xvla_ros.nodes.policy_plan import committed_plan
-from xvla_ros.nodes.policy_record import save_run
+from xvla_ros.nodes.policy_record import RunRecord
 from xvla_ros.nodes.policy_state import Command, State
 from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
 from xvla_ros.nodes.policy_task import TaskServer
 from xvla_ros.nodes.policy_thread import ArmReader, ControlThread
 from xvla_ros.nodes.status import diagnostics_message, Lateness, status_message
 from xvla_ros.nodes.worker_link import Answer, Task, Waiting
-
-# Inference times kept for the record of a run: half an hour at 15 chunks per second.
-MOST_INFERENCES = 27_000
 
 
 class PolicyCore:
@@ -46,7 +45,7 @@ class PolicyCore:
         self._closers: list[Callable[[], None]] = []
         self._tasks: TaskServer | None = None
         self._executed: Chunk | None = None
-        self._inference_s: deque[float] = deque(maxlen=MOST_INFERENCES)
+        self._record = RunRecord()
 
     def load(self, embodiment: Embodiment) -> None:
         """
@@ -70,7 +69,16 @@ class PolicyCore:
         )
         self._arms = ArmReader(embodiment, states, self._clock)
         self._outputs = PolicyOutputs(self._node, embodiment)
-        self._closers = [states.close, self._outputs.close]
+        live = LiveParameters(self._node, self._live_parameters())
+        self._closers = [live.close, states.close, self._outputs.close]
+
+    def _live_parameters(self) -> dict[str, LiveParameter]:
+        strategy = LiveParameter(
+            check=lambda name: make_strategy(name, blend_s=0.0, ensemble_decay=0.0, inpaint_s=0.0),
+            apply=lambda name: self._control.queue.set_strategy(name),
+        )
+        checkpoint = LiveParameter(check=self._check_checkpoint, apply=self._swap)
+        return {'control.strategy': strategy, 'policy.checkpoint': checkpoint}
 
     def close(self) -> None:
         """End the worker and withdraw everything; safe after a load that failed half way."""
@@ -91,7 +99,6 @@ class PolicyCore:
         self._tasks = TaskServer(
             self._node, self._follow, lambda: self._control.snapshot(self._now_ns())
         )
-        self._node.add_on_set_parameters_callback(self._on_parameters)
         self._thread = ControlThread(
             self._control,
             self._arms,
@@ -111,10 +118,9 @@ class PolicyCore:
         self._follow('')
         thread.stop()
         counters = self._control.snapshot(self._now_ns()).counters
-        save_run(thread.record(), counters, list(self._inference_s))
+        self._record.save(thread.record(), counters)
         if self._control.armed:
             self._outputs.send(Command(targets=None, sequence=0), self._now_ns())
-        self._node.remove_on_set_parameters_callback(self._on_parameters)
         self._tasks.close()
         self._interfaces.close()
         self._tasks = None
@@ -145,18 +151,24 @@ class PolicyCore:
         self._control.go_home(motion)
         return f'going home in {motion.duration_s:.1f} s'
 
-    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        for parameter in parameters:
-            if parameter.name == 'control.strategy':
-                try:
-                    self._control.queue.set_strategy(parameter.value)
-                except ValueError as error:
-                    return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
+    def _check_checkpoint(self, checkpoint: str) -> None:
+        """Refuse what cannot be loaded, as far as that shows at once."""
+        if self._embodiment.policy.server_url:
+            raise ConfigError('policy.server_url is asked: there is no checkpoint to change')
+        if not checkpoint:
+            raise ConfigError('policy.checkpoint must name a checkpoint')
+        shared_file('resource', checkpoint)
+
+    def _swap(self, checkpoint: str) -> None:
+        """Hold, and let the worker start again with another checkpoint."""
+        policy = replace(self._embodiment.policy, checkpoint=checkpoint)
+        self._embodiment = replace(self._embodiment, policy=policy)
+        self._worker.swap(self._embodiment, f'changing to the checkpoint {checkpoint}')
 
     # Told by the worker, on the supervisor's thread
 
     def _on_answer(self, answer: Answer) -> None:
+        received_ns = time.monotonic_ns()
         try:
             measured = self._arms.read()
         except ObservationError:
@@ -165,7 +177,7 @@ class PolicyCore:
         if judged is None:
             return
         chunk, verdict = judged
-        self._inference_s.append(answer.timing.inference_s)
+        self._record.note(chunk.sequence, answer.timing, received_ns)
         if verdict.accepted:
             self._executed = chunk
         self._send_plan()

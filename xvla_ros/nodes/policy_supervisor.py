@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +13,17 @@ import time
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, InferenceError
 from xvla_ros.nodes.life_line import LifeLine
-from xvla_ros.nodes.worker_link import Answer, CheckpointFacts, Failed, Ready, Setup, Task, Waiting
+from xvla_ros.nodes.worker_link import (
+    Answer,
+    CheckpointFacts,
+    Failed,
+    hang_up,
+    Ready,
+    Setup,
+    shut_down,
+    Task,
+    Waiting,
+)
 
 # Pause before each restart in a row; a worker that answered once starts the row anew.
 BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
@@ -53,6 +62,8 @@ class WorkerSupervisor:
         )
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._hurry = threading.Event()  # ends a pause before a restart
+        self._swapping = ''  # why the worker ends, when it was told to
         self._task: Task | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Connection | None = None
@@ -86,9 +97,18 @@ class WorkerSupervisor:
                 self._task = message
             self._send(message)
 
+    def swap(self, embodiment: Embodiment, reason: str) -> None:
+        """Restart the worker with another embodiment, at once; `lost` gets the reason."""
+        with self._lock:
+            self._embodiment, self._swapping = embodiment, reason
+            self._hurry.set()
+            if self._link:
+                shut_down(self._link)
+
     def close(self) -> None:
         """End the worker and stop listening. May be called in any state, more than once."""
         self._closing.set()
+        self._hurry.set()
         self._end_process()
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(END_TIMEOUT_S)
@@ -120,8 +140,8 @@ class WorkerSupervisor:
             )
         os.close(line.fd)
         with self._lock:
-            self._process, self._link = process, ours
-        self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
+            self._process, self._link, self._swapping = process, ours, ''
+            self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
         facts = self._await_ready(ours)
         threading.Thread(
             target=self._watch, args=(line, ours), name='worker life line', daemon=True
@@ -132,15 +152,15 @@ class WorkerSupervisor:
         """Sleep until the worker is dead, then say so and wake the listening thread."""
         line.wait()
         if not self._closing.is_set():
-            self._events.lost('the inference worker died')
+            self._events.lost(self._swapping or 'the inference worker died')
         hang_up(link)
 
     def _await_ready(self, link: Connection) -> CheckpointFacts:
         deadline = time.monotonic() + LOAD_TIMEOUT_S
         while time.monotonic() < deadline and not self._closing.is_set():
-            if not link.poll(0.1):
-                continue
             try:
+                if not link.poll(0.1):
+                    continue
                 message = link.recv()
             except (EOFError, OSError) as error:
                 raise InferenceError(
@@ -161,21 +181,26 @@ class WorkerSupervisor:
             answered, reason = self._drain()
             if self._closing.is_set():
                 return
+            reason = self._swapping or reason
             self._events.lost(reason or f'the inference worker died: {self._last_words()}')
             failures = 0 if answered else failures + 1
             self._restart(failures)
 
     def _restart(self, failures: int) -> None:
         """Start another worker, after ever longer pauses, until one loads."""
-        while not self._closing.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]):
+        while True:
+            hurried = self._hurry.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            self._hurry.clear()
+            if self._closing.is_set():
+                return
             self._end_process()
             self.restarts += 1
             try:
                 self._spawn()
             except InferenceError as error:
                 if not self._closing.is_set():
-                    self._events.lost(f'restart failed: {error}')
-                failures += 1
+                    self._events.lost(self._swapping or f'restart failed: {error}')
+                failures = 0 if hurried else failures + 1
                 continue
             with self._lock:
                 if self._task:
@@ -222,13 +247,3 @@ class WorkerSupervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def hang_up(link: Connection) -> None:
-    """End a link for both sides; unlike close alone, this wakes a thread that reads."""
-    try:
-        with socket.socket(fileno=os.dup(link.fileno())) as end:
-            end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the other side is gone already
-    link.close()

@@ -7,12 +7,16 @@ Python object of what arrived: for the state of one arm a tenth of a core, for t
 fifth, mostly for messages that nobody looks at. Here the middleware keeps the newest few.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from xvla_ros.core.chunk import NANOSECONDS
 
 
 class Polled(CallbackGroup):
@@ -43,3 +47,16 @@ def take(subscription: Any, store: Callable[[Any], None]) -> None:
     if handle is not None:
         while taken := handle.take_message(subscription.msg_type, False):
             store(taken[0])
+
+
+def wait_for_message(node: Node, subscriptions: Sequence[Any], timeout_s: float) -> None:
+    """Sleep until a message of one of the subscriptions waits to be taken, or for the timeout."""
+    with ExitStack() as used:
+        context = node.context.handle
+        for handle in (context, *(subscription.handle for subscription in subscriptions)):
+            used.enter_context(handle)
+        wait_set = rclpy_implementation.WaitSet(len(subscriptions), 0, 0, 0, 0, 0, context)
+        wait_set.clear_entities()
+        for subscription in subscriptions:
+            wait_set.add_subscription(subscription.handle)
+        wait_set.wait(round(timeout_s * NANOSECONDS))

@@ -8,6 +8,9 @@ one arrives, and the end of a worker is seen the moment it dies, however it dies
 
 from dataclasses import dataclass
 import math
+from multiprocessing.connection import Connection
+import os
+import socket
 
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
@@ -63,6 +66,11 @@ class CheckpointFacts:
     trained_domains: tuple[int, ...] | None = None
 
 
+# What an answer passes in the worker: it is free for it, has the frames, has frozen them with the
+# arms' state, asks the model, is answered.
+STEPS = ('free', 'ready', 'frozen', 'asked', 'answered')
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
     """From the worker: the predictor is loaded and warm."""
@@ -72,11 +80,17 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """Where the time of one answer went [s]."""
+    """
+    Where the time of one answer went [s].
+
+    image_ns: stamp of the oldest image. passed_ns: monotonic clock at each of STEPS.
+    """
 
     image_age_s: float = math.nan
     preprocess_s: float = math.nan
     inference_s: float = math.nan
+    image_ns: int = 0
+    passed_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,3 +115,18 @@ class Failed:
     """From the worker: it cannot go on. It ends after this."""
 
     text: str
+
+
+def shut_down(link: Connection) -> None:
+    """End a link for both sides; unlike close, this wakes a thread that reads."""
+    try:
+        with socket.socket(fileno=os.dup(link.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the other side is gone already
+
+
+def hang_up(link: Connection) -> None:
+    """Shut a link down and close our end."""
+    shut_down(link)
+    link.close()

@@ -46,14 +46,19 @@ def test_two_whole_lives(rig, unconfigured):
         rig.pose = rig.home
 
 
-def test_parameters_are_described_and_read_only_but_for_the_strategy(rig, unconfigured):
+def test_parameters_are_described_and_few_may_be_set_while_it_runs(rig, unconfigured):
     assert change(rig, Transition.TRANSITION_CONFIGURE)
-    names = ['control.rate_hz', 'limits.max_linear_speed_m_s', 'control.strategy']
+    names = [
+        'control.rate_hz',
+        'limits.max_linear_speed_m_s',
+        'control.strategy',
+        'policy.checkpoint',
+    ]
     answer = rig.call(
         DescribeParameters, 'describe_parameters', DescribeParameters.Request(names=names)
     )
     assert all(d.description for d in answer.descriptors)
-    assert [d.read_only for d in answer.descriptors] == [True, True, False]
+    assert [d.read_only for d in answer.descriptors] == [True, True, False, False]
     parameters = [Parameter(names[0], value=10.0).to_parameter_msg()]
     refused = rig.call(
         SetParameters, 'set_parameters', SetParameters.Request(parameters=parameters)

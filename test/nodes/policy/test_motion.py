@@ -8,6 +8,8 @@ import time
 import numpy as np
 import psutil
 import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -163,6 +165,44 @@ def test_a_killed_worker_holds_within_100_ms_and_motion_resumes(rig, running):
     rig.wait_state(RUNNING, timeout_s=RESTART_S)
     assert rig.status.worker_restarts == restarts + 1
     assert worker_pid(running) != pid
+
+
+def set_checkpoint(rig, folder):
+    parameter = Parameter('policy.checkpoint', value=str(folder)).to_parameter_msg()
+    request = SetParameters.Request(parameters=[parameter])
+    (result,) = rig.call(SetParameters, 'set_parameters', request).results
+    return result
+
+
+def test_another_checkpoint_takes_over_while_the_arm_holds(rig, running, still_policy, tmp_path):
+    from xvla_ros.bench.still_policy import write_still
+
+    other = write_still(tmp_path / 'other', rig.embodiment, (0.0, -0.06, -0.06))
+    restarts = rig.status.worker_restarts
+    assert set_checkpoint(rig, other).successful
+    rig.wait_state(HOLDING, saying=str(other))
+    rig.wait(lambda: not rig.moving(0.1), what='hold')
+    held_m = rig.pose.position[1]
+    rig.wait_state(RUNNING, timeout_s=RESTART_S)
+    assert rig.status.worker_restarts == restarts + 1
+    rig.wait(lambda: rig.pose.position[1] < held_m - 0.005, what='the other way')
+    assert set_checkpoint(rig, still_policy).successful
+    rig.wait_state(HOLDING, saying=str(still_policy))
+    rig.wait_state(RUNNING, timeout_s=RESTART_S)
+
+
+def test_a_checkpoint_that_cannot_be_loaded_holds_until_another_is_set(
+    rig, running, still_policy, tmp_path
+):
+    refused = set_checkpoint(rig, 'no_such_policy')
+    assert not refused.successful
+    assert 'no_such_policy' in refused.reason
+    assert rig.status.state == RUNNING, 'a refused value changes nothing'
+    assert set_checkpoint(rig, tmp_path).successful  # a folder without a checkpoint
+    rig.wait_state(HOLDING, timeout_s=RESTART_S, saying='restart failed')
+    assert not rig.moving(0.1)
+    assert set_checkpoint(rig, still_policy).successful
+    rig.wait_state(RUNNING, timeout_s=RESTART_S)
 
 
 def test_diagnostics_tell_the_state(rig, running):
