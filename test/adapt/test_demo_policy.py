@@ -8,7 +8,7 @@ import torch
 from xvla_ros.adapt.closed_loop import Conditions, evaluate
 from xvla_ros.adapt.demo_policy import CHECKPOINT, demo_embodiments
 from xvla_ros.core.resources import shared_file
-from xvla_ros.model.policy import load_policy
+from xvla_ros.model.loading import load_policy
 from xvla_ros.sim.scenes import VALIDATE
 
 MOST_BYTES = 8_000_000

@@ -2,6 +2,7 @@
 """The laws of `Policy.predict`: what is equal bit for bit, and what is refused."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,7 +58,8 @@ def test_hoisted_denoising_equals_the_plain_forward(policy, steps):
         actions = mode.preprocess(proprio, noisy)[1]
         return network.transformer(actions, proprio, t, encoded, auxiliary, domain)
 
-    hoisted = Denoiser(network.transformer, times, encoded, auxiliary, proprio, domain, 6)
+    embedded = torch.tensor(times)
+    hoisted = Denoiser(network.transformer, embedded, encoded, auxiliary, proprio, domain, 6)
     with torch.inference_mode():
         expected, _ = sample(plain, start, times, mode)
         actual, _ = sample(
@@ -207,3 +209,41 @@ def test_read_only_and_strided_images_are_taken_as_they_are(policy):
     strided = [np.ascontiguousarray(image[..., ::-1])[..., ::-1] for image in images]
     assert np.array_equal(predict(policy, images=frozen), predict(policy))
     assert np.array_equal(predict(policy, images=strided), predict(policy))
+
+
+def questions(policy):
+    """Return three questions with one, two and three views."""
+    asked = []
+    for index in range(3):
+        fields = observation(seed=index, views=1 + index) | {'domain_id': index}
+        asked.append(SimpleNamespace(**fields, noise=noise(policy, index)))
+    return asked
+
+
+def test_a_batch_of_one_gives_the_bits_of_a_single_prediction(policy):
+    for question in questions(policy):
+        (chunk,) = policy.predict_batch([question], steps=4)
+        assert np.array_equal(chunk, policy.predict(**vars(question), steps=4))
+
+
+def test_a_batch_answers_each_question_as_if_it_were_alone(policy):
+    asked = questions(policy)
+    together = policy.predict_batch(asked)
+    for question, chunk in zip(asked, together, strict=True):
+        np.testing.assert_allclose(chunk, policy.predict(**vars(question)), atol=2e-5)
+
+
+def test_a_wrong_question_in_a_batch_is_refused_by_name(policy):
+    asked = questions(policy)
+    asked[1].proprio = np.full(20, np.nan)
+    with pytest.raises(ObservationError, match=r'proprio\[0\] is nan'):
+        policy.predict_batch(asked)
+
+
+def test_warming_up_changes_no_answer_and_takes_what_predict_takes(policy):
+    before = predict(policy)
+    policy.warm_up(2, 'pick up the red block', 1, steps=3)
+    assert policy.last_steps == 3
+    assert np.array_equal(predict(policy), before)
+    with pytest.raises(ObservationError, match='images: got 4'):
+        policy.warm_up(4)

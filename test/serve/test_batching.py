@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from xvla_ros.serve.batching import batch_key, predict_batch, predict_one  # noqa: E402
+from xvla_ros.serve.batching import answers, batch_key  # noqa: E402
 from xvla_ros.serve.requests import InferenceRequest  # noqa: E402
 
 
@@ -32,13 +32,25 @@ def requests(count, steps=5):
 @pytest.mark.parametrize('count', [1, 2, 3, 8])
 def test_a_batch_equals_single_requests(policy, count):
     asked = requests(count)
-    together = predict_batch(policy, asked)
-    alone = [predict_one(policy, request) for request in asked]
+    together = answers(policy, asked)
+    alone = [answers(policy, [request])[0] for request in asked]
     assert len(together) == count
     for a, b in zip(together, alone, strict=True):
         assert a.dtype == np.float32
         np.testing.assert_allclose(a, b, atol=2e-5)
     assert count == 1 or np.abs(together[0] - together[1]).max() > 1e-3
+
+
+def test_a_request_that_goes_alone_keeps_its_options(policy):
+    plain = requests(1)[0]
+    chunk = answers(policy, [plain])[0]
+    asked = {name: getattr(plain, name) for name in InferenceRequest.__dataclass_fields__}
+    prefix = chunk[:2] + np.float32(0.1)
+    continued = answers(policy, [InferenceRequest(**asked | {'prefix': prefix})])[0]
+    np.testing.assert_array_equal(continued[:2], prefix)
+    assert np.abs(continued[2:] - chunk[2:]).max() > 0.0
+    answers(policy, [InferenceRequest(**asked | {'tolerance': (1e3, 180.0)})])
+    assert policy.last_steps < plain.steps
 
 
 def test_without_noise_every_request_draws_its_own(policy):
@@ -50,7 +62,7 @@ def test_without_noise_every_request_draws_its_own(policy):
         domain_id=0,
         steps=1,
     )
-    a, b = predict_batch(policy, [silent, silent])
+    a, b = answers(policy, [silent, silent])
     assert np.abs(a - b).max() > 0.0
 
 

@@ -20,17 +20,13 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from xvla_ros.core.errors import XvlaError
-from xvla_ros.serve.batching import predict_one
-from xvla_ros.serve.requests import InferenceRequest
 from xvla_ros.serve.server import serve, ServerSettings
 
 pytest.importorskip('torch')
 
 
 def expected(policy, observation):
-    return predict_one(
-        policy, InferenceRequest(**observation | {'images': tuple(observation['images'])})
-    )
+    return policy.predict(**observation)
 
 
 def test_health_says_what_is_served(server):

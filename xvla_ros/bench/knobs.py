@@ -16,7 +16,8 @@ import torch
 
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
-from xvla_ros.model.policy import load_policy, Policy
+from xvla_ros.model.loading import load_policy
+from xvla_ros.model.policy import Policy
 from xvla_ros.model.sampler import Deviation, deviation, Tolerance
 from xvla_ros.model.warm_start import shifted_plan, WarmStart
 

@@ -87,7 +87,13 @@ def our_outputs(
         if stages:
             head = network.transformer(noisy, proprio, t['head_time'], encoded, rest, domain)
         hoisted = Denoiser(
-            network.transformer, times, encoded, rest, proprio, domain, noisy.shape[1]
+            network.transformer,
+            torch.tensor(times),
+            encoded,
+            rest,
+            proprio,
+            domain,
+            noisy.shape[1],
         )
         raw, _ = sample(
             lambda x, index: hoisted(mode.preprocess(proprio, x)[1], index),

@@ -76,9 +76,15 @@ class ActionMode:
         x = F.pad(x[..., : self.real_dim], (0, dim - self.real_dim)) if self.padded(x) else x
         if not self.masks_gripper:
             return x
-        visible = torch.ones(x.shape[-1], dtype=x.dtype, device=x.device)
-        visible[[g for g in self.gripper if g < x.shape[-1]]] = 0.0
-        return x * visible
+        return x * ~self.grippers(x)
+
+    def grippers(self, x: torch.Tensor) -> torch.Tensor:
+        """Say which channels of (..., width) are grippers: (width,) bool, made on x's device."""
+        channel = torch.arange(x.shape[-1], device=x.device)
+        found = torch.zeros_like(channel, dtype=torch.bool)
+        for index in self.gripper:
+            found = found | (channel == index)
+        return found
 
     def padded(self, x: torch.Tensor) -> bool:
         """Say whether a tensor carries dummy channels behind the real ones, to be zeroed."""
@@ -86,18 +92,16 @@ class ActionMode:
 
     def postprocess(self, action: torch.Tensor) -> torch.Tensor:
         """Turn a raw prediction (..., dim) into what leaves the model (..., real_dim)."""
-        action = action[..., : self.real_dim].clone()
-        if self.gripper_is_logit:
-            index = list(self.gripper)
-            action[..., index] = torch.sigmoid(action[..., index])
-        return action
+        action = action[..., : self.real_dim]
+        if not self.gripper_is_logit:
+            return action.clone()
+        return torch.where(self.grippers(action), torch.sigmoid(action), action)
 
     def raw(self, action: torch.Tensor) -> torch.Tensor:
         """Bring actions that left the model (..., real_dim) back to the network's own form."""
         if self.gripper_is_logit:
-            action = action.clone()
-            index = list(self.gripper)
-            action[..., index] = torch.logit(action[..., index], eps=1e-6)
+            logits = torch.logit(action, eps=1e-6)
+            action = torch.where(self.grippers(action), logits, action)
         return F.pad(action, (0, self.dim - self.real_dim))
 
 

@@ -12,8 +12,8 @@ from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.checkpoint import read_state, write_weights
 from xvla_ros.model.config import authors_json, HEAD_DROPOUT, NetworkConfig
 from xvla_ros.model.layouts import LAYOUTS
+from xvla_ros.model.loading import read_image_processor
 from xvla_ros.model.lora import Adapter
-from xvla_ros.model.policy import read_image_processor
 from xvla_ros.model.reading import read_config, WeightFiles
 from xvla_ros.model.writing import preprocessor_json, write_json
 from xvla_ros.model.xvla import XVLA

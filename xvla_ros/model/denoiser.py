@@ -16,14 +16,14 @@ class Denoiser:
     """
     Clean-action predictions for one observation.
 
-    :param times: flow times of the run, from the first step to the last.
+    :param times: (steps,) flow times of the run, from the first step to the last.
     :param encoded: (B, N, C); `auxiliary`: (B, M, C); `proprio`: (B, dim_proprio), preprocessed.
     """
 
     def __init__(
         self,
         head: SoftPromptedTransformer,
-        times: tuple[float, ...],
+        times: torch.Tensor,
         encoded: torch.Tensor,
         auxiliary: torch.Tensor,
         proprio: torch.Tensor,
@@ -35,8 +35,7 @@ class Denoiser:
         weight, bias = head.action_encoder.gather(domain)
         split = (head.dim_action, head.dim_proprio, head.dim_time)
         self.action_weight, proprio_weight, time_weight = weight.split(split, dim=1)
-        embedded = time_embedding(torch.tensor(times, device=proprio.device), head.dim_time)
-        embedded = embedded.to(self.dtype)
+        embedded = time_embedding(times, head.dim_time).to(self.dtype)
         constant = torch.baddbmm(bias, proprio.to(self.dtype)[:, None], proprio_weight)
         constant = constant + head.pos_emb[:, :num_actions]  # (B, T, hidden)
         self.offsets = [constant + step @ time_weight for step in embedded[:, None, None]]

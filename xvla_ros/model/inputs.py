@@ -2,6 +2,7 @@
 """Checks of what a caller hands to a policy; each refusal names the input."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +11,16 @@ from xvla_ros.model.sampler import flow_times, Tolerance
 
 # More denoising steps than this is a mistake: the reference uses 10.
 MOST_STEPS = 1000
+
+
+class Question(Protocol):
+    """One observation and what to do about it; the fields are arguments of `Policy.predict`."""
+
+    images: Sequence[np.ndarray]
+    proprio: np.ndarray
+    instruction: str
+    domain_id: int
+    noise: np.ndarray | None
 
 
 def checked_integer(value: int, name: str, low: int, high: int) -> int:

@@ -1,34 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint, ready to turn one observation into one chunk of actions."""
+"""A checkpoint, ready to turn observations into chunks of actions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from xvla_ros.core.errors import CheckpointError, InferenceError, ObservationError
-from xvla_ros.model.checkpoint import load_network
+from xvla_ros.core.errors import InferenceError, ObservationError
 from xvla_ros.model.config import NetworkConfig
-from xvla_ros.model.denoiser import Denoiser
-from xvla_ros.model.inputs import checked_array, checked_integer, checked_times, checked_tolerance
-from xvla_ros.model.inspection import trained_domains
-from xvla_ros.model.lora import Adapter
-from xvla_ros.model.packing import pack
-from xvla_ros.model.processor import (
-    image_processor,
-    ImageProcessor,
-    load_tokenizer,
-    TextProcessor,
+from xvla_ros.model.cuda_graph import CapturedAnswer
+from xvla_ros.model.forward import answer, Batch, Geometry, in_slots
+from xvla_ros.model.inputs import (
+    checked_array,
+    checked_integer,
+    checked_times,
+    checked_tolerance,
+    Question,
 )
-from xvla_ros.model.reading import read_config, read_json
-from xvla_ros.model.sampler import sample, Tolerance
+from xvla_ros.model.processor import ImageProcessor, TextProcessor
+from xvla_ros.model.sampler import Tolerance
 from xvla_ros.model.warm_start import WarmStart
-from xvla_ros.model.xvla import check_sequence, XVLA
+from xvla_ros.model.xvla import XVLA
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+
+class Row(NamedTuple):
+    """
+    One checked observation.
+
+    images: as they came; state: (dim_proprio,) float32; words: (1, L, C) on the device; domain: a
+    row of the checkpoint; noise: (num_actions, dim) float32.
+    """
+
+    images: Sequence[np.ndarray]
+    state: np.ndarray
+    words: torch.Tensor
+    domain: int
+    noise: np.ndarray
 
 
 class Policy:
@@ -55,6 +64,7 @@ class Policy:
         self.trained_domains = trained
         self.last_steps = 0
         self.generator = np.random.default_rng()
+        self.captured: dict[Geometry, CapturedAnswer] = {}
         self._text_features = lru_cache(maxsize=64)(self._embed)
 
     def predict(
@@ -84,61 +94,62 @@ class Policy:
         :raises ObservationError: an input is malformed; it is named.
         :raises InferenceError: the network answered something that is not finite.
         """
-        domain = checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1)
-        state = self._tensor(proprio, (self.network.dim_proprio,), 'proprio')
-        start = self._noise(noise)
-        committed = None if prefix is None else self._committed(prefix)
-        begin, plan = (1.0, None) if warm_start is None else self._warm(warm_start)
+        row = self._row(images, proprio, instruction, domain_id, noise)
+        begin, options = 1.0, {}
+        if prefix is not None:
+            options['prefix'] = self._committed(prefix)
+        if warm_start is not None:
+            begin, options['plan'] = self._warm(warm_start)
         times = checked_times(steps, begin)
-        tolerance = checked_tolerance(tolerance)
-        with torch.inference_mode():
-            denoiser = self._prepare(images, state, instruction, domain, times)
-            raw, self.last_steps = sample(
-                denoiser, start, times, self.mode, prefix=committed, plan=plan, tolerance=tolerance
-            )
-            actions = self.mode.postprocess(raw)[0].cpu().numpy()
-        if not np.isfinite(actions).all():
-            raise InferenceError('the network predicted actions that are not finite')
+        if tolerance is not None:
+            options['tolerance'] = checked_tolerance(tolerance)
+        (actions,) = self._answer([row], times, **options)
         if prefix is not None:
             actions[: len(prefix)] = prefix
         return actions
 
-    def _prepare(
+    def predict_batch(
+        self, questions: Sequence[Question], steps: int | Sequence[float] = 10
+    ) -> list[np.ndarray]:
+        """
+        Predict one chunk for each question: its own views, words, domain and noise.
+
+        One question gets the bits that `predict` gives; more get them up to the rounding of larger
+        matrix products. The rest is as in `predict`.
+        """
+        times = checked_times(steps, 1.0)
+        rows = [
+            self._row(q.images, q.proprio, q.instruction, q.domain_id, q.noise) for q in questions
+        ]
+        return list(self._answer(rows, times))
+
+    def warm_up(
         self,
-        images: Sequence[np.ndarray],
-        state: torch.Tensor,
-        instruction: str,
-        domain: int,
-        times: tuple[float, ...],
-    ) -> '_Step':
-        """Encode an observation and hoist what its denoising steps share."""
-        encoded, auxiliary = self.network.fuse(
-            self.view_features(images), self.text_features(instruction)
-        )
-        proprio, _ = self.mode.preprocess(state, state.new_zeros(1, 1, self.mode.dim))
-        denoiser = Denoiser(
-            self.network.transformer,
-            times,
-            encoded,
-            auxiliary,
-            proprio,
-            torch.tensor([domain], device=self.device),
-            self.config.num_actions,
-        )
-        return _Step(denoiser, self.mode, state)
+        views: int,
+        instruction: str = 'warm up',
+        domain_id: int = 0,
+        steps: int | Sequence[float] = 10,
+    ) -> None:
+        """
+        Answer a blank observation, so that the first real answer is as quick as those after it.
+
+        On a GPU the run is recorded first: later calls with as many views and the same steps, and
+        none of the other options, replay it.
+        """
+        blank = [np.zeros((*self.images.size, 3), np.uint8)] * views
+        state = np.zeros(self.network.dim_proprio, np.float32)
+        if self.device.type == 'cuda':
+            row = self._row(blank, state, instruction, domain_id, None)
+            geometry = Geometry(views=(views,), times=checked_times(steps, 1.0))
+            with torch.inference_mode():
+                batch = self._batch([row], geometry.times)
+                self.captured[geometry] = CapturedAnswer(self.network, batch, geometry)
+        self.predict(blank, state, instruction, domain_id, steps=steps)
 
     def view_features(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Encode the given views as one batch; empty slots are exact zeros: (1, V, tokens, C)."""
-        slots = self.config.view_slots
-        if isinstance(images, (str, bytes, np.ndarray)) or not 1 <= len(images) <= slots:
-            got = type(images).__name__ if not isinstance(images, (list, tuple)) else len(images)
-            raise ObservationError(f'images: got {got}, expected a list of 1 to {slots} images')
-        pixels = self.images(images).to(self.device)
-        features = self.network.image_features(pixels)
-        missing = slots - len(features)
-        if missing:
-            features = torch.cat([features, features.new_zeros(missing, *features.shape[1:])])
-        return features[None]
+        features = self.network.image_features(self.images(images).to(self.device))
+        return in_slots(features, (len(features),), self.config.view_slots)
 
     def text_features(self, instruction: str) -> torch.Tensor:
         """Return an instruction's token embeddings (1, L, C), kept for the next call."""
@@ -147,16 +158,61 @@ class Policy:
     def _embed(self, ids: tuple[int, ...]) -> torch.Tensor:
         return self.network.text_features(torch.tensor([ids], device=self.device))
 
-    def _tensor(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> torch.Tensor:
-        """Check an input and bring it to the device, with a batch axis in front."""
-        checked = checked_array(values, shape, name)
-        return torch.from_numpy(checked)[None].to(self.device)
-
-    def _noise(self, noise: np.ndarray | None) -> torch.Tensor:
-        shape = (self.config.num_actions, self.mode.dim)
+    def _row(
+        self,
+        images: Sequence[np.ndarray],
+        proprio: np.ndarray,
+        instruction: str,
+        domain_id: int,
+        noise: np.ndarray | None,
+    ) -> Row:
+        """Check one observation; draw the noise where it has none."""
+        slots, shape = self.config.view_slots, (self.config.num_actions, self.mode.dim)
+        if isinstance(images, (str, bytes, np.ndarray)) or not 1 <= len(images) <= slots:
+            got = type(images).__name__ if not isinstance(images, (list, tuple)) else len(images)
+            raise ObservationError(f'images: got {got}, expected a list of 1 to {slots} images')
         if noise is None:
             noise = self.generator.standard_normal(shape, dtype=np.float32)
-        return self._tensor(noise, shape, 'noise')
+        with torch.inference_mode():
+            words = self.text_features(instruction)
+        return Row(
+            images,
+            checked_array(proprio, (self.network.dim_proprio,), 'proprio'),
+            words,
+            checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1),
+            checked_array(noise, shape, 'noise'),
+        )
+
+    def _batch(self, rows: Sequence[Row], times: tuple[float, ...]) -> Batch:
+        """Bring checked observations to the device."""
+        images = [image for row in rows for image in row.images]
+        return Batch(
+            pixels=self.images(images).to(self.device),
+            words=torch.cat([row.words for row in rows]),
+            state=self._stacked([row.state for row in rows]),
+            domain=torch.tensor([row.domain for row in rows], device=self.device),
+            noise=self._stacked([row.noise for row in rows]),
+            times=torch.tensor(times, device=self.device),
+        )
+
+    def _answer(self, rows: Sequence[Row], times: tuple[float, ...], **options: Any) -> np.ndarray:
+        """Predict (B, num_actions, real_dim); see `answer` for the options."""
+        geometry = Geometry(views=tuple(len(row.images) for row in rows), times=times)
+        captured = None if options else self.captured.get(geometry)
+        with torch.inference_mode():
+            batch = self._batch(rows, times)
+            if captured is None:
+                chunks, self.last_steps = answer(self.network, batch, geometry, **options)
+            else:
+                chunks, self.last_steps = captured(batch), len(times)
+            actions = chunks.cpu().numpy()
+        if not np.isfinite(actions).all():
+            raise InferenceError('the network predicted actions that are not finite')
+        return actions
+
+    def _stacked(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        """Stack one array per row on the device."""
+        return torch.from_numpy(np.stack(arrays)).to(self.device)
 
     def _committed(self, actions: np.ndarray, name: str = 'prefix') -> torch.Tensor:
         """Check actions as they leave the model, and bring them back to the network's width."""
@@ -164,8 +220,8 @@ class Policy:
         rows = len(actions) if isinstance(actions, np.ndarray) else -1
         if not 0 <= rows <= length:
             raise ObservationError(f'{name}: expected an array of at most {length} rows')
-        tensor = self._tensor(actions, (rows, self.mode.real_dim), name)
-        return self.mode.raw(tensor)
+        checked = checked_array(actions, (rows, self.mode.real_dim), name)
+        return self.mode.raw(self._stacked([checked]))
 
     def _warm(self, start: WarmStart) -> tuple[float, torch.Tensor]:
         """Check a warm start; return its time and its plan in the network's form."""
@@ -177,66 +233,3 @@ class Policy:
                 f'warm_start.plan has {plan.shape[1]} rows, expected {self.config.num_actions}'
             )
         return float(start.time), plan
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Preprocess noisy actions and predict clean ones."""
-
-    denoiser: Denoiser
-    mode: object
-    state: torch.Tensor
-
-    def __call__(self, noisy: torch.Tensor, index: int) -> torch.Tensor:
-        _, actions = self.mode.preprocess(self.state, noisy)
-        return self.denoiser(actions, index)
-
-
-def load_policy(
-    path: str | Path,
-    device: str = 'cpu',
-    dtype: str = 'float32',
-    adapter: str | Path | None = None,
-) -> Policy:
-    """
-    Load a checkpoint directory in any published layout, ready to answer but not to train.
-
-    :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
-    :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
-    :raises CheckpointError: the directory is incomplete or does not fit its own config.
-    """
-    if dtype not in DTYPES:
-        raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
-    path = Path(path)
-    config = read_config(path)
-    images = read_image_processor(path, config)
-    vocabulary = config.florence['text_config']['vocab_size']
-    text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
-    lora = None if adapter is None else Adapter(Path(adapter))
-    network = load_network(path, config, torch.float32, lora)
-    trained = trained_domains(network, lora)
-    pack(network, DTYPES[dtype], device)
-    policy = Policy(network, images, text, device, trained)
-    check_geometry(policy)
-    return policy
-
-
-def read_image_processor(path: Path, config: NetworkConfig) -> ImageProcessor:
-    """Read the image size; a lerobot checkpoint without the file resizes as lerobot does."""
-    file = path / 'preprocessor_config.json'
-    if file.is_file():
-        return image_processor(read_json(file), str(file))
-    size = config.extra.get('resize_imgs_with_padding')
-    if config.schema == 'lerobot' and size:
-        return ImageProcessor(tuple(size), letterbox=True)
-    raise CheckpointError(f'{file}: missing, and config.json does not say the image size')
-
-
-def check_geometry(policy: Policy) -> None:
-    """Refuse a checkpoint whose sequence does not fit its positions, before the first image."""
-    height, width = policy.images.size
-    blank = np.zeros((height, width, 3), np.uint8)
-    with torch.inference_mode():
-        views = policy.view_features([blank])
-    context = views.shape[1] * views.shape[2] + policy.config.text_length
-    check_sequence(policy.config, context)

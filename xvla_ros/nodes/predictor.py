@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
@@ -46,16 +47,14 @@ def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts
 
 def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts) -> None:
     """Predict once from blank images, so that the first real answer is as quick as the others."""
-    images = [np.zeros((224, 224, 3), np.uint8)] * len(embodiment.camera_names)
-    settings = embodiment.policy
-    dim = facts.dim_proprio or facts.dim_action or 20
-    predictor.predict(
-        images,
-        np.zeros(dim),
-        settings.instruction or 'warm up',
-        settings.domain_id,
-        steps=settings.denoising_steps,
-    )
+    settings, views = embodiment.policy, len(embodiment.camera_names)
+    words = settings.instruction or 'warm up'
+    if settings.checkpoint:
+        predictor.warm_up(views, words, settings.domain_id, settings.denoising_steps)
+        return
+    state = np.zeros(facts.dim_proprio or facts.dim_action or EE6D_SIZE)
+    images = [np.zeros((224, 224, 3), np.uint8)] * views
+    predictor.predict(images, state, words, settings.domain_id, steps=settings.denoising_steps)
 
 
 def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:

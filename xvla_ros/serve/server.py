@@ -11,7 +11,6 @@ import signal
 import socket
 
 from fastapi import FastAPI
-import numpy as np
 import uvicorn
 
 from xvla_ros.core.errors import ConfigError
@@ -19,8 +18,8 @@ from xvla_ros.core.resources import shared_file
 from xvla_ros.model import load_policy, Policy
 from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher
-from xvla_ros.serve.batching import batch_key, predict_batch, predict_one
-from xvla_ros.serve.requests import Contract, InferenceRequest, Limits
+from xvla_ros.serve.batching import answers, batch_key
+from xvla_ros.serve.requests import Contract, Limits
 from xvla_ros.serve.slurm import check_absent, job_info, write_info
 
 log = logging.getLogger(__name__)
@@ -123,14 +122,8 @@ def checkpoint_folder(path: Path) -> Path:
 
 def warm_up(policy: Policy) -> None:
     """Answer blank observations, one per number of views: no client pays for the first."""
-    height, width = policy.images.size
-    blank = np.zeros((height, width, 3), np.uint8)
-    proprio = np.zeros(policy.network.dim_proprio, np.float32)
     for count in range(1, policy.config.view_slots + 1):
-        request = InferenceRequest(
-            images=(blank,) * count, proprio=proprio, instruction='warm up', domain_id=0
-        )
-        predict_one(policy, request)
+        policy.warm_up(count)
         log.info('warm with %d of %d views', count, policy.config.view_slots)
 
 
@@ -155,7 +148,7 @@ def build_app(settings: ServerSettings) -> FastAPI:
     folder = checkpoint_folder(settings.checkpoint)
     policy = load_policy(folder, settings.device, settings.dtype, settings.adapter)
     warm_up(policy)
-    batcher = Batcher(partial(predict_batch, policy), batch_key, settings.batch)
+    batcher = Batcher(partial(answers, policy), batch_key, settings.batch)
     limits = Limits(body_bytes=settings.body_mib * 2**20)
     contract = describe(policy, settings.checkpoint.name)
     return create_app(Service(batcher, contract, limits, token))

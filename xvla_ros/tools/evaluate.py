@@ -60,7 +60,7 @@ def evaluate_all(args: Namespace) -> list[dict]:
     """Run all episodes of all robots."""
     from xvla_ros.adapt.closed_loop import Conditions
     from xvla_ros.core.resources import shared_file
-    from xvla_ros.model.policy import load_policy
+    from xvla_ros.model.loading import load_policy
     from xvla_ros.tools.adapt import robots
 
     folder = args.checkpoint

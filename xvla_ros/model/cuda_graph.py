@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One answer recorded as a CUDA graph: a GPU repeats it without waiting for its launches."""
+
+import torch
+
+from xvla_ros.model.forward import answer, Batch, Geometry
+from xvla_ros.model.xvla import XVLA
+
+# Runs before the recording: libraries choose their kernels and take their workspaces in them.
+WARM_RUNS = 3
+
+
+class CapturedAnswer:
+    """
+    The plain run of one geometry. Its buffers are its own; not thread-safe.
+
+    :param batch: any inputs of that geometry, on the network's CUDA device; called within
+        `torch.inference_mode()`, as the calls must be.
+    """
+
+    def __init__(self, network: XVLA, batch: Batch, geometry: Geometry) -> None:
+        self.inputs = Batch(*(tensor.clone() for tensor in batch))
+        side = torch.cuda.Stream(batch.noise.device)
+        with torch.cuda.device(batch.noise.device):
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_RUNS):
+                    answer(network, self.inputs, geometry)
+            torch.cuda.current_stream().wait_stream(side)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.chunks, _ = answer(network, self.inputs, geometry)
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Return the chunks (B, T, real_dim) of other inputs of the same geometry."""
+        for buffer, tensor in zip(self.inputs, batch, strict=True):
+            buffer.copy_(tensor)
+        self.graph.replay()
+        return self.chunks.clone()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+From prepared inputs to chunks in one run over one device, without looking back at the host.
+
+No shape depends on data and nothing is copied from or to the host (unless a tolerance asks how
+far two predictions are apart), so a GPU can record the whole and repeat it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.sampler import sample, Tolerance
+from xvla_ros.model.xvla import XVLA
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Geometry:
+    """
+    What fixes every shape and every step of a run.
+
+    :param views: number of views of each row of the batch.
+    :param times: flow times of the run, from the first step to the last.
+    """
+
+    views: tuple[int, ...]
+    times: tuple[float, ...]
+
+
+class Batch(NamedTuple):
+    """
+    Inputs of one run on the network's device, float32 but for the domains.
+
+    pixels: (N, 3, H, W) normalised, all views of all rows; words: (B, L, C) token embeddings;
+    state: (B, dim_proprio); domain: (B,) int64; noise: (B, T, dim); times: (steps,).
+    """
+
+    pixels: torch.Tensor
+    words: torch.Tensor
+    state: torch.Tensor
+    domain: torch.Tensor
+    noise: torch.Tensor
+    times: torch.Tensor
+
+
+def answer(
+    network: XVLA,
+    batch: Batch,
+    geometry: Geometry,
+    prefix: torch.Tensor | None = None,
+    plan: torch.Tensor | None = None,
+    tolerance: Tolerance | None = None,
+) -> tuple[torch.Tensor, int]:
+    """
+    Predict one chunk per row.
+
+    :param prefix: (B, d, dim) committed steps; `plan`: (B, T, dim) first guess; both raw.
+    :return: (B, T, real_dim) actions as they leave the model, and how many predictions it took.
+    """
+    mode, state = network.mode, batch.state
+    features = network.image_features(batch.pixels)
+    slots = in_slots(features, geometry.views, network.config.view_slots)
+    encoded, auxiliary = network.fuse(slots, batch.words)
+    proprio, _ = mode.preprocess(state, batch.noise)
+    denoiser = Denoiser(
+        network.transformer,
+        batch.times,
+        encoded,
+        auxiliary,
+        proprio,
+        batch.domain,
+        batch.noise.shape[1],
+    )
+    raw, used = sample(
+        lambda noisy, step: denoiser(mode.preprocess(state, noisy)[1], step),
+        batch.noise,
+        geometry.times,
+        mode,
+        prefix=prefix,
+        plan=plan,
+        tolerance=tolerance,
+    )
+    return mode.postprocess(raw), used
+
+
+def in_slots(features: torch.Tensor, views: tuple[int, ...], slots: int) -> torch.Tensor:
+    """Deal features (N, tokens, C) out to rows; missing views are zeros: (B, slots, tokens, C)."""
+    rows = features.split(views)
+    return torch.stack([F.pad(row, (0, 0, 0, 0, 0, slots - len(row))) for row in rows])
