@@ -2,8 +2,8 @@
 """
 One arm's kinematics from its URDF: forward, Jacobian, and inverse kinematics that never flips.
 
-Poses are of the tool frame in the URDF's root link: position (3,) in metres, quaternion
-(x, y, z, w). Joints that are not listed (fingers) stay neutral and do not move the tool.
+Poses are of the tool frame in the URDF's root link or another fixed one: position (3,) in metres,
+quaternion (x, y, z, w). Joints that are not listed (fingers) stay neutral.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class IkResult:
 
 
 class Kinematics:
-    """One arm: joints in the order of `joint_names`, tool poses in the URDF's root link."""
+    """One arm: joints in the order of `joint_names`, tool poses in its base link."""
 
     def __init__(
         self,
@@ -59,15 +59,17 @@ class Kinematics:
         tool_frame: str,
         joint_names: Sequence[str],
         posture: ArrayLike | None = None,
+        base_frame: str = '',
     ) -> None:
         """
         Read the arm's chain.
 
         :param urdf: path of a URDF file, or its XML text (as in robot_description).
         :param posture: joints (n,) [rad] that spare joints are drawn to; None: mid-range.
-        :raises ConfigError: the file, the frame or a joint is missing or out of order.
+        :param base_frame: link that poses are relative to; empty: the root link.
+        :raises ConfigError: the file, a frame or a joint is missing or out of order.
         """
-        source, self._model = read_chain(urdf, tuple(joint_names))
+        source, self._model = read_chain(urdf, tuple(joint_names), base_frame)
         self._data = self._model.createData()
         if not self._model.existFrame(tool_frame):
             names = ', '.join(f.name for f in self._model.frames)
@@ -86,7 +88,7 @@ class Kinematics:
         return vector[:3], vector[3:]
 
     def jacobian(self, q: ArrayLike) -> Vector:
-        """Return the tool's Jacobian (6, n), linear rows first, in the root link's axes."""
+        """Return the tool's Jacobian (6, n), linear rows first, in the base link's axes."""
         q = self._check(q, 'q')
         pin.computeJointJacobians(self._model, self._data, q)
         return pin.getFrameJacobian(

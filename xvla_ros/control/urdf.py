@@ -8,16 +8,23 @@ import pinocchio as pin
 from xvla_ros.core.errors import ConfigError
 
 
-def read_chain(urdf: str | Path, joint_names: tuple[str, ...]) -> tuple[str, pin.Model]:
+def read_chain(
+    urdf: str | Path, joint_names: tuple[str, ...], base_frame: str = ''
+) -> tuple[str, pin.Model]:
     """
     Return a name of the source for messages, and the model with only the listed joints free.
 
     :param urdf: path of a URDF file, or its XML text.
     :param joint_names: base to tool; every other joint is fixed at neutral.
-    :raises ConfigError: the URDF cannot be read, or a joint is missing or out of order.
+    :param base_frame: link that becomes the origin; empty: the root link.
+    :raises ConfigError: the URDF cannot be read, or a joint or the link is missing or in a wrong
+        place.
     """
     source, model = _read(urdf)
-    return source, _only(model, joint_names, source)
+    model = _only(model, joint_names, source)
+    if base_frame:
+        _rebase(model, base_frame, source)
+    return source, model
 
 
 def _read(urdf: str | Path) -> tuple[str, pin.Model]:
@@ -45,3 +52,21 @@ def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Mo
             f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}'
         )
     return reduced
+
+
+def _rebase(model: pin.Model, base_frame: str, source: str) -> None:
+    """Move the model so that a link, which must not move with the joints, is its origin."""
+    if not model.existFrame(base_frame):
+        names = ', '.join(frame.name for frame in model.frames)
+        raise ConfigError(f"{source}: no link '{base_frame}' for the base; it has: {names}")
+    base = model.frames[model.getFrameId(base_frame)]
+    if base.parentJoint:
+        moved_by = model.names[base.parentJoint]
+        raise ConfigError(f"{source}: the base '{base_frame}' moves with '{moved_by}'")
+    origin = base.placement.inverse()
+    for frame in model.frames:
+        if frame.parentJoint == 0:
+            frame.placement = origin * frame.placement
+    for joint in range(1, model.njoints):
+        if model.parents[joint] == 0:
+            model.jointPlacements[joint] = origin * model.jointPlacements[joint]

@@ -7,6 +7,8 @@ import numpy as np
 
 from xvla_ros.core.schema import param
 
+# How `urdf` begins when it names a topic.
+TOPIC = 'topic:'
 IDENTITY_4X4 = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -85,7 +87,10 @@ class ArmSettings:
     joint_states_topic: str = param('sensor_msgs/JointState of the arm.')
     joint_names: tuple[str, ...] = param('Arm joints, in the order of the URDF chain.')
     urdf: str = param(
-        'URDF file; relative paths are looked up in the package share. Empty: no kinematics.', ''
+        'URDF file; relative paths are looked up in the package share. topic:NAME: the '
+        'std_msgs/String that robot_state_publisher latches there (topic:robot_description). '
+        'Empty: no kinematics.',
+        '',
     )
     home_rad: tuple[float, ...] = param('Joint positions of the start pose [rad].')
     base_from_policy: tuple[float, ...] = param(
@@ -138,10 +143,17 @@ class ArmSettings:
             )
         if self.pose_source == 'pose' and not self.pose_topic:
             raise ValueError("pose_source 'pose' needs pose_topic")
+        if self.urdf == TOPIC:
+            raise ValueError("urdf 'topic:' names no topic; as in topic:robot_description")
         if not self.urdf and (self.pose_source == 'joints' or self.driver != 'cartesian_pose'):
             raise ValueError(
                 f'pose_source {self.pose_source!r} with driver {self.driver!r} needs urdf'
             )
+
+    @property
+    def urdf_topic(self) -> str:
+        """Topic that the URDF comes from; empty when it comes from a file, or there is none."""
+        return self.urdf.removeprefix(TOPIC) if self.urdf.startswith(TOPIC) else ''
 
     def _check_lengths(self) -> None:
         """Check how many numbers each list holds."""

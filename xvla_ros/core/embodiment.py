@@ -74,8 +74,8 @@ class Embodiment:
             if missing:
                 raise ValueError(f'sim.cameras lacks {sorted(missing)}, which camera_names lists')
             for name in self.arm_names:
-                if not self.arms[name].urdf:
-                    raise ValueError(f"a simulated arm needs 'arms.{name}.urdf'")
+                if not self.arms[name].urdf or self.arms[name].urdf_topic:
+                    raise ValueError(f"a simulated arm needs 'arms.{name}.urdf', a file")
 
     def _order(self, block: str, names: tuple[str, ...]) -> None:
         """Sort one block by its names, which must be the same set."""

@@ -21,7 +21,6 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.core.gripper import measured_opening
 from xvla_ros.core.observation import StreamLimit
-from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.nodes.conversions import (
     joint_positions,
@@ -104,11 +103,9 @@ class JointsTopic:
 
     def __init__(self, node: Node, arm: ArmSettings) -> None:
         """Subscribe and read the URDF."""
-        from xvla_ros.control.kinematics import Kinematics
+        from xvla_ros.control.arm_kinematics import arm_kinematics
 
-        self._kinematics = Kinematics(
-            shared_file('resource', arm.urdf), arm.tool_frame, arm.joint_names
-        )
+        self._kinematics = arm_kinematics(arm)
         self._topic = joint_topic(node, arm.joint_states_topic, arm.joint_names)
         self._lock = threading.Lock()
 

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 
+from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.control.drivers import make_arm_driver, make_gripper_driver, Plan
-from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.observation import check_streams, StreamLimit
-from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.arm_state import ArmStates, joint_topic
@@ -45,7 +44,9 @@ class Robot:
             *self._states.limits,
             *(StreamLimit(name=f'joints {n}', max_age_s=a.max_age_s) for n, a in arms),
         )
-        self._drivers = {n: make_arm_driver(node, a, _kinematics(a)) for n, a in arms}
+        self._drivers = {
+            n: make_arm_driver(node, a, arm_kinematics(a) if a.urdf else None) for n, a in arms
+        }
         self._grippers = {n: make_gripper_driver(node, a.gripper) for n, a in arms}
 
     def measure(self, now_ns: int) -> Measured:
@@ -162,10 +163,3 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
         )
     except ValueError as error:
         raise ObservationError(f"target of arm '{target.arm}': {error}") from error
-
-
-def _kinematics(arm: ArmSettings) -> Kinematics | None:
-    if not arm.urdf:
-        return None
-    urdf = shared_file('resource', arm.urdf)
-    return Kinematics(urdf, arm.tool_frame, arm.joint_names, posture=arm.home_rad)

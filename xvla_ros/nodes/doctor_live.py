@@ -20,7 +20,7 @@ from xvla_ros.core.errors import ObservationError
 from xvla_ros.nodes.conversions import joint_positions, pose_from_message, stamp_to_ns
 from xvla_ros.nodes.images import check_layout, image_from_message
 from xvla_ros.nodes.record import message_class
-from xvla_ros.replay.topics import observation_streams, Stream
+from xvla_ros.replay.topics import description_streams, observation_streams, Stream
 
 # Discovery on a loaded machine.
 DISCOVERY_S = 2.0
@@ -104,6 +104,10 @@ class GraphProbe:
         """Yield one finding per stream and per command topic."""
         for stream in self._streams:
             yield self._stream(stream)
+        for stream in description_streams(self._embodiment):
+            name = f'{stream.role} ({stream.topic})'
+            found, fix = self._published(stream) or ('is latched', '')
+            yield LiveFinding(name=name, found=found, fix=fix)
         for name, arm in self._embodiment.arms.items():
             yield self._listener(f'commands of {name}', arm.command_topic)
 

@@ -7,7 +7,6 @@ from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.interpolation import arm_to_pose, mix_poses, pose_to_arm
-from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import LimitSettings
 
 # Peak speed and acceleration of 10 u^3 - 15 u^4 + 6 u^5 over unit time and distance (its
@@ -25,12 +24,11 @@ def home_poses(embodiment: Embodiment) -> tuple[ArmPose, ...]:
 
     :raises ConfigError: a URDF is missing or does not hold the arm.
     """
-    from xvla_ros.control.kinematics import Kinematics  # pinocchio takes long to import
+    from xvla_ros.control.arm_kinematics import arm_kinematics  # pinocchio takes long to import
 
     poses = []
     for arm in embodiment.arms.values():
-        kinematics = Kinematics(shared_file('resource', arm.urdf), arm.tool_frame, arm.joint_names)
-        position, quaternion = kinematics.forward(arm.home_rad)
+        position, quaternion = arm_kinematics(arm).forward(arm.home_rad)
         poses.append(ArmPose(position=position, quaternion=quaternion, gripper=float('nan')))
     return tuple(poses)
 

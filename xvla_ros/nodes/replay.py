@@ -24,7 +24,14 @@ from xvla_ros.replay.bag import Bag, open_bag
 from xvla_ros.replay.mcap_file import Raw
 from xvla_ros.replay.message_types import begins_with_header, header_stamp_ns, moved_stamp
 from xvla_ros.replay.timeline import clock_offset_ns
-from xvla_ros.replay.topics import COMPRESSED, IMAGE, observation_streams, recorded_name, Stream
+from xvla_ros.replay.topics import (
+    COMPRESSED,
+    description_streams,
+    IMAGE,
+    observation_streams,
+    recorded_name,
+    Stream,
+)
 
 SENSORS = (IMAGE, COMPRESSED)
 # How often /clock is sent at the least: a control tick must not see the same time twice.
@@ -187,7 +194,8 @@ def topics_to_play(bag: Bag, live: Live) -> tuple[list[str], tuple[Stream, ...]]
         return [recorded_name(topic, bag.topics) or topic for topic in live.topics], ()
     if live.everything:
         return list(bag.topics), ()
-    streams = observation_streams(_embodiment(bag, live))
+    embodiment = _embodiment(bag, live)
+    streams = (*observation_streams(embodiment), *description_streams(embodiment))
     names = {stream: recorded_name(stream.topic, bag.topics) for stream in streams}
     found = [name for name in names.values() if name]
     if not found:

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rclpy.serialization import deserialize_message
+from std_msgs.msg import String
 
-from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError, ObservationError
+from xvla_ros.nodes.robot_description import filled
+from xvla_ros.replay.bag import Bag
 from xvla_ros.replay.mcap_file import Raw
 from xvla_ros.replay.topics import recorded_name
 
@@ -119,3 +123,21 @@ def decoded(raw: Raw, kind: type) -> Any:
         raise ObservationError(
             f'{raw.topic}: a message at {raw.time_ns} ns cannot be read as {raw.kind}: {error}'
         ) from error
+
+
+def with_recorded_descriptions(bag: Bag, embodiment: Embodiment) -> Embodiment:
+    """
+    Return the embodiment with the robot descriptions that it expects on topics.
+
+    :raises ConfigError: the bag holds none, or what it holds is no URDF.
+    """
+
+    def recorded(topic: str) -> str:
+        name = recorded_name(topic, bag.topics)
+        for raw in bag.messages({name} if name else ()):
+            return decoded(raw, String).data
+        raise ConfigError(
+            f"{bag.path}: no robot description on '{topic}': give an --embodiment with a URDF file"
+        )
+
+    return filled(embodiment, recorded)

@@ -22,7 +22,7 @@ from xvla_ros.nodes.policy_control import PolicyControl
 from xvla_ros.nodes.policy_plan import committed_plan
 from xvla_ros.nodes.policy_state import Command, Counters, State
 from xvla_ros.nodes.policy_thread import ArmReader
-from xvla_ros.nodes.replay_inputs import BagClock, BagNode
+from xvla_ros.nodes.replay_inputs import BagClock, BagNode, with_recorded_descriptions
 from xvla_ros.nodes.replay_worker import Loop, NEVER_NS, ReplayedWorker
 from xvla_ros.nodes.worker_link import Answer, Task, Waiting
 from xvla_ros.replay.bag import Bag
@@ -65,6 +65,7 @@ class ReplayedPolicy:
 
         :param offset_ns: how far the recorder's clock is ahead of the one that stamps are from.
         """
+        embodiment = with_recorded_descriptions(bag, embodiment)
         self._bag, self._embodiment, self._offset_ns = bag, embodiment, offset_ns
         self._outcome = outcome
         self.clock = BagClock()

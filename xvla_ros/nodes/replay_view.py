@@ -13,7 +13,12 @@ from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.images import image_from_message
 from xvla_ros.nodes.policy_thread import ArmReader
 from xvla_ros.nodes.record import message_class
-from xvla_ros.nodes.replay_inputs import BagClock, BagNode, decoded
+from xvla_ros.nodes.replay_inputs import (
+    BagClock,
+    BagNode,
+    decoded,
+    with_recorded_descriptions,
+)
 from xvla_ros.replay.bag import Bag
 from xvla_ros.replay.chunks import arm_rows
 from xvla_ros.replay.topics import recorded_name
@@ -38,6 +43,7 @@ def measured_arms(
 
     :param offset_ns: how far the recorder's clock is ahead of the stamps'.
     """
+    embodiment = with_recorded_descriptions(bag, embodiment)
     clock = BagClock()
     node = BagNode(clock, bag.topics)
     arms = ArmReader(embodiment, ArmStates(node, embodiment), clock)

@@ -55,6 +55,15 @@ def _observation(embodiment: Embodiment) -> Iterator[Stream]:
         yield Stream(topic=fingers, kind=JOINTS, role=f'gripper {name}', sensor=True)
 
 
+def description_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
+    """Return the topics that robot descriptions come from, each once."""
+    return _once(
+        Stream(topic=arm.urdf_topic, kind=STRING, role=f'urdf {name}', latched=True)
+        for name, arm in embodiment.arms.items()
+        if arm.urdf_topic
+    )
+
+
 def recorded_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
     """Return what a recording holds: the observation, all joints, what the policy says."""
     joints = (
@@ -70,7 +79,8 @@ def recorded_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
     )
     estop = embodiment.control.estop_topic
     stops = (Stream(topic=estop, kind=BOOL, role='e-stop'),) if estop else ()
-    return _once((*_observation(embodiment), *joints, *policy, *stops))
+    described = description_streams(embodiment)
+    return _once((*_observation(embodiment), *described, *joints, *policy, *stops))
 
 
 def _once(streams: Iterable[Stream]) -> tuple[Stream, ...]:
