@@ -20,15 +20,16 @@ from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.nodes.conversions import stamp_to_ns
-from xvla_ros.nodes.sim import MOST_BEHIND_S
 
 pytestmark = pytest.mark.ros
 FILES = sorted((ROOT / 'config').glob('*_sim.yaml'))
 DURATION_S = 20.0 if os.environ.get('XVLA_TEST_FULL', '') not in ('', '0') else 3.0
 ANCHORS = 30
-WINDOW_S = 0.2  # over which speeds are taken: longer than the jitter of processes
-# A simulation that fell behind catches up, at most this much at once (nodes/sim.py).
-CATCH_UP = 1 + MOST_BEHIND_S / WINDOW_S
+PACE = 1 / 3  # of the speed limits
+WINDOW_S = 0.1  # over which speeds are taken
+# A simulation that loses time stands still, and its stamps jump; then its servos catch up with the
+# targets, as a real driver's would that hung. For so long afterwards its tool is not judged.
+CATCH_UP_S = 0.3
 
 
 class Joints:
@@ -55,12 +56,19 @@ class Joints:
         return table[:, 0], table[:, 1:], tools
 
 
-def fastest(times, values):
-    """Return the largest |change| per second over WINDOW_S, per column or of the norm."""
+def velocities(times, values):
+    """Return mean velocities over WINDOW_S or more: when each begins, and its rows."""
     later = np.searchsorted(times, times + WINDOW_S)
     first = np.flatnonzero(later < len(times))
-    change = values[later[first]] - values[first]
-    return np.abs(change).max(axis=0) / WINDOW_S, np.linalg.norm(change, axis=1).max() / WINDOW_S
+    elapsed_s = times[later[first]] - times[first]
+    return times[first], (values[later[first]] - values[first]) / elapsed_s[:, None]
+
+
+def punctual(begins, times, period_s):
+    """Return which windows lie apart from lost time."""
+    lost = times[1:][np.diff(times) > 1.5 * period_s]
+    since = begins[:, None] - lost
+    return ((since < -WINDOW_S - period_s) | (since > CATCH_UP_S)).all(axis=1)
 
 
 class Wanderer:
@@ -81,19 +89,19 @@ class Wanderer:
         return np.array([x, y, z]), turned
 
     def _towards(self, index, pose, period_s):
-        """Return a pose one period nearer to the aim, at a third of the limits."""
+        """Return a pose one period nearer to the aim, at PACE of the limits."""
         limits = self._embodiment.limits
         position, quaternion = self._aims[index]
         way = position - pose.position
         step = min(
-            1.0, limits.max_linear_speed_m_s * period_s / 3 / max(np.linalg.norm(way), 1e-9)
+            1.0, PACE * limits.max_linear_speed_m_s * period_s / max(np.linalg.norm(way), 1e-9)
         )
         if step == 1.0:
             self._aims[index] = self._aim(index)
         here = Rotation.from_quat(pose.quaternion)
         turn = (Rotation.from_quat(quaternion) * here.inv()).as_rotvec()
         share = min(
-            step, limits.max_angular_speed_rad_s * period_s / 3 / (np.linalg.norm(turn) + 1e-9)
+            step, PACE * limits.max_angular_speed_rad_s * period_s / (np.linalg.norm(turn) + 1e-9)
         )
         turned = (Rotation.from_rotvec(share * turn) * here).as_quat()
         opening = float(self._rng.random() < 0.5) if step == 1.0 else pose.gripper
@@ -166,7 +174,8 @@ def test_random_legal_chunks_drive_it_within_its_limits_and_silence_stops_it(ros
         drive(client, DURATION_S, np.random.default_rng(0))
         client.wait_for_state('holding')
         stopped = client.wait_until_still()
-        assert client.count('executed') - executed > 30  # of 50 a second on an idle machine
+        expected = DURATION_S * client.embodiment.control.rate_hz
+        assert client.count('executed') - executed > 0.5 * expected  # all on an idle machine
         assert not [t.message for t in client.statuses if 'limits:' in t.message]
         assert apart_m(stopped, start) > 0.005
         check_limits(client.embodiment, joints)
@@ -183,5 +192,9 @@ def check_limits(embodiment, joints):
         assert (tools < np.array(arm.workspace_max_m) + 0.005).all(), name
         assert (q > kinematics.lower - 1e-3).all(), name
         assert (q < kinematics.upper + 1e-3).all(), name
-        assert fastest(times, tools)[1] < 1.1 * CATCH_UP * speed, name
-        assert (fastest(times, q)[0] < 1.05 * CATCH_UP * kinematics.velocity_limit).all(), name
+        begins, joint_speeds = velocities(times, q)
+        assert (np.abs(joint_speeds) < 1.05 * kinematics.velocity_limit).all(), name
+        tool_speeds = np.linalg.norm(velocities(times, tools)[1], axis=1)
+        judged = punctual(begins, times, 1 / embodiment.sim.state_rate_hz)
+        assert judged.any(), name
+        assert (tool_speeds[judged] < 1.05 * speed).all(), name

@@ -51,7 +51,7 @@ def test_a_blocked_arm_is_named_soon():
     said = follow(ramp(), [pose()] * 100)
     first = next(i for i, reason in enumerate(said) if reason)
     # 50 mm at 0.5 m/s, the lag, the glitch and two ticks
-    assert first * PERIOD_S <= 0.1 + LAG_S + 0.1 + 0.04
+    assert first * PERIOD_S <= 0.1 + LAG_S + 0.2 + 0.04
     assert 'arm does not follow' in said[first]
     assert 'target_pose' in said[first]
 

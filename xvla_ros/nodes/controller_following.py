@@ -12,8 +12,8 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.motion import norm, quaternion_of
 from xvla_ros.core.quaternions import difference
 
-# One wrong sample is no fault: an arm must be off for this long.
-GLITCH_S = 0.1
+# An arm must be off for this long: a wrong sample is no fault, nor is swinging wide in a turn.
+GLITCH_S = 0.2
 
 
 class Following:

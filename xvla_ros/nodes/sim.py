@@ -2,7 +2,9 @@
 """
 sim_node: a MuJoCo cell in real time behind the topics of the real robot's driver.
 
-Physics run on their own thread against absolute deadlines; callbacks only store. Parameters
+Physics run on their own thread against absolute deadlines; callbacks only store. A step that runs
+late is stamped when it was due and sees the commands that had come by then: how busy this machine
+is does not make the robot faster. Parameters
 `episode`, `seed` and `purpose` choose the scene; setting one begins that scene anew, and the
 answer comes when it has begun.
 """
@@ -12,12 +14,15 @@ import sys
 import threading
 import time
 
+from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
+from xvla_ros.nodes.conversions import ns_to_stamp
 from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.running import run
 from xvla_ros.nodes.sim_feedback import ArmFeedback, CameraFeedback, SceneFeedback
@@ -28,8 +33,7 @@ from xvla_ros.sim.world import World
 PURPOSES = {'train': TRAIN, 'evaluate': EVALUATE, 'validate': VALIDATE}
 SCENE_DEFAULTS = {'episode': 0, 'seed': 0, 'purpose': 'evaluate'}
 SCENE_RATE_HZ = 20.0
-# Behind by more than this, time is dropped instead of caught up: a robot that was late would seem
-# to move faster than it can.
+# Behind by more than this, time is dropped instead of caught up: the robot stood still meanwhile.
 MOST_BEHIND_S = 0.05
 RESET_TIMEOUT_S = 10.0
 
@@ -125,11 +129,12 @@ class SimNode(Node):
         while not self._stop.is_set():
             self._begin_requested(world)
             for server in self._servers:
-                server.apply(world, period_s)
+                server.apply(world, period_s, deadline_s)
             world.step(period_s)
+            stamp = self._stamp(deadline_s)
             for arm in self._arms:
-                arm.publish(world)
-            self._cameras.publish_one(world, deadline_s)
+                arm.publish(world, stamp)
+            self._cameras.publish_one(world, deadline_s, stamp)
             if deadline_s >= markers_s:
                 markers_s = deadline_s + 1.0 / SCENE_RATE_HZ
                 self._markers.publish(world, self._scene)
@@ -145,6 +150,11 @@ class SimNode(Node):
                 server.forget()
             world.reset(self._scene)
             self._begun.notify_all()
+
+    def _stamp(self, due_s: float) -> Time:
+        """Return a time of perf_counter as a stamp."""
+        late_ns = round((time.perf_counter() - due_s) * NANOSECONDS)
+        return ns_to_stamp(self.get_clock().now().nanoseconds - late_ns)
 
     def _sleep_until(self, deadline_s: float) -> float:
         """Sleep to a deadline; return it, or now when the physics are hopelessly late."""

@@ -4,6 +4,7 @@
 import array
 from collections import deque
 
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, Quaternion
 import numpy as np
 from rclpy.node import Node
@@ -50,9 +51,8 @@ class ArmFeedback:
         urdf = shared_file('resource', arm.urdf)
         self._link = Kinematics(urdf, link or arm.tool_frame, arm.joint_names)
 
-    def publish(self, world: World) -> None:
-        """Publish the state of now."""
-        stamp = self._node.get_clock().now().to_msg()
+    def publish(self, world: World, stamp: Time) -> None:
+        """Publish the state of a time."""
         q = world.joint_positions(self._name)
         names, positions = list(self._arm.joint_names), q.tolist()
         fingers = self._finger_positions(world)
@@ -74,9 +74,7 @@ class ArmFeedback:
         return [gripper.closed_position + opening * span] * len(gripper.joint_names)
 
     @staticmethod
-    def _send(
-        publisher: Publisher, stamp: object, names: list[str], positions: list[float]
-    ) -> None:
+    def _send(publisher: Publisher, stamp: Time, names: list[str], positions: list[float]) -> None:
         message = JointState(name=names, position=positions)
         message.header.stamp = stamp
         publisher.publish(message)
@@ -109,7 +107,7 @@ class CameraFeedback:
         for name in self._publishers:
             world.render(name, *self._size)
 
-    def publish_one(self, world: World, now_s: float) -> None:
+    def publish_one(self, world: World, now_s: float, stamp: Time) -> None:
         """Draw and publish the camera that has waited longest, if any is due at now_s."""
         for name, due in self._due.items():
             if now_s >= due and name not in self._waiting:
@@ -117,10 +115,9 @@ class CameraFeedback:
                 if name in self._wanted or self._publishers[name].get_subscription_count():
                     self._waiting.append(name)
         if self._waiting:
-            self._publish(self._waiting.popleft(), world)
+            self._publish(self._waiting.popleft(), world, stamp)
 
-    def _publish(self, name: str, world: World) -> None:
-        stamp = self._node.get_clock().now().to_msg()
+    def _publish(self, name: str, world: World, stamp: Time) -> None:
         pixels = world.render(name, *self._size)
         height, width, _ = pixels.shape
         message = Image(height=height, width=width, encoding='rgb8', step=3 * width)

@@ -87,9 +87,9 @@ class JointTrajectoryServer(Server):
         self._follower.clear()
         self._reference = np.array(self._settings.home_rad)
 
-    def apply(self, world: World, dt_s: float) -> None:
+    def apply(self, world: World, dt_s: float, due_s: float) -> None:
         """Advance along the trajectory."""
-        super().apply(world, dt_s)
+        super().apply(world, dt_s, due_s)
         reference = self._follower.advance(dt_s)
         if reference is not None:
             self._reference = reference

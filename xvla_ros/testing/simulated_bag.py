@@ -118,7 +118,7 @@ class _Cell:
             if _begins(elapsed_ns, episode_ns):
                 self._begin(elapsed_ns // episode_ns)
             for arm in self._arms:
-                arm.publish(self._world)
+                arm.publish(self._world, ns_to_stamp(self._node.now_ns))
             if _begins(elapsed_ns, frame_ns):
                 self._photograph()
             self._think()
