@@ -2,7 +2,7 @@
 """
 Publish cameras and the state of an arm at rest, as drivers do: the inputs of a benchmark.
 
-python -m xvla_ros.bench.camera_rig --embodiment FILE --size 640x480 --seconds 20 --out counts.json
+python -m xvla_ros.bench.camera_rig --embodiment FILE --seconds 20 --listeners 2 --out counts.json
 """
 
 from argparse import ArgumentParser
@@ -27,8 +27,6 @@ from xvla_ros.nodes.policy_home import home_poses
 
 STATE_RATE_HZ = 100.0
 # After the stream: a few slow frames, so that an observation is made after the last of them.
-# The inference worker and the frame counter.
-LISTENERS = 2
 LAST_FRAMES, LAST_PERIOD_S = 3, 0.2
 
 
@@ -54,21 +52,28 @@ class CameraRig(Node):
             JointState, self._arm.joint_states_topic, qos_profile_sensor_data
         )
         self.sent = 0
+        self.triggers_ns: list[tuple[int, int]] = []
 
-    def heard(self) -> bool:
-        """Tell whether the policy is active and somebody listens to every camera."""
+    def heard(self, listeners: int) -> bool:
+        """Tell whether the policy is active and enough listen to every camera."""
         active = self.count_publishers('policy_node/target') > 0
-        return active and all(c.get_subscription_count() >= LISTENERS for c in self._cameras)
+        return active and all(c.get_subscription_count() >= listeners for c in self._cameras)
 
     def publish_frames(self) -> None:
-        """Publish one frame of every camera, one after the other, each with its own stamp."""
+        """
+        Publish one frame of every camera, one after the other, each with its own stamp.
+
+        `triggers_ns` gets the time before the first and after the last.
+        """
         width, height = self._size
+        began_ns = self.get_clock().now().nanoseconds
         for camera in self._cameras:
             image = Image(width=width, height=height, step=3 * width, encoding='rgb8')
             image.header.stamp = self.get_clock().now().to_msg()
             image.data = self._pixels
             camera.publish(image)
             self.sent += 1
+        self.triggers_ns.append((began_ns, self.get_clock().now().nanoseconds))
 
     def publish_arm(self) -> None:
         """Publish the arm's state."""
@@ -92,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--size', default='640x480')
     parser.add_argument('--rate', type=float, default=30.0)
     parser.add_argument('--seconds', type=float, required=True)
+    parser.add_argument('--listeners', type=int, required=True, help='wait for so many')
     parser.add_argument('--out', type=Path, required=True)
     options = parser.parse_args(arguments)
     rclpy.init()
@@ -99,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     arm = Ticker(STATE_RATE_HZ)
     threading.Thread(target=arm.run, args=(lambda _: rig.publish_arm(), stop), daemon=True).start()
-    while not rig.heard():
+    while not rig.heard(options.listeners):
         time.sleep(0.01)
     deadline = time.monotonic() + options.seconds
     frames = threading.Event()
@@ -114,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time.sleep(LAST_PERIOD_S)
         rig.publish_frames()
     time.sleep(LAST_PERIOD_S)
-    options.out.write_text(json.dumps({'frames_sent': rig.sent}), encoding='utf-8')
+    facts = {'frames_sent': rig.sent, 'triggers_ns': rig.triggers_ns}
+    options.out.write_text(json.dumps(facts), encoding='utf-8')
     stop.set()
     rclpy.try_shutdown()
     return 0

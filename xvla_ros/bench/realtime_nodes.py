@@ -2,15 +2,17 @@
 """
 The real-time path as it runs: processes, DDS, three 640x480 cameras at 30 Hz, targets at 100 Hz.
 
-Two runs of the policy node with a small real network. In the first, every frame and the way from
-camera stamp to target are counted. In the second, the worker is killed, so that a model is loaded,
-warmed up and garbage-collected while the control thread ticks. A twin process only ticks beside.
+Two lives of the policy node with a small real network: as it is started here, and without the
+right to a real-time priority. In each, first every frame and the way from camera stamp to target
+are counted. Then the worker is killed, the checkpoint is changed, and something is compiled beside
+it, while the control thread ticks. A twin process only ticks beside.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import sys
 import tempfile
@@ -21,6 +23,8 @@ import numpy as np
 import psutil
 import yaml
 
+from xvla_ros.bench.realtime_stages import STAGES, stages_ms
+from xvla_ros.bench.realtime_watch import START_TIMEOUT_S, Watch
 from xvla_ros.bench.still_policy import write_still
 from xvla_ros.bringup import processes, transport_environment
 from xvla_ros.bringup_runner import Domain, Runner
@@ -32,11 +36,13 @@ from xvla_ros.nodes.policy_record import RECORD_VARIABLE
 
 RATE_HZ = 100.0
 CAMERAS = ('main', 'wrist', 'side')
-STREAM_S, SECOND_RUN_S, KILL_AFTER_S = 20.0, 40.0, 5.0
-START_TIMEOUT_S = 120.0
-AWAY_M = (0.0, 0.06, -0.06)
-# Left out at both ends of a run: starting and ending are not what is measured.
+STREAM_S = 20.0
+LAST_CHARS = 500
+AWAY_M, OTHER_WAY_M = (0.0, 0.06, -0.06), (0.0, -0.06, -0.06)
+# Left out at both ends of a record: starting and ending are not what is measured.
 MARGIN_NS = 1_000_000_000
+# What takes the right to a real-time priority from a process, root's too (util-linux).
+DENIED = ('setpriv', '--bounding-set', '-sys_nice', '--inh-caps', '-sys_nice')
 
 
 def run() -> dict[str, dict[str, Any]]:
@@ -44,166 +50,150 @@ def run() -> dict[str, dict[str, Any]]:
     domain = Domain()
     os.environ.update({**domain.environment(), **transport_environment()})
     with tempfile.TemporaryDirectory(prefix='xvla_bench') as folder:
-        path = _embodiment(Path(folder))
-        quiet = _Run(Path(folder) / 'quiet', path, STREAM_S, kill=False)
-        killed = _Run(Path(folder) / 'killed', path, SECOND_RUN_S, kill=True)
-    ticks = len(quiet.ticks.lateness_ns) + len(killed.ticks.lateness_ns)
-    worst = {'ours': killed.ticks.max_ms, 'twin': killed.twin.max_ms}
+        path, other = _embodiment(Path(folder))
+        ours = _Run(Path(folder) / 'ours', path, other)
+        denied = None
+        if shutil.which(DENIED[0]):
+            denied = _Run(Path(folder) / 'denied', path, other, prefix=DENIED)
+    figures = _figures(ours)
+    for name, entry in (_figures(denied) if denied else {}).items():
+        figures[name]['unprivileged'] = entry['ours']
+        for key in ('p99', 'twin', 'max_ms', 'twin_max_ms'):
+            if key in entry:
+                figures[name][f'unprivileged_{key}'] = entry[key]
+    return figures
+
+
+def _figures(run: '_Run') -> dict[str, dict[str, Any]]:
+    """Return the figures of one life of the policy node."""
+    ticks, twin = run.quiet
+    worst = {'max_ms': run.disturbed[0].max_ms, 'twin_max_ms': run.disturbed[1].max_ms}
+    overhead_ms = run.stages['overhead']
+    p50, p99 = (float(np.percentile(overhead_ms, percent)) for percent in (50, 99))
+    stages = {name: _row(run.stages[name]) for name in STAGES}
+    count = len(ticks.lateness_ns)
     return {
-        'realtime.lateness_p50_ms': _figure(quiet.ticks.percentile_ms(50), 'ms', ticks)
-        | {'twin': quiet.twin.percentile_ms(50), 'p99': quiet.ticks.percentile_ms(99)},
-        'realtime.missed_percent': _figure(quiet.ticks.missed_percent(quiet.twin), '%', ticks),
-        'realtime.lateness_max_over_twin': _figure(worst['ours'] / worst['twin'], 'x', ticks)
-        | {'max_ms': worst['ours'], 'twin_max_ms': worst['twin']},
-        'realtime.overhead_p50_ms': _figure(
-            float(np.percentile(quiet.overhead_ms, 50)), 'ms', len(quiet.overhead_ms)
+        'realtime.lateness_p50_ms': _figure(ticks.percentile_ms(50), 'ms', count)
+        | {'twin': twin.percentile_ms(50), 'p99': ticks.percentile_ms(99)},
+        'realtime.missed_percent': _figure(ticks.missed_percent(twin), '%', count),
+        'realtime.lateness_max_over_twin': _figure(
+            worst['max_ms'] / worst['twin_max_ms'], 'x', len(run.disturbed[0].lateness_ns)
         )
-        | {'p99': float(np.percentile(quiet.overhead_ms, 99))},
+        | worst,
+        'realtime.overhead_p50_ms': _figure(p50, 'ms', len(overhead_ms))
+        | {'p99': p99, 'by_stage': stages},
         'realtime.frames_lost': _figure(
-            quiet.frames_sent - quiet.frames_received, 'frames', quiet.frames_sent
+            run.frames_sent - run.frames_received, 'frames', run.frames_sent
         ),
     }
+
+
+def _row(values: np.ndarray) -> dict[str, float]:
+    """Return how long a stage takes [ms]."""
+    percentiles = {f'p{p}': round(float(np.percentile(values, p)), 3) for p in (50, 90)}
+    return {'mean': round(float(values.mean()), 3), **percentiles}
 
 
 def _figure(ours: float, unit: str, count: int) -> dict[str, Any]:
     return {'ours': round(ours, 4), 'unit': unit, 'n': count}
 
 
-def _embodiment(folder: Path) -> Path:
-    """Write a Franka with three cameras, 100 Hz, and the small policy."""
+def _embodiment(folder: Path) -> tuple[Path, Path]:
+    """Write a Franka with three cameras, 100 Hz and a small policy; and another such policy."""
     parameters = read_parameter_file(shared_file('config', 'franka_sim.yaml'))
     del parameters['sim']
-    still = write_still(
-        folder / 'still', load_embodiment(shared_file('config', 'franka_sim.yaml')), AWAY_M
-    )
+    franka = load_embodiment(shared_file('config', 'franka_sim.yaml'))
+    still = write_still(folder / 'still', franka, AWAY_M)
+    other = write_still(folder / 'other', franka, OTHER_WAY_M)
     parameters['camera_names'] = list(CAMERAS)
     parameters['cameras'] = {name: {'topic': f'camera/{name}/image_raw'} for name in CAMERAS}
     parameters['policy'] |= {'checkpoint': str(still), 'instruction': 'pick up the red block'}
     parameters['control']['rate_hz'] = RATE_HZ
     path = folder / 'franka_three_cameras.yaml'
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
-    return path
+    return path, other
 
 
 class _Run:
-    """One run of the policy node beside a twin; its attributes are what was measured."""
+    """One life of the policy node beside a twin; its attributes are what was measured."""
 
-    def __init__(self, folder: Path, path: Path, stream_s: float, kill: bool) -> None:
-        self.overhead_ms = np.array([np.nan])
+    def __init__(self, folder: Path, path: Path, other: Path, prefix: Sequence[str] = ()) -> None:
+        """Run it, its command behind a prefix."""
+        self._folder, self._path = folder, path
         (policy,) = (p for p in processes(path, sim=False) if p.name == 'policy_node')
         with Runner(folder, {RECORD_VARIABLE: str(folder / 'run')}) as runner:
-            tool = [sys.executable, '-m']
-            runner.run(
-                'twin',
-                [
-                    *tool,
-                    'xvla_ros.tools.twin',
-                    '--rate',
-                    str(RATE_HZ),
-                    '--out',
-                    str(folder / 'twin.npz'),
-                ],
-            )
-            runner.start(policy)
-            rig = [
-                'xvla_ros.bench.camera_rig',
-                '--embodiment',
-                str(path),
-                '--seconds',
-                str(stream_s),
-            ]
-            runner.run('rig', [*tool, *rig, '--out', str(folder / 'rig.json')])
-            counter = ['xvla_ros.bench.frame_counter', '--embodiment', str(path)]
-            runner.run('counter', [*tool, *counter, '--out', str(folder / 'counter.json')])
+            self._runner = runner
+            self._start('twin', 'xvla_ros.tools.twin', '--rate', RATE_HZ)
+            runner.run('policy_node', [*prefix, *policy.command()], policy.environment)
+            self._start('counter', 'xvla_ros.bench.frame_counter', '--embodiment', path)
             watch = Watch(runner)
             try:
-                watch.until(lambda: watch.targets > 0, START_TIMEOUT_S, 'the first target')
-                if kill:
-                    watch.until(watch.after(KILL_AFTER_S), 2 * KILL_AFTER_S, 'the time to kill')
-                    (worker,) = psutil.Process(runner.pid('policy_node')).children()
-                    os.kill(worker.pid, signal.SIGKILL)
-                watch.until(
-                    lambda: runner.ended('rig') is not None, START_TIMEOUT_S, 'the stream to end'
-                )
+                self._stream(watch)
+                self._disturb(watch, other)
             finally:
                 watch.close()
-        facts = json.loads((folder / 'run.json').read_text())
-        self.frames_received = json.loads((folder / 'counter.json').read_text())['frames']
-        self.frames_sent = json.loads((folder / 'rig.json').read_text())['frames_sent']
-        self.overhead_ms = watch.overhead_ms(facts['inference_s'])
-        self.ticks, self.twin = _together(
-            load_record(folder / 'run.npz'), load_record(folder / 'twin.npz')
+            offset_ns = time.time_ns() - time.monotonic_ns()
+        self._read(watch, offset_ns)
+
+    def _start(self, name: str, module: str, *options: object) -> None:
+        """Start a module that writes its facts to a file of its name."""
+        end = 'npz' if name == 'twin' else 'json'
+        options = (*options, '--out', self._folder / f'{name}.{end}')
+        self._runner.run(name, [sys.executable, '-m', module, *map(str, options)])
+
+    def _rig(self, name: str, seconds: float, listeners: int) -> None:
+        options = ('--embodiment', self._path, '--seconds', seconds, '--listeners', listeners)
+        self._start(name, 'xvla_ros.bench.camera_rig', *options)
+
+    def _ended(self, watch: Watch, name: str) -> None:
+        """Wait for a process to end by itself."""
+        ended = self._runner.ended
+        watch.until(lambda: ended(name) is not None, START_TIMEOUT_S, f'{name} to end')
+        if ended(name):
+            raise XvlaError(f'{name} failed: {self._runner.log(name).read_text()[-LAST_CHARS:]}')
+
+    def _stream(self, watch: Watch) -> None:
+        """Let frames be answered, and count them."""
+        self._rig('rig', STREAM_S, listeners=2)  # the worker and the counter
+        watch.until(lambda: watch.targets > 0, START_TIMEOUT_S, 'the first target')
+        quiet_from_ns = time.monotonic_ns()
+        self._ended(watch, 'rig')
+        self._quiet_ns = quiet_from_ns, time.monotonic_ns()
+        self._runner.stop('counter')
+
+    def _disturb(self, watch: Watch, other: Path) -> None:
+        """Load, warm up, swap, compile and collect garbage while frames go on."""
+        begin_ns = time.monotonic_ns()
+        self._rig('endless_rig', 10 * START_TIMEOUT_S, listeners=1)
+        watch.until_moving(restarts=0)
+        (worker,) = psutil.Process(self._runner.pid('policy_node')).children()
+        os.kill(worker.pid, signal.SIGKILL)
+        watch.until_moving(restarts=1)
+        watch.set_parameter('policy.checkpoint', str(other))
+        watch.until_moving(restarts=2)
+        nice = load_embodiment(self._path).policy.nice
+        self._start('compile', 'xvla_ros.bench.compile_warmup', '--nice', nice)
+        self._ended(watch, 'compile')
+        self._disturbed_ns = begin_ns, time.monotonic_ns()
+
+    def _read(self, watch: Watch, offset_ns: int) -> None:
+        """Read what the processes wrote when they ended."""
+        facts, rig, counter = (
+            json.loads((self._folder / f'{name}.json').read_text())
+            for name in ('run', 'rig', 'counter')
         )
-
-
-def _together(ours: LatenessRecord, twin: LatenessRecord) -> tuple[LatenessRecord, LatenessRecord]:
-    """Return both records over the time that they share, without its ends."""
-    start = max(ours.deadlines_ns[0], twin.deadlines_ns[0]) + MARGIN_NS
-    end = min(ours.deadlines_ns[-1], twin.deadlines_ns[-1]) - MARGIN_NS
-    return ours.between(start, end), twin.between(start, end)
-
-
-class Watch:
-    """Listens to chunks and targets; no measured process waits for it."""
-
-    def __init__(self, runner: Runner) -> None:
-        """Join the domain."""
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
-
-        from xvla_ros.msg import ActionChunk, EndEffectorCommand
-
-        rclpy.init()
-        self._rclpy, self._runner = rclpy, runner
-        self._node = rclpy.create_node('realtime_watch')
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._node.create_subscription(
-            EndEffectorCommand, 'policy_node/target', self._on_target, 100
+        self.frames_sent, self.frames_received = rig['frames_sent'], counter['frames']
+        self.stages = stages_ms(
+            facts['answers'], watch.first_target_ns, rig['triggers_ns'], offset_ns
         )
-        self._node.create_subscription(ActionChunk, 'policy_node/action_chunk', self._on_chunk, 10)
-        self.targets = 0
-        self._first_target_ns: dict[int, int] = {}
-        self._chunk_ns: dict[int, int] = {}
+        records = [load_record(self._folder / f'{name}.npz') for name in ('run', 'twin')]
+        self.quiet = _between(records, *self._quiet_ns)
+        self.disturbed = _between(records, *self._disturbed_ns)
 
-    def close(self) -> None:
-        """Leave the domain."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._rclpy.try_shutdown()
 
-    def after(self, seconds: float) -> Callable[[], bool]:
-        """Return a condition that holds once some time has passed."""
-        end = time.monotonic() + seconds
-        return lambda: time.monotonic() > end
-
-    def until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Serve callbacks until a condition holds."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            self._executor.spin_once(timeout_sec=0.05)
-            for name in ('policy_node', 'twin'):
-                if self._runner.ended(name) is not None:
-                    self._runner.check()
-            if time.monotonic() > deadline:
-                raise XvlaError(f'waited {timeout_s:.0f} s for {what}')
-
-    def overhead_ms(self, inference_s: list[float]) -> np.ndarray:
-        """Return, per chunk, the time from oldest input to first target, less the model."""
-        return np.array(
-            [
-                (self._first_target_ns[n] - stamp_ns) * 1e-6 - inference_s[n - 1] * 1e3
-                for n, stamp_ns in self._chunk_ns.items()
-                if n in self._first_target_ns and 1 < n <= len(inference_s)
-            ]
-        )
-
-    def _on_target(self, message: Any) -> None:
-        if not message.hold:
-            self.targets += 1
-            stamp = message.header.stamp
-            self._first_target_ns.setdefault(message.sequence, stamp.sec * 10**9 + stamp.nanosec)
-
-    def _on_chunk(self, message: Any) -> None:
-        stamp = message.header.stamp
-        self._chunk_ns[message.sequence] = stamp.sec * 10**9 + stamp.nanosec
+def _between(
+    records: Sequence[LatenessRecord], start_ns: int, end_ns: int
+) -> tuple[LatenessRecord, LatenessRecord]:
+    """Return ours and the twin's record over the same time, without its ends."""
+    ours, twin = (r.between(start_ns + MARGIN_NS, end_ns - MARGIN_NS) for r in records)
+    return ours, twin
