@@ -18,7 +18,6 @@ from sensor_msgs.msg import JointState
 
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.core.gripper import measured_opening
 from xvla_ros.core.observation import StreamLimit
 from xvla_ros.core.settings import ArmSettings
@@ -28,6 +27,7 @@ from xvla_ros.nodes.conversions import (
     stamp_to_ns,
 )
 from xvla_ros.nodes.polled import subscribe_polled, take
+from xvla_ros.nodes.tf_pose import TfPose
 
 Vector = NDArray[np.float64]
 HISTORY = (
@@ -117,41 +117,6 @@ class JointsTopic:
         positions = joint_positions(found[1], self._kinematics.joint_names, self._topic.topic)
         with self._lock:  # pinocchio keeps its intermediate results between calls
             return found[0], *self._kinematics.forward(positions)
-
-
-class TfPose:
-    """The tool pose from TF."""
-
-    def __init__(self, node: Node, arm: ArmSettings) -> None:
-        """Listen to TF; it is not among the wheels of PyPI, hence imported here."""
-        try:
-            import tf2_ros
-        except ImportError as error:
-            raise ConfigError(
-                "pose_source 'tf' needs tf2_ros: apt install ros-jazzy-tf2-ros"
-            ) from error
-        self._tf2, self._arm = tf2_ros, arm
-        self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
-
-    def read(self, stamp_ns: int | None) -> tuple[int, Vector, Vector] | None:
-        """Return the latest stamp and pose."""
-        from rclpy.time import Time
-
-        try:
-            found = self._buffer.lookup_transform(
-                self._arm.base_frame, self._arm.tool_frame, Time()
-            )
-        except self._tf2.TransformException as error:
-            raise ObservationError(
-                f'TF {self._arm.base_frame} <- {self._arm.tool_frame}: {error}'
-            ) from error
-        t, q = found.transform.translation, found.transform.rotation
-        return (
-            stamp_to_ns(found.header.stamp),
-            np.array([t.x, t.y, t.z]),
-            np.array([q.x, q.y, q.z, q.w]),
-        )
 
 
 SOURCES: Mapping[str, Callable[[Node, ArmSettings], PoseSource]] = {
