@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A policy drives a simulated robot: the whole system in one command, no hardware.
+sim.launch.py with something to do: a policy drives a simulated robot, in one command.
 
 ros2 launch xvla_ros demo.launch.py embodiment:=franka instruction:='pick up the blue block'
 """
