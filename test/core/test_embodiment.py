@@ -223,3 +223,10 @@ def test_a_written_embodiment_reads_back(tmp_path):
     path = tmp_path / 'robot.yaml'
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': GOOD}}))
     assert load_embodiment(path) == load_embodiment(CONFIG / 'franka_sim.yaml')
+
+
+@pytest.mark.parametrize('change', ['sim.arms.arm.base_yaw_rad', 'arms.arm.base_in_world'])
+def test_an_arm_that_stands_elsewhere_in_the_simulation_is_refused(change):
+    elsewhere = 0.5 if change.endswith('yaw_rad') else [0.0, 0.0, 0.0, 0.5]
+    with pytest.raises(ConfigError, match=r"'arms\.arm\.base_in_world'.*'sim\.arms\.arm' puts"):
+        embodiment_from_parameters(put(change, elsewhere), 'test.yaml')

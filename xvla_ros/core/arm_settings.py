@@ -76,7 +76,10 @@ class ArmSettings:
     """One arm: its frames, how its pose is measured, how it is commanded, and where it may go."""
 
     base_frame: str = param('Frame that all poses of this arm are in.')
-    tool_frame: str = param('Tool centre frame, between the fingertips, z out of the gripper.')
+    tool_frame: str = param(
+        'Tool centre frame, between the fingertips; mostly z out of the gripper, else '
+        'policy_from_tool turns the axes of the policy into its.'
+    )
     pose_source: str = param(
         'How the tool pose is measured: a pose topic, joints through the URDF, or TF.',
         choices=('pose', 'joints', 'tf'),
@@ -103,7 +106,7 @@ class ArmSettings:
     )
     base_in_world: tuple[float, ...] = param(
         'x, y, z [m], yaw [rad] of base_frame in a world shared by both arms; used for the '
-        'arm-arm distance.',
+        'arm-arm distance. A simulation puts the base there too.',
         (0.0, 0.0, 0.0, 0.0),
     )
     workspace_min_m: tuple[float, ...] = param(

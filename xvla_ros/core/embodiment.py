@@ -69,13 +69,24 @@ class Embodiment:
         self._order('arms', self.arm_names)
         self._order('cameras', self.camera_names)
         if self.sim is not None:
-            self._same('sim.arms', self.sim.arms, self.arm_names)
-            missing = set(self.camera_names) - set(self.sim.cameras)
-            if missing:
-                raise ValueError(f'sim.cameras lacks {sorted(missing)}, which camera_names lists')
-            for name in self.arm_names:
-                if not self.arms[name].urdf or self.arms[name].urdf_topic:
-                    raise ValueError(f"a simulated arm needs 'arms.{name}.urdf', a file")
+            self._check_simulation(self.sim)
+
+    def _check_simulation(self, sim: SimSettings) -> None:
+        """Check that the simulation is of this robot."""
+        self._same('sim.arms', sim.arms, self.arm_names)
+        missing = set(self.camera_names) - set(sim.cameras)
+        if missing:
+            raise ValueError(f'sim.cameras lacks {sorted(missing)}, which camera_names lists')
+        for name, arm in self.arms.items():
+            if not arm.urdf or arm.urdf_topic:
+                raise ValueError(f"a simulated arm needs 'arms.{name}.urdf', a file")
+            place = (*sim.arms[name].base_position_m, sim.arms[name].base_yaw_rad)
+            if place != arm.base_in_world:
+                raise ValueError(
+                    f"'arms.{name}.base_in_world' is {list(arm.base_in_world)}, but "
+                    f"'sim.arms.{name}' puts the base at {list(place)} "
+                    '(base_position_m, base_yaw_rad): make them equal'
+                )
 
     def _order(self, block: str, names: tuple[str, ...]) -> None:
         """Sort one block by its names, which must be the same set."""
