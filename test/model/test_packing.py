@@ -8,7 +8,14 @@ from xvla_ros.model import packing
 from xvla_ros.model.attention import attend
 from xvla_ros.model.head import Mlp
 from xvla_ros.model.miniature import small_network
-from xvla_ros.model.packing import can_pack, CastLinear, pack, PackedLinear, replace
+from xvla_ros.model.packing import (
+    can_pack,
+    CastLinear,
+    pack,
+    PackedConvolution,
+    PackedLinear,
+    replace,
+)
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.float32), reason='this torch has no packed linear layers'
@@ -53,3 +60,25 @@ def test_a_packed_network_encodes_as_the_plain_one(layer, dtype, allowed, monkey
 def test_explicit_attention_equals_the_fused_one():
     q, k, v = (torch.randn(2, 4, n, 8) for n in (3, 9, 9))
     assert torch.allclose(attend(q, k, v), attend(q, k, v, explicit=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(('dtype', 'allowed'), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_a_packed_convolution_equals_the_plain_one(dtype, allowed):
+    if not can_pack(dtype):
+        pytest.skip('no bfloat16 kernels here')
+    conv = torch.nn.Conv2d(16, 32, 3, stride=2, padding=1).requires_grad_(False)
+    packed = PackedConvolution(conv, dtype)
+    for side in (14, 7):
+        x = torch.randn(3, side, side, 16).permute(0, 3, 1, 2)
+        assert packed(x).dtype == torch.float32
+        assert torch.allclose(packed(x), conv(x), atol=allowed)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('explicit', [False, True])
+def test_a_repeated_key_counts_as_often_as_it_is_said_to(dtype, explicit):
+    q, k, v = (torch.randn(2, 4, n, 8).to(dtype) for n in (3, 9, 9))
+    all_k, all_v = (torch.cat([x, x[:, :, -1:].expand(-1, -1, 99, -1)], dim=2) for x in (k, v))
+    expected = attend(q, all_k, all_v, explicit=True).float()
+    found = attend(q, k, v, explicit=explicit, repeats=100).float()
+    assert torch.allclose(found, expected, atol=1e-6 if dtype == torch.float32 else 0.02)

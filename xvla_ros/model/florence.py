@@ -120,7 +120,7 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
     The reference pads each map to a multiple of the window *before* projecting. A padded position
     projects to exactly the QKV bias, so filling with the bias afterwards gives the same bits for
     less work: a 7x7 map projects 49 rows instead of 144. The output projection, too, runs on the
-    cropped map.
+    cropped map. On a processor nothing is padded at all: see `_cropped`.
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -130,33 +130,68 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         :param hidden_states: (B, H, W, C).
         :return: (B, H * W, C).
         """
-        batch, height, width, channels = hidden_states.shape
-        size = self.window_size
+        _, height, width, _ = hidden_states.shape
+        qkv, size = self.qkv(hidden_states), self.window_size
         right, bottom = -width % size, -height % size
-        qkv = self._padded(self.qkv(hidden_states), right, bottom)
-        rows, columns = (height + bottom) // size, (width + right) // size
-        qkv = qkv.view(batch, rows, size, columns, size, 3, self.num_heads, -1)
+        if not right and not bottom:
+            out = self._attended(qkv, size, size)
+        elif qkv.device.type == 'cpu':
+            out = self._cropped(qkv)
+        else:  # fewer and larger kernels
+            out = self._attended(self._padded(qkv, right, bottom), size, size)[:, :height, :width]
+        return self.proj(out.flatten(1, 2))
+
+    def _attended(self, qkv: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """
+        Attend within windows that tile a projected map (B, H, W, 3C): (B, H, W, C).
+
+        Windows smaller than they should be see what they lack, as one key that counts so often.
+        """
+        batch, height, width, channels = qkv.shape
+        down, across, heads = height // rows, width // columns, self.num_heads
+        qkv = qkv.reshape(batch, down, rows, across, columns, 3, heads, -1)
         qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(
-            3, batch * rows * columns, self.num_heads, size * size, -1
+            3, batch * down * across, heads, rows * columns, -1
         )
+        q, k, v = qkv.unbind(0)  # (B * windows, heads, rows * columns, C / heads)
+        lacking = self.window_size**2 - rows * columns
+        if lacking:
+            _, key, value = self.qkv.bias.to(qkv.dtype).view(3, 1, heads, 1, -1)
+            k = torch.cat([k, key.expand(len(k), -1, -1, -1)], dim=2)
+            v = torch.cat([v, value.expand(len(v), -1, -1, -1)], dim=2)
         explicit = self.config._attn_implementation == 'eager'
-        out = attend(
-            *qkv.unbind(0), explicit=explicit
-        )  # (B * windows, heads, size * size, C / heads)
-        out = out.view(batch, rows, columns, self.num_heads, size, size, -1)
-        out = out.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height + bottom, width + right, -1)
-        out = out[:, :height, :width].reshape(batch, height * width, channels)
-        return self.proj(out)
+        out = attend(q, k, v, explicit=explicit, repeats=max(lacking, 1))
+        out = out.view(batch, down, across, heads, rows, columns, -1)
+        return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height, width, channels // 3)
+
+    def _cropped(self, qkv: torch.Tensor) -> torch.Tensor:
+        """
+        Attend without the padded positions, whole and cut windows apart.
+
+        A 14x14 map has 196 rows then, instead of 576. The padded keys of a window are all equal to
+        the bias, so one stands for all. Equal to padding up to the order of additions.
+        """
+        down, across = (cuts(length, self.window_size) for length in qkv.shape[1:3])
+        bands = [
+            [self._attended(qkv[:, a:b, c:d], rows, columns) for c, d, columns in across]
+            for a, b, rows in down
+        ]
+        return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
 
     def _padded(self, qkv: torch.Tensor, right: int, bottom: int) -> torch.Tensor:
         """Extend a projected map (B, H, W, 3C) by bias rows: what padding before gives."""
-        if not right and not bottom:
-            return qkv
         batch, height, width, channels = qkv.shape
         out = self.qkv.bias.to(qkv.dtype).expand(batch, height + bottom, width + right, channels)
         out = out.clone()
         out[:, :height, :width] = qkv
         return out
+
+
+def cuts(length: int, size: int) -> list[tuple[int, int, int]]:
+    """Cut an axis into what whole windows cover and the rest: (start, stop, window's length)."""
+    whole = length - length % size
+    parts = [(0, whole, size), (whole, length, length - whole)]
+    return [part for part in parts if part[2] and part[1] > part[0]]
 
 
 class GroupedChannelAttention(Florence2VisionChannelAttention):

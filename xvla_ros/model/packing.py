@@ -66,6 +66,25 @@ class CastLinear(nn.Module):
         return F.gelu(out, approximate='tanh' if self.gelu == 'tanh' else 'none')
 
 
+class PackedConvolution(nn.Module):
+    """A frozen dense convolution in oneDNN's own weight layout, float32 outside."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        weight = conv.weight.detach().to(dtype)
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
+        self.bias = conv.bias.detach().to(dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, in, H, W) float32 to (B, out, H', W') float32."""
+        out = torch.ops.mkldnn._convolution_pointwise(
+            x.to(self.dtype), self.packed, self.bias, *self.geometry, 'none', [], ''
+        )
+        return out.float()
+
+
 def can_pack(dtype: torch.dtype) -> bool:
     """Say whether this torch and this processor have the packed kernels for a dtype."""
     if not torch.backends.mkldnn.is_available():
@@ -80,6 +99,10 @@ def pack(network: XVLA, dtype: torch.dtype, device: str = 'cpu') -> None:
     # Its output meets the fp32 text embeddings: small, and not worth the rounding.
     for part, kind in ((network.vlm.multi_modal_projector, torch.float32), (network, dtype)):
         replace(part, PackedLinear if device == 'cpu' and can_pack(kind) else CastLinear, kind)
+    if device == 'cpu' and can_pack(dtype):
+        # The first sees pixels, in three channels: there is nothing to gain.
+        for stage in network.vlm.vision_tower.convs[1:]:
+            stage.conv = PackedConvolution(stage.conv, dtype)
 
 
 def replace(module: nn.Module, layer: type[nn.Module], dtype: torch.dtype) -> None:
