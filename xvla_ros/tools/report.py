@@ -48,17 +48,14 @@ def collect(path: Path, run_folder: Path | None, file: Path | None) -> 'ReportDa
 
     :raises XvlaError: the bag or the results cannot be read, or the robot is not known.
     """
-    from xvla_ros.core.embodiment import load_embodiment
-    from xvla_ros.nodes.replay_view import frames, jpeg, measured_arms
+    from xvla_ros.nodes.replay_view import measured_arms
     from xvla_ros.replay.bag import open_bag
     from xvla_ros.replay.report_data import BagReader, count_verdicts, ReportData, RunReader
     from xvla_ros.replay.timeline import clock_offset_ns
     from xvla_ros.replay.topics import match_streams, observation_streams
 
     bag = open_bag(path)
-    if file is None and bag.recording is None:
-        raise ConfigError(f'{path}: not from `xvla record`: give its robot by --embodiment')
-    embodiment = load_embodiment(file) if file else bag.recording.load_embodiment(str(path), {})
+    embodiment = _embodiment(bag, path, file)
     kinds = {name: topic.kind for name, topic in bag.topics.items()}
     names, missing = match_streams(observation_streams(embodiment), kinds, str(path))
     offset_ns = clock_offset_ns(bag, names.values())
@@ -67,13 +64,6 @@ def collect(path: Path, run_folder: Path | None, file: Path | None) -> 'ReportDa
     verdicts, reasons = count_verdicts(said)
     source = RunReader(run_folder, reader) if run_folder else None
     times, rows = measured_arms(bag, embodiment, offset_ns)
-    pictures = {
-        name: [
-            (reader.seconds(frame.time_ns - offset_ns), jpeg(frame.picture, PICTURE_WIDTH))
-            for frame in shown
-        ]
-        for name, shown in frames(bag, embodiment, PICTURES).items()
-    }
     tasks = reader.tasks()
     return ReportData(
         title=f'{path.resolve().name}: {embodiment.robot}',
@@ -87,8 +77,37 @@ def collect(path: Path, run_folder: Path | None, file: Path | None) -> 'ReportDa
         status=reader.status(),
         verdicts=source.verdicts if source else verdicts,
         reasons=source.reasons if source else reasons,
-        pictures=pictures,
+        pictures=_pictures(bag, embodiment, reader, offset_ns),
     )
+
+
+def _embodiment(bag: 'Bag', path: Path, file: Path | None) -> 'Embodiment':  # noqa: F821
+    """Return the robot of a file, or the one that was recorded."""
+    from xvla_ros.core.embodiment import load_embodiment
+
+    if file:
+        return load_embodiment(file)
+    if bag.recording is None:
+        raise ConfigError(f'{path}: not from `xvla record`: give its robot by --embodiment')
+    return bag.recording.load_embodiment(str(path), {})
+
+
+def _pictures(
+    bag: 'Bag',  # noqa: F821
+    embodiment: 'Embodiment',  # noqa: F821
+    reader: 'BagReader',  # noqa: F821
+    offset_ns: int,
+) -> dict[str, list[tuple[float, bytes]]]:
+    """Return a few JPEG pictures of each camera with their times [s]."""
+    from xvla_ros.nodes.replay_view import frames, jpeg
+
+    return {
+        name: [
+            (reader.seconds(frame.time_ns - offset_ns), jpeg(frame.picture, PICTURE_WIDTH))
+            for frame in shown
+        ]
+        for name, shown in frames(bag, embodiment, PICTURES).items()
+    }
 
 
 def _facts(
