@@ -38,11 +38,17 @@ class Box:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Descent:
-    """Where a descent ended: joints (n,) and the two errors there."""
+    """
+    How far a descent has come: joints (n,), the residual's error (m,) there, its square sum.
+
+    first, second: the errors under tolerance.
+    """
 
     q: Vector
+    error: Vector
     first: float
     second: float
+    cost: float
 
 
 def descend(
@@ -62,42 +68,37 @@ def descend(
     :param residual: q -> error (m,) whose derivative is -jacobian, and the errors under tolerance.
     :param posture: joints (n,) that directions without effect are drawn to; None: nowhere.
     """
-    q, damping, stalled = start, FIRST_DAMPING, 0
-    error, first, second = residual(q)
-    cost = float(error @ error)
-    rows = jacobian(q)
+    here, rows = _at(start, residual), jacobian(start)
+    damping, stalled = FIRST_DAMPING, 0
     for _ in range(iterations):
-        if first <= tolerances[0] and second <= tolerances[1]:
+        if here.first <= tolerances[0] and here.second <= tolerances[1]:
             break
-        step = _step(rows, error, q, box, damping)
+        step = _step(rows, here, box, damping)
         if posture is not None:
-            gain = posture_gain * min(1.0, FADE * cost**0.5)
-            step = step + _sideways(rows, step, q, box, posture, gain)
-        candidate = box.clip(q + step)
-        error_there, first_there, second_there = residual(candidate)
-        cost_there = float(error_there @ error_there)
-        if cost_there >= cost:
+            step = step + _sideways(rows, step, here, box, posture, posture_gain)
+        there = _at(box.clip(here.q + step), residual)
+        if there.cost >= here.cost:
             damping *= STIFFEN
             if damping > MOST_DAMPING:
                 break
             continue
-        stalled = stalled + 1 if cost_there > 0.96 * cost else 0
-        q, error, first, second, cost = (
-            candidate,
-            error_there,
-            first_there,
-            second_there,
-            cost_there,
-        )
-        damping = max(damping * EASE, LEAST_DAMPING)
+        stalled = stalled + 1 if there.cost > 0.96 * here.cost else 0
+        here, damping = there, max(damping * EASE, LEAST_DAMPING)
         if stalled >= PATIENCE:
             break
-        rows = jacobian(q)
-    return Descent(q, first, second)
+        rows = jacobian(here.q)
+    return here
 
 
-def _step(rows: Vector, error: Vector, q: Vector, box: Box, damping: float) -> Vector:
+def _at(q: Vector, residual: Callable[[Vector], tuple[Vector, float, float]]) -> Descent:
+    """Return what the residual says at q."""
+    error, first, second = residual(q)
+    return Descent(q, error, first, second, float(error @ error))
+
+
+def _step(rows: Vector, here: Descent, box: Box, damping: float) -> Vector:
     """Return the damped step of those joints that it does not push out of the box."""
+    q, error = here.q, here.error
     gradient = rows.T @ error
     free = ~(((q <= box.lower) & (gradient < 0)) | ((q >= box.upper) & (gradient > 0)))
     step = np.zeros_like(q)
@@ -112,9 +113,10 @@ def _step(rows: Vector, error: Vector, q: Vector, box: Box, damping: float) -> V
 
 
 def _sideways(
-    rows: Vector, step: Vector, q: Vector, box: Box, posture: Vector, gain: float
+    rows: Vector, step: Vector, here: Descent, box: Box, posture: Vector, posture_gain: float
 ) -> Vector:
     """Return a pull towards the posture that the residual does not feel, to first order."""
+    q, gain = here.q, posture_gain * min(1.0, FADE * here.cost**0.5)
     pull = box.clip(q + step + gain * (posture - q)) - (q + step)
     normal = rows @ rows.T
     normal.flat[:: len(rows) + 1] += LEAST_DAMPING
