@@ -15,6 +15,7 @@ from xvla_ros.core.ee6d import ArmPose, unpack
 from xvla_ros.core.embodiment import load_embodiment, read_parameter_file
 from xvla_ros.core.gripper import command_value, GripperFilter
 from xvla_ros.core.profile import ActionProfile
+from xvla_ros.core.rotations import rotate6d_residual
 
 CONFIG = Path(__file__).parents[2] / 'config'
 REFERENCE = sorted((CONFIG / 'reference').glob('*.yaml'))
@@ -89,6 +90,40 @@ def test_bridge_turns_by_ry_90_as_the_client_does_at_roll_0():
     added = Rotation.from_euler('xyz', (0.6, np.pi / 2, 0.0))
     apart = (Rotation.from_matrix(tool.matrix()) * added.inv()).magnitude()
     assert np.degrees(apart) == pytest.approx(48.3, abs=0.2)
+
+
+def test_a_rotation_that_is_not_quite_one_turns_as_the_client_makes_it_one():
+    """The client orthonormalises what the model said and then turns it; flaws stay as they are."""
+    rng = np.random.default_rng(4)
+    raw = answer(row([(0.3, 0.0, 0.1), interleaved((0.0, -0.4, 1.2)), [0.9]]))
+    raw[:, 3:9] += 0.05 * rng.normal(size=(30, 6))
+    chunk = ActionProfile(client('bridge_widowx')).chunk(raw, 0)
+    for said, moved in zip(raw, chunk.actions, strict=True):
+        first, second = said[3:9:2], said[4:9:2]
+        b1 = first / np.linalg.norm(first)
+        b2 = second - (b1 @ second) * b1
+        b2 /= np.linalg.norm(b2)
+        meant = Rotation.from_matrix(np.stack([b1, b2, np.cross(b1, b2)], axis=-1))
+        (tool,) = unpack(moved, 'interleaved', 1)
+        expected = meant * Rotation.from_euler('y', np.pi / 2)
+        np.testing.assert_allclose(tool.matrix(), expected.as_matrix(), atol=1e-6)
+        assert rotate6d_residual(moved[3:9], 'interleaved') == pytest.approx(
+            rotate6d_residual(said[3:9], 'interleaved'), abs=1e-6
+        )
+
+
+def test_what_a_chunk_ended_with_is_told_as_the_model_said_it():
+    raw = answer(row([(0.1, 0.2, 0.9), (0.9, 0.1, 0.0, -0.2, 1.1, 0.0), [1.0]]))
+    profile = ActionProfile(client('libero'))
+    told = profile.proprio([arm(0, 0, 0)], previous=profile.chunk(raw, 0))
+    np.testing.assert_allclose(told[:9], raw[-1, :9], atol=1e-6)
+
+
+@pytest.mark.parametrize('path', REFERENCE, ids=lambda path: path.stem)
+def test_each_client_asks_for_its_own_number_of_steps(path):
+    """Whatever the file beneath says: the simulated robots ask their small model for four."""
+    steps = 5 if path.stem == 'agibot_g1' else 10
+    assert client(path.stem).policy.denoising_steps == steps
 
 
 def test_google_is_told_nothing_and_moves_relative_to_what_was_commanded():

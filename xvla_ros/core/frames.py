@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from xvla_ros.core.ee6d import ArmPose, POSITION, ROTATION
-from xvla_ros.core.rotations import rotate6d_columns, rotate6d_from_columns
+from xvla_ros.core.rotations import rotate6d_from_columns, split_rotate6d
 from xvla_ros.core.settings import ArmSettings
 
 Array = NDArray[np.float64]
@@ -43,17 +43,14 @@ class FrameOffset:
         """
         Return one arm's raw actions (T, 10) moved by the offset, unchecked.
 
-        Nothing is orthonormalised, so that what is wrong with a raw rotation (NaN, lengths, the
-        wrong layout) is still there for the safety gate to see.
+        The rotation that a raw one defines (Gram-Schmidt) is turned; what is wrong with it (NaN,
+        lengths, skew, the wrong layout) stays as it is for the safety gate to see.
         """
         moved = actions.copy()
-        first, second = rotate6d_columns(actions[:, ROTATION], layout)
-        columns = np.stack([first, second, np.cross(first, second)], axis=-1)  # (T, 3, 3)
-        position = actions[:, POSITION]
-        if np.any(self.right[:3, 3]):
-            position = position + columns @ self.right[:3, 3]
+        rotation, shape = split_rotate6d(actions[:, ROTATION], layout)
+        position = actions[:, POSITION] + rotation @ self.right[:3, 3]
         moved[:, POSITION] = position @ self.left[:3, :3].T + self.left[:3, 3]
-        columns = self.left[:3, :3] @ columns @ self.right[:3, :3]
+        columns = (self.left[:3, :3] @ rotation @ self.right[:3, :3])[..., :2] @ shape
         moved[:, ROTATION] = rotate6d_from_columns(columns[..., 0], columns[..., 1], layout)
         return moved
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk
-from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, EE6D_SIZE, GRIPPER, pack, POSITION, unpack
+from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, EE6D_SIZE, GRIPPER, pack, POSITION
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.frames import frame_offset
+from xvla_ros.core.frames import frame_offset, FrameOffset
 
 IDENTITY_QUATERNION = (0.0, 0.0, 0.0, 1.0)
 
@@ -50,12 +50,11 @@ class ActionProfile:
         if source == 'zeros':
             return np.zeros(EE6D_SIZE, dtype=np.float32)
         if source == 'commanded' and commanded is not None:
-            arms = self._in_policy(commanded)
+            vector = pack(self._in_policy(commanded), self._layout)
         elif source == 'chunk_end' and previous is not None:
-            arms = self._in_policy(unpack(previous.actions[-1], self._layout, len(self._arms)))
+            vector = self._moved(previous.actions[-1:], self._to_policy)[0]
         else:
-            arms = self._sensed(measured)
-        vector = pack(arms, self._layout)
+            vector = pack(self._sensed(measured), self._layout)
         if self._policy.proprio_gripper == 'zero':
             vector[GRIPPER::ARM_SIZE] = 0.0
         return np.nan_to_num(vector, nan=0.0).astype(np.float32)
@@ -104,10 +103,7 @@ class ActionProfile:
                 )
             for index, arm in enumerate(self._in_policy(reference)):
                 actions[:, ARM_SIZE * index :][:, POSITION] += arm.position
-        moved = np.zeros_like(actions)
-        for index, offset in enumerate(self._to_base):
-            half = slice(ARM_SIZE * index, ARM_SIZE * (index + 1))
-            moved[:, half] = offset.apply_raw(actions[:, half], self._layout)
+        moved = self._moved(actions, self._to_base)
         period_s = self._policy.anchor_period_s
         return Chunk(stamp_ns=stamp_ns, period_s=period_s, actions=moved, sequence=sequence)
 
@@ -123,8 +119,14 @@ class ActionProfile:
             raise ValueError(
                 'positions of this checkpoint are relative: a plan is no prefix for it'
             )
-        moved = np.zeros_like(chunk.actions)
-        for index, offset in enumerate(self._to_policy):
+        return self._moved(chunk.actions, self._to_policy).astype(np.float32)
+
+    def _moved(
+        self, actions: NDArray[np.float64], offsets: Sequence[FrameOffset]
+    ) -> NDArray[np.float64]:
+        """Return actions (T, 20) with each arm's half moved by its offset, other halves zero."""
+        moved = np.zeros_like(actions)
+        for index, offset in enumerate(offsets):
             half = slice(ARM_SIZE * index, ARM_SIZE * (index + 1))
-            moved[:, half] = offset.apply_raw(chunk.actions[:, half], self._layout)
-        return moved.astype(np.float32)
+            moved[:, half] = offset.apply_raw(actions[:, half], self._layout)
+        return moved

@@ -18,6 +18,9 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 Array = NDArray[np.float64]
 
+# Shorter columns than this point nowhere.
+TINY = 1e-9
+
 
 def rotate6d_columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
     """Return the two matrix columns a1, a2, each (..., 3), that Rotate6D values (..., 6) hold."""
@@ -52,10 +55,33 @@ def rotate6d_to_matrix(v: ArrayLike, layout: str) -> Array:
     return np.stack([b1, b2, np.cross(b1, b2)], axis=-1)
 
 
+def split_rotate6d(v: ArrayLike, layout: str) -> tuple[Array, Array]:
+    """
+    Return the rotations (..., 3, 3) that raw Rotate6D values (..., 6) define, and their shape.
+
+    `rotation[..., :2] @ shape` are the two columns again. The shape (..., 2, 2) is upper
+    triangular: lengths and skew, the identity of an exact rotation. Values that define none have a
+    singular one, or NaN.
+    """
+    a1, a2 = rotate6d_columns(v, layout)
+    b1, length = _direction(a1)
+    along = np.sum(b1 * a2, axis=-1, keepdims=True)
+    b2, height = _direction(a2 - along * b1)
+    rotation = np.stack([b1, b2, np.cross(b1, b2)], axis=-1)
+    shape = np.concatenate([length, along, np.zeros_like(length), height], axis=-1)
+    return rotation, shape.reshape(*shape.shape[:-1], 2, 2)
+
+
+def _direction(v: Array) -> tuple[Array, Array]:
+    """Return v (..., 3) scaled to length one, zero where it is tiny, and its length (..., 1)."""
+    length = np.linalg.norm(v, axis=-1, keepdims=True)
+    return np.where(length <= TINY, 0.0, v) / np.maximum(length, TINY), length
+
+
 def _unit(v: Array) -> Array:
     """Return v (..., 3) scaled to length one."""
     length = np.linalg.norm(v, axis=-1, keepdims=True)
-    if not np.all(length > 1e-9):  # also false for NaN
+    if not np.all(length > TINY):  # also false for NaN
         raise ValueError(
             'Rotate6D columns are zero, parallel or not finite: they define no rotation'
         )
