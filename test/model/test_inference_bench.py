@@ -2,8 +2,11 @@
 """The figures of the inference benchmark mean what they say."""
 
 import pytest
+import torch
 
+from xvla_ros.bench import inference_bound, inference_gpu
 from xvla_ros.bench.inference import entries, entry, preprocess, steps_needed
+from xvla_ros.bench.inference_bound import work
 from xvla_ros.bench.knobs import Trade
 from xvla_ros.model.sampler import Deviation
 
@@ -34,3 +37,22 @@ def test_steps_needed_are_rounded_up():
 
 def test_images_are_prepared_within_a_grey_level_of_pillow():
     assert preprocess()['grey_levels'] <= 1.001
+
+
+def test_the_work_of_a_chunk_is_what_its_layers_multiply():
+    """24 blocks of 12 * 1024^2 weights at 262 tokens (30 in the last), attention, and the rest."""
+    step = work(2) - work(1)
+    blocks = 23 * 2 * 262 * 12 * 1024**2 + 23 * 4 * 262**2 * 1024
+    assert 0.97 * blocks < step < 1.05 * blocks
+
+
+def test_the_floor_is_that_work_at_the_rate_of_the_packed_layers():
+    found = inference_bound.run()['inference.floor_fp32']
+    if 'skipped' not in found:
+        seconds = found['teraflops'] * 1e3 / found['gigaflops_per_second']
+        assert found['ours'] == pytest.approx(seconds * 1e3, rel=1e-2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU: make bench measures it')
+def test_without_a_gpu_nothing_is_said_of_one(tmp_path):
+    assert inference_gpu.run(tmp_path) == {}

@@ -34,13 +34,13 @@ IMAGE_REPEATS = 30
 class Published:
     """The published network in its own environment, answering on a pipe."""
 
-    def __init__(self, dtypes: list[str], threads: int, log: Path) -> None:
+    def __init__(self, dtypes: list[str], threads: int, log: Path, device: str) -> None:
         subprocess.run([ROOT / 'scripts' / 'bootstrap-reference'], check=True)
         command = [
             ROOT / '.venv-reference' / 'bin' / 'python',
             Path(__file__).with_name('reference_run.py'),
             *('--size', 'full', '--seed', SEED, 'serve'),
-            *('--threads', threads, '--dtypes', *dtypes),
+            *('--threads', threads, '--device', device, '--dtypes', *dtypes),
         ]
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
@@ -73,9 +73,11 @@ class Published:
 
 
 @contextmanager
-def published(dtypes: list[str], threads: int, log: Path) -> Iterator[Published]:
+def published(
+    dtypes: list[str], threads: int, log: Path, device: str = 'cpu'
+) -> Iterator[Published]:
     """Hold the published network for a while."""
-    running = Published(dtypes, threads, log)
+    running = Published(dtypes, threads, log, device)
     try:
         yield running
     finally:

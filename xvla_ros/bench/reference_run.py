@@ -53,12 +53,15 @@ def serve(args: argparse.Namespace) -> None:
     """Answer each line on stdin with the seconds of one chunk, in the dtype it names."""
     torch.set_num_threads(args.threads)
     data = arguments(seeded_inputs(args.size, args.views, args.seed))
-    models = {dtype: build(args.size, dtype, args.seed) for dtype in args.dtypes}
+    data = {name: tensor.to(args.device) for name, tensor in data.items()}
+    models = {dtype: build(args.size, dtype, args.seed).to(args.device) for dtype in args.dtypes}
+    wait = torch.cuda.synchronize if args.device == 'cuda' else lambda: None
     print('ready', flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         with torch.inference_mode():
             models[line.strip()].generate_actions(**data, steps=args.steps)
+            wait()
         print(time.perf_counter() - start, flush=True)
 
 
@@ -75,6 +78,7 @@ def main() -> None:
     command = commands.add_parser('serve')
     command.add_argument('--views', type=int, default=3)
     command.add_argument('--threads', type=int, required=True)
+    command.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     command.add_argument('--dtypes', nargs='+', default=['float32'])
     command.set_defaults(call=serve)
     args = parser.parse_args()

@@ -18,7 +18,7 @@ from xvla_ros.core.errors import ConfigError
 # Name of `--only` -> the modules of xvla_ros/bench whose run() it takes, in this order.
 BENCHMARKS = {
     'ik': ('ik',),
-    'inference': ('inference',),
+    'inference': ('inference', 'inference_bound', 'inference_gpu'),
     'realtime': ('realtime', 'realtime_nodes', 'prefix'),
     'serve': ('serve',),
     'replay': ('replay',),
