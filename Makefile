@@ -47,7 +47,7 @@ evaluate: build  ## Evaluate the shipped policy on unseen scenes
 
 faults: build  ## Break one thing after the other in a running system
 	@$(PYTEST) -v test/nodes/policy/test_bad_input.py test/nodes/policy/test_motion.py \
-		test/nodes/policy/test_remote.py test/nodes/test_controller.py $(ARGS)
+		test/nodes/policy/test_remote.py test/nodes/test_controller.py test/nodes/test_controller_stops.py $(ARGS)
 
 docs: build  ## Write the generated pages of docs/
 	@$(PYTHON_BIN) -m xvla_ros.tools.reference_page $(ARGS)

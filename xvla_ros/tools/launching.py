@@ -12,6 +12,7 @@ import yaml
 
 from launch import LaunchContext, LaunchDescription
 from xvla_ros.bringup import embodiment_file, Process, processes
+from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 
@@ -37,18 +38,24 @@ def describe(
     """
 
     def nodes(context: LaunchContext) -> list[Node]:
+        """Return the nodes of the arguments as they are at launch."""
         given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
         dotted = {k: v for k, v in context.launch_configurations.items() if '.' in k}
         path = embodiment_file(given['embodiment'], sim)
-        table = processes(path, sim=sim, overrides=overrides({**given, **dotted}))
-        return [node(process) for process in table if process.name in names]
+        replaced = overrides({**given, **dotted})
+        table = processes(path, sim=sim, overrides=replaced)
+        viewer = rviz(load_embodiment(path, replaced))
+        return [*(node(process) for process in table if process.name in names), viewer]
 
     defaults = {'embodiment': robot, 'instruction': instruction, 'armed': str(armed).lower()}
     arguments = [
         DeclareLaunchArgument(name, default_value=defaults.get(name, ''), description=text)
         for name, text in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=nodes), *rviz()])
+    show = DeclareLaunchArgument(
+        'rviz', default_value='false', description='Show the plan in RViz.'
+    )
+    return LaunchDescription([*arguments, show, OpaqueFunction(function=nodes)])
 
 
 ARGUMENTS = {
@@ -94,14 +101,12 @@ def node(process: Process) -> Node:
     )
 
 
-def rviz() -> list[Any]:
-    """Return the argument `rviz` and the node that it starts."""
-    return [
-        DeclareLaunchArgument('rviz', default_value='false', description='Show the plan in RViz.'),
-        Node(
-            package='rviz2',
-            executable='rviz2',
-            arguments=['-d', str(shared_file('config', 'xvla.rviz'))],
-            condition=IfCondition(LaunchConfiguration('rviz')),
-        ),
-    ]
+def rviz(embodiment: Embodiment) -> Node:
+    """Return RViz, started when the argument `rviz` says so, in the first arm's base frame."""
+    base = next(iter(embodiment.arms.values())).base_frame
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        arguments=['-d', str(shared_file('config', 'xvla.rviz')), '-f', base],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )
