@@ -19,7 +19,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.errors import CheckpointError, InferenceError, XvlaError
+from xvla_ros.serve.client import RemotePredictor
 from xvla_ros.serve.server import serve, ServerSettings
 
 pytest.importorskip('torch')
@@ -175,6 +176,14 @@ def test_without_the_token_nothing_is_answered(guarded, body, header):
     assert error.value.response.status_code == 401
 
 
+@pytest.mark.parametrize('scheme', ['http', 'ws'])
+def test_a_client_without_the_token_is_told_that_it_needs_one(guarded, observation, scheme):
+    address = f'{scheme}://127.0.0.1:{guarded.port}'
+    refusal = 'refused with status 401: not authorised'
+    with RemotePredictor(address, 10.0) as remote, pytest.raises(InferenceError, match=refusal):
+        remote.predict(**observation)
+
+
 def test_with_the_token_everything_is_answered(guarded, body):
     headers = {'Authorization': 'Bearer sesame'}
     assert httpx.get(f'{guarded.url}/health', headers=headers).json()['status'] == 'ok'
@@ -246,3 +255,9 @@ def test_the_request_of_the_authors_readme_is_refused_with_the_reason(server):
     response = httpx.post(f'{server.url}/act', json=fields)
     assert response.status_code == 422
     assert response.json()['error'] == 'proprio: has shape [7], expected [20]'
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_weights_are_read(checkpoint):
+    for device in ('cuda:99', 'tpu-of-mine'):
+        with pytest.raises(CheckpointError, match=device):
+            serve(ServerSettings(checkpoint=checkpoint, port=0, device=device))

@@ -31,10 +31,12 @@ def load_policy(
 
     :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
-    :raises CheckpointError: the directory is incomplete or does not fit its own config.
+    :raises CheckpointError: the directory is incomplete or does not fit its own config, or the
+        device is not there.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
+    check_device(device)
     path = Path(path)
     config = read_config(path)
     images = read_image_processor(path, config)
@@ -47,6 +49,17 @@ def load_policy(
     policy = Policy(network, images, text, device, trained)
     check_geometry(policy)
     return policy
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there before the weights are read."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f'device {device!r}: {reason}; expected cpu, or cuda where torch sees a GPU'
+        ) from None
 
 
 def read_image_processor(path: Path, config: NetworkConfig) -> ImageProcessor:

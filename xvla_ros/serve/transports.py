@@ -10,7 +10,7 @@ import httpx
 import msgpack
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from xvla_ros.core.errors import InferenceError
 from xvla_ros.serve.arrays import json_numpy_literal, msgpack_map, read_array
@@ -153,7 +153,10 @@ class WebSocketTransport:
                 proxy=None,
             )
             return self._unpack(await self._socket.recv())
-        except (WebSocketException, InvalidHandshake, OSError) as error:
+        except InvalidStatus as error:
+            answer = error.response
+            raise refused(answer.body or b'', answer.status_code, self.url) from error
+        except (WebSocketException, OSError) as error:
             raise unreachable(self.url, error) from error
 
     def _unpack(self, message: str | bytes) -> Mapping[Any, Any]:
@@ -195,16 +198,27 @@ def unreachable(url: str, error: Exception) -> InferenceError:
 
 def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
     """Parse a JSON answer; an error status carries the server's reason."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, Mapping) and status == 200:
-        return answer
+    if status != 200:
+        raise refused(body, status, url)
+    answer = parsed(body)
+    if not isinstance(answer, Mapping):
+        raise InferenceError(f'{url}: answered {body[:200]!r}, expected a JSON object')
+    return answer
+
+
+def refused(body: bytes, status: int, url: str) -> InferenceError:
+    """Say what a server refused, and its reason if it gave one."""
+    answer = parsed(body)
     reason = answer.get('error', answer) if isinstance(answer, Mapping) else body[:200]
-    if status == 200:
-        raise InferenceError(f'{url}: answered {reason!r}, expected a JSON object')
-    raise InferenceError(f'{url}: refused with status {status}: {reason}')
+    return InferenceError(f'{url}: refused with status {status}: {reason}')
+
+
+def parsed(body: bytes) -> Any:
+    """Parse JSON; None when it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_actions(answer: Mapping[Any, Any], url: str) -> np.ndarray:
