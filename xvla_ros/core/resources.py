@@ -27,6 +27,11 @@ def shared_file(kind: str, path: str | Path) -> Path:
     raise ConfigError(f'{path}: no such file; looked for {", ".join(str(p) for p in places)}')
 
 
+def checkpoint_folder(path: Path) -> Path:
+    """Return the folder of a checkpoint, which may be one that comes with the package."""
+    return path if path.exists() else shared_file('resource', path)
+
+
 def _roots() -> Iterator[Path]:
     """Yield the checkout, then the share folder of every installation prefix."""
     yield Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 import uvicorn
 
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.resources import shared_file
+from xvla_ros.core.resources import checkpoint_folder
 from xvla_ros.model import load_policy, Policy
 from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher
@@ -113,11 +113,6 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(f'cannot listen on {host}:{port}: {error}') from None
     return listener
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """Return the folder of a checkpoint, which may be one that comes with the package."""
-    return path if path.exists() else shared_file('resource', path)
 
 
 def warm_up(policy: Policy) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import sys
 
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.resources import checkpoint_folder
 
 LAYOUTS = ('2toinf', 'lerobot', 'native')
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -13,7 +14,9 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('source', type=Path, help='checkpoint directory, any layout')
+    parser.add_argument(
+        'source', type=Path, help='checkpoint directory, any layout, or demo_policy'
+    )
     parser.add_argument('target', type=Path, help='directory to write, new or empty')
     parser.add_argument(
         '--layout',
@@ -33,7 +36,7 @@ def run(args: Namespace) -> int:
 
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
     try:
-        convert(args.source, args.target, args.layout, dtype, args.adapter)
+        convert(checkpoint_folder(args.source), args.target, args.layout, dtype, args.adapter)
     except XvlaError as error:
         print(f'xvla convert: {error}', file=sys.stderr)
         return 1

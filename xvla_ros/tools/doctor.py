@@ -39,7 +39,7 @@ def run(args: Namespace) -> int:
         print(f'{SIGNS[finding.level]}  {finding.name}: {finding.found}', flush=True)
         if finding.fix:
             print(f'         -> {finding.fix}', flush=True)
-    print(f'{problems} problems, {warnings} warnings')
+    print(f'problems: {problems}, warnings: {warnings}')
     return 1 if problems else 0
 
 

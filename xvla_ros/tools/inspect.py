@@ -6,13 +6,16 @@ from pathlib import Path
 import sys
 
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.resources import checkpoint_folder
 
 MEGABYTE = 1e6
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('checkpoint', type=Path, help='checkpoint directory, any layout')
+    parser.add_argument(
+        'checkpoint', type=Path, help='checkpoint directory, any layout, or demo_policy'
+    )
     parser.add_argument(
         '--plot', type=Path, help='write the picture of how similar the domain rows are here'
     )
@@ -23,7 +26,7 @@ def run(args: Namespace) -> int:
     from xvla_ros.model.inspection import inspect
 
     try:
-        found = inspect(args.checkpoint)
+        found = inspect(checkpoint_folder(args.checkpoint))
     except XvlaError as error:
         print(f'xvla inspect: {error}', file=sys.stderr)
         return 1

@@ -53,7 +53,7 @@ def byte_count(text: str) -> int:
 
 
 def run(args: Namespace) -> int:
-    """Record until a signal; 0 when the bag is complete."""
+    """Record until a signal; 0 when the bag is complete, 1 when nobody said anything."""
     os.nice(NICE)
     os.environ.update(transport_environment())
     import rclpy
@@ -94,7 +94,14 @@ def run(args: Namespace) -> int:
         rclpy.try_shutdown()
     show.end()
     print(f'{writer.messages} messages, {writer.bytes / 1e6:.1f} MB in {out}/')
-    return 0
+    if writer.messages > 1:
+        return 0
+    # The one is the description of the recording itself.
+    print(
+        f'nothing was heard; see xvla doctor --embodiment {args.embodiment} --live',
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _extra(text: str) -> 'Stream':  # noqa: F821
