@@ -82,7 +82,8 @@ class DemoTraining:
         network = build_network(config, seed=job.recipe.seed, attention='eager')
         set_scales(network.transformer, sources, config.num_actions, job.recipe.seed)
         self.student: Student = new_student(network, job.recipe.seed)
-        text = TextProcessor(self.tokenizer, config.text_length)
+        # A tokenizer of its own: padding is the processor's, not part of what is saved.
+        text = TextProcessor(demo_tokenizer(), config.text_length)
         images = ImageProcessor((IMAGE_SIDE, IMAGE_SIDE))
         train, held_out = zip(*map(split, sources), strict=True)
         seed, views = job.recipe.seed, config.view_slots

@@ -30,23 +30,20 @@ def set_scales(
     head: SoftPromptedTransformer, sources: Sequence[Samples], actions: int, seed: int
 ) -> None:
     """
-    Set positions and every domain's action encoder and decoder, by each robot's means.
+    Set positions and each robot's action encoder and decoder, by its means.
 
     Rows share their random weights, so a deviation from the mean means the same on every robot. A
-    row without samples gets the first robot's.
+    row without samples stays as it is: zero biases tell that it was never trained.
 
     :param actions: number of anchors.
     """
     generator = torch.Generator().manual_seed(seed)
     encoder, decoder = random_rows(head, generator)
-    means = {s.layout.domain_id: sample_means(s) for s in sources}
-    fallback = means[sources[0].layout.domain_id]
     with torch.no_grad():
         head.pos_emb.normal_(std=CONTEXT_STD, generator=generator)
         head.pos_emb[0, :actions] = ANCHOR_AMPLITUDE * sinusoid(actions, head.pos_emb.shape[-1])
-        for row in range(head.action_encoder.fc.num_embeddings):
-            proprio, action = means.get(row, fallback)
-            set_row(head, row, encoder, decoder, proprio, action)
+        for samples in sources:
+            set_row(head, samples.layout.domain_id, encoder, decoder, *sample_means(samples))
 
 
 def random_rows(
