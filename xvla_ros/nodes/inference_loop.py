@@ -43,6 +43,7 @@ class InferenceLoop:
         self._inputs, self._clock, self._send = inputs, clock, send
         self._profile = ActionProfile(embodiment)
         self._changed = threading.Condition()
+        self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
         self._plan = Plan()
         self._count = 0
@@ -59,18 +60,25 @@ class InferenceLoop:
                 self._plan = message
             self._changed.notify_all()
 
+    def stop(self, timeout_s: float) -> None:
+        """Have `run` return, and wait until it has."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._ended.wait(timeout_s)
+
     def run(self) -> None:
-        """Answer for ever."""
-        while True:
-            task = self._next_task()
+        """Answer until told to stop."""
+        while task := self._next_task():
             self._free_ns = time.monotonic_ns()
-            if not self._inputs.wait_for_frame(self.last_ns, FRAME_TIMEOUT_S):
-                continue
-            started = time.monotonic()
-            pause_s = self.attempt(task)
-            if pause_s is None:
-                pause_s = self._embodiment.control.replan_period_s - (time.monotonic() - started)
-            self._pause(pause_s)
+            if self._inputs.wait_for_frame(self.last_ns, FRAME_TIMEOUT_S):
+                started = time.monotonic()
+                pause_s = self.attempt(task)
+                if pause_s is None:
+                    busy_s = time.monotonic() - started
+                    pause_s = self._embodiment.control.replan_period_s - busy_s
+                self._pause(pause_s)
+        self._ended.set()
 
     def attempt(self, task: Task) -> float | None:
         """
@@ -89,18 +97,20 @@ class InferenceLoop:
         self._report('')
         return None
 
-    def _next_task(self) -> Task:
-        """Sleep until there is something to do."""
+    def _next_task(self) -> Task | None:
+        """Sleep until there is something to do; return None when told to stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._task.active)
-            return self._task
+            self._changed.wait_for(lambda: self._stopping or self._task.active)
+            return None if self._stopping else self._task
 
     def _pause(self, duration_s: float) -> None:
-        """Sleep, but not through a change of the task."""
+        """Sleep, but not through a change of the task or the end."""
         with self._changed:
             epoch = self._task.epoch
             if duration_s > 0:
-                self._changed.wait_for(lambda: self._task.epoch != epoch, duration_s)
+                self._changed.wait_for(
+                    lambda: self._stopping or self._task.epoch != epoch, duration_s
+                )
 
     def _report(self, trouble: str) -> None:
         """Say what stands in the way, when that changes."""

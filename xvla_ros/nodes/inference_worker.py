@@ -17,13 +17,13 @@ import threading
 import traceback
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from xvla_ros.core.errors import ObservationError, XvlaError
 from xvla_ros.nodes.inference_inputs import ObservationInputs
-from xvla_ros.nodes.inference_loop import InferenceLoop
+from xvla_ros.nodes.inference_loop import FRAME_TIMEOUT_S, InferenceLoop
 from xvla_ros.nodes.life_line import LifeLine
 from xvla_ros.nodes.policy_fit import check_fit
 from xvla_ros.nodes.predictor import make_predictor, warm_up
@@ -46,12 +46,9 @@ class Link:
         self.receive = connection.recv
 
     def send(self, message: object) -> None:
-        """Send one message; without a control process there is nothing left to do."""
-        try:
-            with self._lock:
-                self._connection.send(message)
-        except OSError:
-            os._exit(0)
+        """Send one message, to nobody when the control process is gone: see `_listen`."""
+        with suppress(OSError), self._lock:
+            self._connection.send(message)
 
 
 class InputWatch:
@@ -116,36 +113,45 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     loop = InferenceLoop(embodiment, predictor, facts, inputs, node.get_clock(), link.send)
     watch = InputWatch(inputs, link)
     node.create_timer(WATCH_PERIOD_S, watch.look)
-    threading.Thread(target=_spin, args=(node,), name='inputs', daemon=True).start()
-    threading.Thread(target=_listen, args=(link, loop, node), name='link', daemon=True).start()
+    spinning = threading.Thread(target=_spin, args=(node,), name='inputs', daemon=True)
+    spinning.start()
+    listening = threading.Thread(
+        target=_listen, args=(link, loop, node, spinning), name='link', daemon=True
+    )
+    listening.start()
     link.send(Ready(facts=facts))
     loop.run()
+    listening.join()  # it ends the process
 
 
 def _spin(node: Node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with suppress(ExternalShutdownException):
+    try:
         executor.spin()
+    except Exception:
+        if rclpy.ok():  # otherwise we are leaving, and what it waited on is gone
+            raise
 
 
-def _listen(link: Link, loop: InferenceLoop, node: Node) -> None:
+def _listen(link: Link, loop: InferenceLoop, node: Node, spinning: threading.Thread) -> None:
     """Hand messages to the loop; end the process with the link, whatever the loop is doing."""
     while True:
         try:
             loop.tell(link.receive())
         except (EOFError, OSError):
-            _leave(node)
+            _leave(loop, node, spinning)
 
 
-def _leave(node: Node) -> None:
+def _leave(loop: InferenceLoop, node: Node, spinning: threading.Thread) -> None:
     """Sign off from DDS, which else keeps our shared memory, and end even if that hangs."""
     limit = threading.Timer(LEAVE_S, os._exit, (0,))
     limit.daemon = True
     limit.start()
+    loop.stop(2 * FRAME_TIMEOUT_S)  # one that still predicts uses nothing of the node
     rclpy.try_shutdown()
-    with suppress(Exception):  # whatever the other threads were doing with it
-        node.destroy_node()
+    spinning.join()
+    node.destroy_node()
     os._exit(0)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle of the policy node, again and again, without leaving anything behind."""
 
+from pathlib import Path
+
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import psutil
@@ -22,6 +24,14 @@ def unconfigured(rig, start_policy, overrides):
     return runner
 
 
+def shared_memory(process):
+    """Return the DDS segments that only this process uses."""
+    segments = {Path(m.path) for m in process.memory_maps() if '/dev/shm/fastrtps_' in m.path}
+    return {s for s in segments if 'port' not in s.name and Path(f'{s}_el').exists()} - {
+        Path(m.path) for m in psutil.Process(process.ppid()).memory_maps()
+    }
+
+
 def change(rig, transition):
     request = ChangeState.Request(transition=Transition(id=transition))
     return rig.call(ChangeState, 'change_state', request, CONFIGURE_S).success
@@ -31,17 +41,20 @@ def test_two_whole_lives(rig, unconfigured):
     process = psutil.Process(unconfigured.pid('policy_node'))
     for _ in range(2):
         assert change(rig, Transition.TRANSITION_CONFIGURE)
-        assert len(process.children()) == 1
+        (worker,) = process.children()
         assert change(rig, Transition.TRANSITION_ACTIVATE)
         rig.heal()
         rig.instruction.publish(String(data='pick up the red block'))
         rig.wait_state(PolicyStatus.STATE_RUNNING)
         rig.wait(rig.moving)
+        segments = shared_memory(worker)
+        assert segments
         rig.targets.clear()
         assert change(rig, Transition.TRANSITION_DEACTIVATE)
         rig.wait(lambda: rig.targets and rig.targets[-1][1].hold, what='the last hold')
         assert change(rig, Transition.TRANSITION_CLEANUP)
         assert not process.children(), 'the worker outlived its node'
+        assert not any(segment.exists() for segment in segments), 'it did not sign off from DDS'
         rig.instruction.publish(String(data=''))
         rig.pose = rig.home
 
