@@ -74,15 +74,14 @@ class PiperServer(Server):
         self._listen(JointState, settings.command_topic)
 
     def objection(self, message: JointState) -> str:
-        """Refuse fewer than six joints."""
-        return _array_objection(message.position, min(max(len(message.position), 6), 7))
+        """Refuse what lacks the gripper, too: the real driver ends on it."""
+        return _array_objection(message.position, 7)
 
     def obey(self, world: World, message: JointState) -> None:
-        """Go to the joints; move the gripper when it is there."""
-        world.set_joint_targets(self._arm, message.position[:6])
-        if len(message.position) > 6:
-            gripper = self._settings.gripper
-            world.set_gripper(self._arm, opening_of(gripper, message.position[6]))
+        """Go to the joints and move the gripper."""
+        *joints, gripper = message.position
+        world.set_joint_targets(self._arm, joints)
+        world.set_gripper(self._arm, opening_of(self._settings.gripper, gripper))
 
 
 class InterbotixServer(Server):
