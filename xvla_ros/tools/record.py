@@ -70,9 +70,7 @@ def run(args: Namespace) -> int:
     embodiment = load_embodiment(path, overrides)
     streams = (*recorded_streams(embodiment), *map(_extra, args.topic))
     out = args.out or Path(f'bag_{datetime.now():%Y-%m-%d_%H-%M-%S}')
-    ended: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.append(1))
+    ended = _ended_by_signals()
     checkpoint = embodiment.policy.checkpoint
     recording = describe_recording(
         path,
@@ -94,14 +92,19 @@ def run(args: Namespace) -> int:
         rclpy.try_shutdown()
     show.end()
     print(f'{writer.messages} messages, {writer.bytes / 1e6:.1f} MB in {out}/')
-    if writer.messages > 1:
-        return 0
-    # The one is the description of the recording itself.
-    print(
-        f'nothing was heard; see xvla doctor --embodiment {args.embodiment} --live',
-        file=sys.stderr,
-    )
-    return 1
+    if writer.messages <= 1:  # the description of the recording itself
+        doctor = f'xvla doctor --embodiment {args.embodiment} --live'
+        print(f'nothing was heard; see {doctor}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _ended_by_signals() -> list[int]:
+    """Return a list that a signal to end fills."""
+    ended: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.append(1))
+    return ended
 
 
 def _extra(text: str) -> 'Stream':  # noqa: F821
