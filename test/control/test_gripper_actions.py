@@ -60,6 +60,12 @@ class Gripper:
         return run
 
 
+def again(until, send, times):
+    """Send more often than this, while the node spins."""
+    steps = iter(range(1000))
+    until(lambda: next(steps) > times, send)
+
+
 @pytest.fixture
 def gripper(node, make_driver):
     """Return a function that makes a fake gripper with actions, and the driver in front of it."""
@@ -120,8 +126,7 @@ def test_a_franka_gripper_that_grasps_is_not_told_to_grasp_again(gripper, until)
     until(lambda: fake.events, lambda: driver.send(0.3))
     fake.finish()
     until(lambda: len(fake.events) == 2)
-    steps = iter(range(1000))
-    until(lambda: next(steps) > 20, lambda: driver.send(0.1))
+    again(until, lambda: driver.send(0.1), times=20)
     assert fake.events == ['grasp begins', 'grasp succeed']
 
 
@@ -140,15 +145,13 @@ def test_a_goal_that_cannot_be_cancelled_does_not_block_for_ever(gripper, until,
 def test_a_goal_that_was_refused_is_sent_again_and_one_that_failed_is_not(gripper, until):
     fake, driver = franka_gripper(gripper, 'e')
     fake.answer, fake.outcome = GoalResponse.REJECT, 'abort'
-    attempts = iter(range(1000))
-    until(lambda: next(attempts) > 20, lambda: driver.send(1.0))
+    again(until, lambda: driver.send(1.0), times=20)
     assert not fake.goals
     fake.answer = GoalResponse.ACCEPT
     until(lambda: fake.events, lambda: driver.send(1.0))
     fake.finish()
     until(lambda: len(fake.events) == 2)
-    steps = iter(range(1000))
-    until(lambda: next(steps) > 20, lambda: driver.send(1.0))
+    again(until, lambda: driver.send(1.0), times=20)
     assert fake.events == ['move begins', 'move abort']
 
 
@@ -167,8 +170,7 @@ def test_a_gripper_command_carries_position_and_effort(gripper, until, opening, 
 def test_an_absent_gripper_is_commanded_as_soon_as_it_is_there(gripper, make_driver, until):
     kind = installed('control_msgs', 'action').GripperCommand
     driver = make_driver(kind='gripper_command', topic='g/gripper_action')
-    steps = iter(range(1000))
-    until(lambda: next(steps) > 5, lambda: driver.send(1.0))
+    again(until, lambda: driver.send(1.0), times=5)
     fake, _ = gripper({'g/gripper_action': kind}, kind='gripper_command', topic='unused')
     until(lambda: fake.events, lambda: driver.send(1.0))
     fake.finish()

@@ -49,10 +49,13 @@ def rotate6d_to_matrix(v: ArrayLike, layout: str) -> Array:
 
     :raises ValueError: the values are not finite, or their two columns are zero or parallel.
     """
-    a1, a2 = rotate6d_columns(v, layout)
-    b1 = _unit(a1)
-    b2 = _unit(a2 - np.sum(b1 * a2, axis=-1, keepdims=True) * b1)
-    return np.stack([b1, b2, np.cross(b1, b2)], axis=-1)
+    rotation, shape = split_rotate6d(v, layout)
+    lengths = np.diagonal(shape, axis1=-2, axis2=-1)
+    if not np.all(lengths > TINY):  # also false for NaN
+        raise ValueError(
+            'Rotate6D columns are zero, parallel or not finite: they define no rotation'
+        )
+    return rotation
 
 
 def split_rotate6d(v: ArrayLike, layout: str) -> tuple[Array, Array]:
@@ -76,17 +79,6 @@ def _direction(v: Array) -> tuple[Array, Array]:
     """Return v (..., 3) scaled to length one, zero where it is tiny, and its length (..., 1)."""
     length = np.linalg.norm(v, axis=-1, keepdims=True)
     return np.where(length <= TINY, 0.0, v) / np.maximum(length, TINY), length
-
-
-def _unit(v: Array) -> Array:
-    """Return v (..., 3) scaled to length one."""
-    length = np.linalg.norm(v, axis=-1, keepdims=True)
-    if not np.all(length > TINY):  # also false for NaN
-        raise ValueError(
-            'Rotate6D columns are zero, parallel or not finite: they define no rotation'
-        )
-    unit: Array = v / length
-    return unit
 
 
 def matrix_to_rotate6d(R: ArrayLike, layout: str) -> Array:
