@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node for the tests of drivers; the tests of kinematics need no ROS and do not ask for it."""
 
 import time

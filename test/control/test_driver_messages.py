@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drivers that speak messages of other packages, with the real types; else they skip."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Driver interfaces with real topics: what each one sends, when, and what it refuses."""
 
 import numpy as np

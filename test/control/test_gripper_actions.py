@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grippers behind actions, against servers with the real types; without its package one skips."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every *_sim.yaml: random legal chunks drive its robot, limits hold, silence stops it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every embodiment file: it loads, fits its robot description, and states the right facts."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/embodiments.md says what the settings say."""
 
 from xvla_ros.core.resources import shared_file

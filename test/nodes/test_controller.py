@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """controller_node with sim_node over real DDS: what it executes, and all that it must not."""
 
 import signal

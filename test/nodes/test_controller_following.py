@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An arm that does not go where it is told: what counts as that, and what does not."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """controller_node with two arms over real DDS: together or not at all."""
 
 from cell import apart_m, Client, moved, processes, ROOT

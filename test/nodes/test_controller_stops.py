@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """controller_node over real DDS: what ends a motion besides the policy. Each test has its cell."""
 
 from contextlib import contextmanager

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A robot description from a topic, as robot_state_publisher latches it, over real DDS."""
 
 from array import array

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sim_node over real DDS: rates, stamps, pictures, scenes, and what its controllers drop."""
 
 from cell import Client, processes, ROOT

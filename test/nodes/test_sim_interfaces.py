@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The robot's side of the driver interfaces: what real controllers obey and what they drop."""
 
 from builtin_interfaces.msg import Duration

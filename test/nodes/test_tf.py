@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tool poses from real TF: over DDS, at the time of an image, and from a bag."""
 
 import time

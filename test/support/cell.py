@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A running cell for tests: sim_node and controller_node as processes, and a client of theirs."""
 
 from contextlib import contextmanager, suppress

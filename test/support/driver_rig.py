@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of drivers share: settings of one arm, a subscriber, poses. Needs rclpy."""
 
 from contextlib import contextmanager
