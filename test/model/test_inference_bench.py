@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from xvla_ros.bench import inference_bound, inference_gpu
-from xvla_ros.bench.inference import entries, entry, preprocess, steps_needed
+from xvla_ros.bench.inference import entries, entry, preprocess
 from xvla_ros.bench.inference_bound import work
-from xvla_ros.bench.knobs import Trade
+from xvla_ros.bench.knobs import steps_needed, Trade
 from xvla_ros.model.sampler import Deviation
 
 
@@ -32,7 +32,7 @@ def test_the_default_is_our_bfloat16_against_their_float32():
 
 def test_steps_needed_are_rounded_up():
     deviation = Deviation(position_mm=0.0, rotation_deg=0.0, gripper=0.0)
-    assert steps_needed(Trade(deviation=deviation, steps=(1,) * 9 + (3,))) == (1, 3)
+    assert steps_needed(Trade(deviation=deviation, steps=(1,) * 9 + (3,))) == 3
 
 
 def test_images_are_prepared_within_a_grey_level_of_pillow():

@@ -129,6 +129,13 @@ def test_a_warm_start_at_time_one_is_an_ordinary_run(policy):
     assert np.abs(near - plan).max() < 0.05
 
 
+def test_a_warm_start_begins_from_its_plan(policy):
+    plans = [np.full((6, 20), value, np.float32) for value in (0.2, 0.4)]
+    one, two = (predict(policy, warm_start=WarmStart(plan=p, time=0.5), steps=1) for p in plans)
+    assert policy.last_steps == 1
+    assert np.abs(one - two).max() > 1e-4
+
+
 def test_bfloat16_agrees_to_its_rounding(policy, checkpoint):
     half = load_policy(checkpoint, dtype='bfloat16')
     assert np.abs(predict(half) - predict(policy)).max() < 0.05
@@ -244,6 +251,8 @@ def test_warming_up_changes_no_answer_and_takes_what_predict_takes(policy):
     before = predict(policy)
     policy.warm_up(2, 'pick up the red block', 1, steps=3)
     assert policy.last_steps == 3
+    policy.warm_up(2, steps=1, warm_start_time=0.1)
+    assert policy.last_steps == 1
     assert np.array_equal(predict(policy), before)
     with pytest.raises(ObservationError, match='images: got 4'):
         policy.warm_up(4)

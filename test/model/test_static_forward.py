@@ -76,6 +76,7 @@ def shaped_batch(network, views):
         state=torch.empty(rows, network.dim_proprio, device=device),
         domain=torch.zeros(rows, dtype=torch.int64, device=device),
         noise=torch.empty(rows, config.num_actions, network.mode.dim, device=device),
+        plan=torch.empty(rows, config.num_actions, network.mode.dim, device=device),
         times=torch.empty(len(TIMES), device=device),
     )
 

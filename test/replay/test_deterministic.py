@@ -129,6 +129,21 @@ def test_a_model_answers_and_repeats(simulated, checkpoint, tmp_path):
     assert len(read_table(tmp_path / 'a' / 'chunks.csv').stamps_ns)
 
 
+def test_a_warm_start_in_one_step_stays_near_ten_steps_from_noise(simulated, tmp_path):
+    """The demo policy: 0.41 mm at most; one step from noise is up to 5.5 mm off."""
+    runs = {'ten': 'denoising_steps=10', 'one': 'denoising_steps=1', 'warm': 'warm_start_time=0.1'}
+    tables = {}
+    for name, setting in runs.items():
+        steps = ['--set', 'policy.denoising_steps=1'] if name == 'warm' else []
+        arguments = ('--checkpoint', str(ROOT / 'resource' / 'demo_policy'), *steps)
+        assert replay(simulated, tmp_path / name, *arguments, '--set', f'policy.{setting}') == 0
+        tables[name] = read_table(tmp_path / name / 'chunks.csv').values[:, 0, :3]
+    warm, one = (
+        np.linalg.norm(tables[name] - tables['ten'], axis=1).max() for name in ('warm', 'one')
+    )
+    assert 0 < warm < 0.001 < one
+
+
 def test_the_golden_file_decides_the_exit_code(simulated, replayed, tmp_path, capsys):
     golden = tmp_path / 'golden.csv'
     shutil.copy(replayed / 'targets.csv', golden)

@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from xvla_ros.core.warm_start import WarmStart  # noqa: E402
 from xvla_ros.serve.batching import answers, batch_key  # noqa: E402
 from xvla_ros.serve.requests import InferenceRequest  # noqa: E402
 
@@ -51,6 +52,9 @@ def test_a_request_that_goes_alone_keeps_its_options(policy):
     assert np.abs(continued[2:] - chunk[2:]).max() > 0.0
     answers(policy, [InferenceRequest(**asked | {'tolerance': (1e3, 180.0)})])
     assert policy.last_steps < plain.steps
+    start = WarmStart(plan=np.zeros((6, 20), np.float32), time=0.1)
+    (warm,) = answers(policy, [InferenceRequest(**asked | {'warm_start': start})])
+    assert np.abs(warm - chunk).max() > 0.0
 
 
 def test_without_noise_every_request_draws_its_own(policy):
@@ -71,5 +75,9 @@ def test_only_equal_steps_share_a_batch_and_a_prefix_goes_alone():
     assert batch_key(plain) != batch_key(other)
     assert batch_key(plain) is not None
     fields = {name: getattr(plain, name) for name in InferenceRequest.__dataclass_fields__}
-    for change in ({'prefix': np.zeros((2, 20), np.float32)}, {'tolerance': (1.0, 1.0)}):
+    for change in (
+        {'prefix': np.zeros((2, 20), np.float32)},
+        {'tolerance': (1.0, 1.0)},
+        {'warm_start': WarmStart(plan=np.zeros((6, 20), np.float32), time=0.1)},
+    ):
         assert batch_key(InferenceRequest(**fields | change)) is None

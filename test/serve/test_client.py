@@ -21,6 +21,7 @@ import pytest
 from websockets.sync.server import serve as serve_websocket
 
 from xvla_ros.core.errors import InferenceError
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.serve.client import RemotePredictor
 
 VERSIONS = ('http', 'ws')
@@ -60,6 +61,15 @@ def test_a_prefix_is_continued(server, policy, observation, version):
         assert remote.supports_noise
         actions = remote.predict(**observation, prefix=committed, tolerance=(1.0, 1.0))
     np.testing.assert_allclose(actions[:2], committed, atol=1e-6)
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_a_warm_start_arrives_as_it_does_here(server, policy, observation, version):
+    start = WarmStart(plan=policy.predict(**observation), time=0.1)
+    asked = observation | {'warm_start': start, 'steps': 1}
+    with RemotePredictor(url_of(server, version), timeout_s=30.0) as remote:
+        actions = remote.predict(**asked)
+    np.testing.assert_allclose(actions, policy.predict(**asked), atol=2e-5)
 
 
 @pytest.mark.parametrize('version', VERSIONS)
@@ -271,6 +281,9 @@ def test_a_stock_server_is_asked_without_what_it_does_not_know(observation, stoc
         assert remote.left_out == ('noise', 'prefix')
         assert not remote.supports_prefix
         assert remote.metadata is None
+        start = WarmStart(plan=np.zeros((30, 20), np.float32), time=0.1)
+        with pytest.raises(InferenceError, match='cannot start from a plan'):
+            remote.predict(**observation | {'steps': 1}, warm_start=start)
     total = observation['proprio'].astype(float).sum() + sum(
         int(image.sum()) for image in observation['images']
     )

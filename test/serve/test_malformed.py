@@ -161,7 +161,9 @@ def wrong_instruction(rng):
 
 
 def wrong_extension(rng):
-    name = rng.choice(['noise', 'prefix', 'tolerance', 'image_color_order'])
+    name = rng.choice(
+        ['noise', 'prefix', 'tolerance', 'warm_start', 'warm_start_time', 'image_color_order']
+    )
     return with_field(name, rng.choice(['/etc/passwd', 5, {}, [[1.0]], [[float('nan')] * 20]]))
 
 

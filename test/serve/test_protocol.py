@@ -136,6 +136,35 @@ def test_extensions_are_read():
     assert request.noise.shape == (30, 20)
     assert request.prefix.shape == (4, 20)
     assert request.tolerance == (1.0, 0.5)
+    assert request.warm_start is None
+
+
+@pytest.mark.parametrize('time', [0.1, json_numpy.dumps(np.array(0.1)), 1])
+def test_a_warm_start_is_read_with_its_time(time):
+    plan = np.full((30, 20), 0.5)
+    start = read(v1(warm_start=json_numpy.dumps(plan), warm_start_time=time)).warm_start
+    np.testing.assert_array_equal(start.plan, plan.astype(np.float32))
+    assert start.time == pytest.approx(1.0 if time == 1 else 0.1)
+
+
+PLAN = json_numpy.dumps(np.zeros((30, 20)))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'warm_start': PLAN}, 'warm_start_time: missing'),
+        ({'warm_start_time': 0.1}, 'warm_start: missing'),
+        ({'warm_start': json_numpy.dumps(np.zeros((29, 20)))}, 'warm_start: has shape [29, 20]'),
+        ({'warm_start': PLAN, 'warm_start_time': 0.0}, 'warm_start_time: is 0'),
+        ({'warm_start': PLAN, 'warm_start_time': 1.5}, 'warm_start_time: is 1.5'),
+        ({'warm_start': PLAN, 'warm_start_time': True}, 'warm_start_time: is a bool'),
+        ({'warm_start': PLAN, 'warm_start_time': float('nan')}, 'warm_start_time'),
+        ({'warm_start': PLAN, 'warm_start_time': [0.1]}, 'warm_start_time: has shape [1]'),
+    ],
+)
+def test_half_a_warm_start_is_refused(fields, words):
+    assert words in str(refusal(v1(**fields)))
 
 
 @pytest.mark.parametrize('version', ['v1', 'v2'])

@@ -14,8 +14,11 @@ import numpy as np
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
+from xvla_ros.core.committed import CommittedMotion
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.profile import ActionProfile
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.model.policy import Policy
 from xvla_ros.sim.scenes import sample_scene, Scene
 from xvla_ros.sim.world import World
@@ -29,13 +32,19 @@ REACH_HEIGHT_M = 0.15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """How episodes are run; `latency_s` is how long an inference takes."""
+    """
+    How episodes are run.
+
+    latency_s: how long an inference takes. warm_start_time: flow time to start denoising at, from
+    the plan in execution; 0 for noise alone.
+    """
 
     limit_s: float = 12.0
     latency_s: float = 0.1
     replan_s: float = 0.2
     tick_s: float = 0.02
     steps: int = 4
+    warm_start_time: float = 0.0
     noise_seed: int = 0
 
 
@@ -82,6 +91,7 @@ class ClosedLoop:
         self.embodiment, self.policy, self.conditions = embodiment, policy, conditions
         self.world = World(embodiment)
         self.names, self.profile = embodiment.arm_names, ActionProfile(embodiment)
+        self.committed = CommittedMotion(embodiment)
 
     def run(self, scene: Scene) -> Outcome:
         """Run one episode until a block is reached or time is up."""
@@ -94,7 +104,7 @@ class ClosedLoop:
         while self.world.time_s < self.conditions.limit_s and not above:
             now_s = self.world.time_s
             if waiting is None and now_s >= asked_s + self.conditions.replan_s:
-                waiting, asked_s = self._infer(scene.instruction, noise), now_s
+                waiting, asked_s = self._infer(scene.instruction, noise, queue), now_s
             if waiting is not None and now_s >= asked_s + self.conditions.latency_s:
                 queue.put(waiting, round(now_s * NANOSECONDS))
                 waiting = None
@@ -113,21 +123,35 @@ class ClosedLoop:
             arms=len(self.names),
         )
 
-    def _infer(self, instruction: str, noise: np.random.Generator) -> Chunk:
+    def _infer(self, instruction: str, noise: np.random.Generator, queue: ChunkQueue) -> Chunk:
         """Observe now and predict a chunk."""
         settings, sim = self.embodiment.policy, self.embodiment.sim
         size = sim.image_width, sim.image_height
         images = [self.world.render(name, *size) for name in self.embodiment.camera_names]
         shape = (self.policy.config.num_actions, self.policy.mode.dim)
+        measured = [self.world.tool_pose(name) for name in self.names]
+        now_ns = round(self.world.time_s * NANOSECONDS)
         actions = self.policy.predict(
             images,
-            self.profile.proprio([self.world.tool_pose(name) for name in self.names]),
+            self.profile.proprio(measured),
             instruction,
             settings.domain_id,
             steps=self.conditions.steps,
             noise=noise.standard_normal(shape).astype(np.float32),
+            warm_start=self._warm_start(queue, measured, now_ns),
         )
-        return self.profile.chunk(actions, round(self.world.time_s * NANOSECONDS))
+        return self.profile.chunk(actions, now_ns)
+
+    def _warm_start(
+        self, queue: ChunkQueue, measured: Sequence[ArmPose], now_ns: int
+    ) -> WarmStart | None:
+        """Return the plan in execution, where denoising starts from it."""
+        if not self.conditions.warm_start_time:
+            return None
+        count = self.policy.config.num_actions
+        plan = queue.plan(now_ns, self.embodiment.policy.anchor_period_s, count)
+        guess = self.committed.guess(plan, measured, now_ns, count)
+        return WarmStart(plan=guess, time=self.conditions.warm_start_time)
 
     def _command(self, queue: ChunkQueue) -> None:
         targets = queue.take(round(self.world.time_s * NANOSECONDS))

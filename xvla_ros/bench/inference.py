@@ -18,11 +18,10 @@ import numpy as np
 from PIL import Image
 import torch
 
-from xvla_ros.bench.knobs import CHECKPOINT, Trade, trade
+from xvla_ros.bench.knobs import fast_trade, steps_needed, Trade
 from xvla_ros.bench.parity import our_outputs, ROOT, SEED, seeded_network, STEPS
 from xvla_ros.bench.reference_network import seeded_inputs
 from xvla_ros.core.errors import XvlaError
-from xvla_ros.core.resources import shared_file
 from xvla_ros.model.packing import bfloat16_lacking, pack
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.xvla import XVLA
@@ -99,17 +98,17 @@ def our_network(dtype: str) -> XVLA:
     return network
 
 
-def networks(out: Path, step_counts: tuple[int, ...]) -> dict[tuple[str, int], list[float]]:
+def networks(out: Path, fewer_steps: int = STEPS) -> dict[tuple[str, int], list[float]]:
     """
     Measure whole chunks, ours and the published ones, taking turns.
 
-    :param step_counts: fewer steps to measure in bfloat16 besides the ten.
+    :param fewer_steps: measured in bfloat16 besides the ten.
     :return: seconds by contestant and steps; the anchor's are `anchor float32` and so on.
     """
     dtypes = ['float32'] if bfloat16_lacking() else ['float32', 'bfloat16']
     ours = {dtype: our_network(dtype) for dtype in dtypes}
     plan = [(dtype, STEPS) for dtype in dtypes]
-    plan += [('bfloat16', n) for n in step_counts if 'bfloat16' in ours and n != STEPS]
+    plan += [('bfloat16', fewer_steps)] if 'bfloat16' in ours and fewer_steps != STEPS else []
     times = defaultdict(list)
     with published(dtypes, torch.get_num_threads(), out / 'inference_anchor.log') as anchor:
         for turn in range(ROUNDS + 1):  # the first warms up
@@ -138,22 +137,15 @@ def knobs(times: dict[tuple[str, int], list[float]], traded: Trade) -> dict:
     """Return the entry of the knobs that trade, at the steps the demo policy needed."""
     if bfloat16_lacking():
         return {'skipped': bfloat16_lacking()}
-    usual, many = steps_needed(traded)
+    steps = steps_needed(traded)
     return entry(
-        times['bfloat16', many],
+        times['bfloat16', steps],
         times['anchor float32', STEPS],
-        steps=many,
-        steps_median=usual,
-        median_ms=round(float(np.median(times['bfloat16', usual])) * 1e3, 3),
+        steps=steps,
         deviation_mm=round(traded.deviation.position_mm, 4),
         deviation_deg=round(traded.deviation.rotation_deg, 4),
         observations=len(traded.steps),
     )
-
-
-def steps_needed(traded: Trade) -> tuple[int, int]:
-    """Return the median and the 95th percentile of the steps, rounded up."""
-    return tuple(int(np.percentile(traded.steps, q, method='higher')) for q in (50, 95))
 
 
 def entry(ours: list[float], anchor: list[float], **others: object) -> dict:
@@ -204,9 +196,9 @@ def run(out: Path = ROOT / 'out') -> dict[str, dict]:
     """Measure everything under `inference.`."""
     found = {'inference.preprocess': preprocess()}
     try:
-        traded = trade(shared_file('resource', CHECKPOINT), 'bfloat16')
+        traded = fast_trade()
     except XvlaError as error:
-        times = networks(out, ())
+        times = networks(out)
         return found | entries(times) | {'inference.knobs': {'skipped': str(error)}}
     times = networks(out, steps_needed(traded))
     return found | entries(times) | {'inference.knobs': knobs(times, traded)}

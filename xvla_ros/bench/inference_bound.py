@@ -44,6 +44,7 @@ def work(steps: int) -> float:
             state=torch.empty(1, network.dim_proprio),
             domain=torch.zeros(1, dtype=torch.int64),
             noise=torch.empty(1, network.config.num_actions, network.mode.dim),
+            plan=torch.empty(1, network.config.num_actions, network.mode.dim),
             times=torch.empty(steps),
         )
     counter = FlopCounterMode(display=False)

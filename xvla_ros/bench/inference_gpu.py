@@ -44,6 +44,7 @@ def gpu_batch(network: XVLA, times: tuple[float, ...]) -> Batch:
         state=t['proprio'],
         domain=t['domain_id'],
         noise=t['noise'],
+        plan=torch.zeros_like(t['noise']),
         times=torch.tensor(times, device='cuda'),
     )
 

@@ -7,6 +7,7 @@ Every difference between the reference clients of X-VLA is a setting of `PolicyS
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class ActionProfile:
         elif source == 'chunk_end' and previous is not None:
             vector = self._moved(previous.actions[-1:], self._to_policy)[0]
         else:
-            vector = pack(self._sensed(measured), self._layout)
+            vector = pack(self._told(measured), self._layout)
         if self._policy.proprio_gripper == 'zero':
             vector[GRIPPER::ARM_SIZE] = 0.0
         return np.nan_to_num(vector, nan=0.0).astype(np.float32)
@@ -63,17 +64,25 @@ class ActionProfile:
         """Return poses in the policy's frame."""
         return [offset.apply(arm) for offset, arm in zip(self._to_policy, arms, strict=True)]
 
+    def _told(self, measured: Sequence[ArmPose]) -> list[ArmPose]:
+        """Return measured poses as the model is told of them."""
+        arms = self._sensed(measured)
+        if self._policy.proprio_rotation == 'identity':
+            arms = [replace(arm, quaternion=np.array(IDENTITY_QUATERNION)) for arm in arms]
+        return arms
+
     def _sensed(self, measured: Sequence[ArmPose]) -> list[ArmPose]:
         """Return measured poses in the policy's frame, grippers as its closed probability."""
         arms = []
         for arm, settings in zip(self._in_policy(measured), self._arms, strict=True):
             closed = settings.gripper.closed_probability
-            quaternion = arm.quaternion
-            if self._policy.proprio_rotation == 'identity':
-                quaternion = np.array(IDENTITY_QUATERNION)
-            gripper = closed + (1 - 2 * closed) * arm.gripper
-            arms.append(ArmPose(position=arm.position, quaternion=quaternion, gripper=gripper))
+            arms.append(replace(arm, gripper=closed + (1 - 2 * closed) * arm.gripper))
         return arms
+
+    def staying(self, measured: Sequence[ArmPose], count: int) -> NDArray[np.float32]:
+        """Return the actions (count, 20) by which the model would leave the arms as they are."""
+        action = np.nan_to_num(pack(self._sensed(measured), self._layout), nan=0.0)
+        return np.tile(action.astype(np.float32), (count, 1))
 
     def chunk(
         self,

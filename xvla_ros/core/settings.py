@@ -46,6 +46,13 @@ class PolicySettings:
     tolerance_deg: float = param(
         'Same for rotation [deg]; used when tolerance_mm > 0.', 1.0, low=0.0
     )
+    warm_start_time: float = param(
+        'Flow time to start denoising at, from the plan in execution, or from staying in place '
+        'while there is none; 0 = from noise alone.',
+        0.0,
+        low=0.0,
+        high=1.0,
+    )
     proprio_source: str = param(
         'What the model is told of the arm: the sensor, the last executed target, the last '
         'action of the previous '
@@ -82,6 +89,14 @@ class PolicySettings:
         'How long a server may take to answer [s].', 5.0, low=0.1, high=60.0
     )
     seed: int = param('Seed of the sampling noise; -1 draws anew each time.', -1, low=-1)
+
+    def __post_init__(self) -> None:
+        """Refuse a warm start of a checkpoint that a plan cannot be told to."""
+        if self.warm_start_time and (self.relative_position or self.anchor_stride > 1):
+            raise ValueError(
+                f'warm_start_time is {self.warm_start_time:g}, but a plan can only be told to a '
+                'checkpoint with relative_position false and anchor_stride 1; expected 0'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

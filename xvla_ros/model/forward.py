@@ -35,7 +35,8 @@ class Batch(NamedTuple):
     Inputs of one run on the network's device, float32 but for the domains.
 
     pixels: (N, 3, H, W) normalised, all views of all rows; words: (B, L, C) token embeddings;
-    state: (B, dim_proprio); domain: (B,) int64; noise: (B, T, dim); times: (steps,).
+    state: (B, dim_proprio); domain: (B,) int64; noise: (B, T, dim); plan: (B, T, dim) raw first
+    guess, which counts for nothing in a run from time 1; times: (steps,).
     """
 
     pixels: torch.Tensor
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
     state: torch.Tensor
     domain: torch.Tensor
     noise: torch.Tensor
+    plan: torch.Tensor
     times: torch.Tensor
 
 
@@ -51,13 +53,12 @@ def answer(
     batch: Batch,
     geometry: Geometry,
     prefix: torch.Tensor | None = None,
-    plan: torch.Tensor | None = None,
     tolerance: Tolerance | None = None,
 ) -> tuple[torch.Tensor, int]:
     """
     Predict one chunk per row.
 
-    :param prefix: (B, d, dim) committed steps; `plan`: (B, T, dim) first guess; both raw.
+    :param prefix: (B, d, dim) committed steps, raw.
     :return: (B, T, real_dim) actions as they leave the model, and how many predictions it took.
     """
     mode, state = network.mode, batch.state
@@ -80,7 +81,7 @@ def answer(
         geometry.times,
         mode,
         prefix=prefix,
-        plan=plan,
+        plan=batch.plan,
         tolerance=tolerance,
     )
     return mode.postprocess(raw), used

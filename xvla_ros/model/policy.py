@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from xvla_ros.core.errors import InferenceError, ObservationError
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.cuda_graph import CapturedAnswer
 from xvla_ros.model.forward import answer, Batch, Geometry, in_slots
@@ -21,7 +22,6 @@ from xvla_ros.model.inputs import (
 )
 from xvla_ros.model.processor import ImageProcessor, TextProcessor
 from xvla_ros.model.sampler import Tolerance
-from xvla_ros.model.warm_start import WarmStart
 from xvla_ros.model.xvla import XVLA
 
 
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     One checked observation.
 
     images: as they came; state: (dim_proprio,) float32; words: (1, L, C) on the device; domain: a
-    row of the checkpoint; noise: (num_actions, dim) float32.
+    row of the checkpoint; noise: (num_actions, dim) float32; plan: (1, num_actions, dim) raw.
     """
 
     images: Sequence[np.ndarray]
@@ -38,6 +38,7 @@ class Row(NamedTuple):
     words: torch.Tensor
     domain: int
     noise: np.ndarray
+    plan: torch.Tensor
 
 
 class Policy:
@@ -90,17 +91,16 @@ class Policy:
         :param prefix: (d, dim) steps already committed to: they come back unchanged and the rest
             continues them (real-time chunking).
         :param tolerance: (millimetres, degrees): go to the last step once two predictions agree.
+        :param warm_start: a first guess of the chunk, and the flow time to begin at.
         :return: (num_actions, dim) float32, grippers as probabilities where the mode has logits.
         :raises ObservationError: an input is malformed; it is named.
         :raises InferenceError: the network answered something that is not finite.
         """
-        row = self._row(images, proprio, instruction, domain_id, noise)
-        begin, options = 1.0, {}
+        row = self._row(images, proprio, instruction, domain_id, noise, warm_start)
+        times = checked_times(steps, warm_start.time if warm_start else 1.0)
+        options = {}
         if prefix is not None:
-            options['prefix'] = self._committed(prefix)
-        if warm_start is not None:
-            begin, options['plan'] = self._warm(warm_start)
-        times = checked_times(steps, begin)
+            options['prefix'] = self._committed(prefix).to(self.device)
         if tolerance is not None:
             options['tolerance'] = checked_tolerance(tolerance)
         (actions,) = self._answer([row], times, **options)
@@ -129,22 +129,27 @@ class Policy:
         instruction: str = 'warm up',
         domain_id: int = 0,
         steps: int | Sequence[float] = 10,
+        warm_start_time: float = 1.0,
     ) -> None:
         """
         Answer a blank observation, so that the first real answer is as quick as those after it.
 
-        On a GPU the run is recorded first: later calls with as many views and the same steps, and
-        none of the other options, replay it.
+        On a GPU the run is recorded first: later calls with as many views and the same steps,
+        without prefix and tolerance, replay it.
+
+        :param warm_start_time: where calls with a warm start begin; 1.0 for those without.
         """
         blank = [np.zeros((*self.images.size, 3), np.uint8)] * views
         state = np.zeros(self.network.dim_proprio, np.float32)
+        rest = np.zeros((self.config.num_actions, self.mode.real_dim), np.float32)
+        start = WarmStart(plan=rest, time=warm_start_time)
         if self.device.type == 'cuda':
-            row = self._row(blank, state, instruction, domain_id, None)
-            geometry = Geometry(views=(views,), times=checked_times(steps, 1.0))
+            row = self._row(blank, state, instruction, domain_id, warm_start=start)
+            geometry = Geometry(views=(views,), times=checked_times(steps, start.time))
             with torch.inference_mode():
                 batch = self._batch([row], geometry.times)
                 self.captured[geometry] = CapturedAnswer(self.network, batch, geometry)
-        self.predict(blank, state, instruction, domain_id, steps=steps)
+        self.predict(blank, state, instruction, domain_id, steps=steps, warm_start=start)
 
     def view_features(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Encode the given views as one batch; empty slots are exact zeros: (1, V, tokens, C)."""
@@ -164,7 +169,8 @@ class Policy:
         proprio: np.ndarray,
         instruction: str,
         domain_id: int,
-        noise: np.ndarray | None,
+        noise: np.ndarray | None = None,
+        warm_start: WarmStart | None = None,
     ) -> Row:
         """Check one observation; draw the noise where it has none."""
         slots, shape = self.config.view_slots, (self.config.num_actions, self.mode.dim)
@@ -181,6 +187,7 @@ class Policy:
             words,
             checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1),
             checked_array(noise, shape, 'noise'),
+            torch.zeros(1, *shape) if warm_start is None else self._plan(warm_start),
         )
 
     def _batch(self, rows: Sequence[Row], times: tuple[float, ...]) -> Batch:
@@ -192,6 +199,7 @@ class Policy:
             state=self._stacked([row.state for row in rows]),
             domain=torch.tensor([row.domain for row in rows], device=self.device),
             noise=self._stacked([row.noise for row in rows]),
+            plan=torch.cat([row.plan for row in rows]).to(self.device),
             times=torch.tensor(times, device=self.device),
         )
 
@@ -215,16 +223,16 @@ class Policy:
         return torch.from_numpy(np.stack(arrays)).to(self.device)
 
     def _committed(self, actions: np.ndarray, name: str = 'prefix') -> torch.Tensor:
-        """Check actions as they leave the model, and bring them back to the network's width."""
+        """Check actions as they leave the model; return what the network has: (1, d, dim)."""
         length = self.config.num_actions
         rows = len(actions) if isinstance(actions, np.ndarray) else -1
         if not 0 <= rows <= length:
             raise ObservationError(f'{name}: expected an array of at most {length} rows')
         checked = checked_array(actions, (rows, self.mode.real_dim), name)
-        return self.mode.raw(self._stacked([checked]))
+        return self.mode.raw(torch.from_numpy(checked)[None])
 
-    def _warm(self, start: WarmStart) -> tuple[float, torch.Tensor]:
-        """Check a warm start; return its time and its plan in the network's form."""
+    def _plan(self, start: WarmStart) -> torch.Tensor:
+        """Check a warm start; return its plan in the network's form."""
         if not 0.0 < start.time <= 1.0:
             raise ObservationError(f'warm_start.time is {start.time}, expected above 0, up to 1')
         plan = self._committed(start.plan, 'warm_start.plan')
@@ -232,4 +240,4 @@ class Policy:
             raise ObservationError(
                 f'warm_start.plan has {plan.shape[1]} rows, expected {self.config.num_actions}'
             )
-        return float(start.time), plan
+        return plan

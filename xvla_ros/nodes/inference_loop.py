@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 
-from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.committed import CommittedMotion
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, XvlaError
-from xvla_ros.core.interpolation import pose_to_arm, Trajectory
 from xvla_ros.core.observation import Observation
 from xvla_ros.core.profile import ActionProfile
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.nodes.inference_inputs import ObservationInputs
 from xvla_ros.nodes.predictor import Predictor
 from xvla_ros.nodes.worker_link import Answer, CheckpointFacts, Plan, Task, Timing, Waiting
@@ -41,7 +41,7 @@ class InferenceLoop:
         """Remember what to ask, what from, and whom to tell."""
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
-        self._profile = ActionProfile(embodiment)
+        self._profile, self._committed = ActionProfile(embodiment), CommittedMotion(embodiment)
         self._changed = threading.Condition()
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
@@ -127,7 +127,7 @@ class InferenceLoop:
             ns for name, ns in observation.stamps_ns.items() if name.startswith('camera ')
         )
         plan = self._plan
-        commanded = self._commanded(plan, observation.stamp_ns)
+        commanded = self._committed.commanded(plan.upcoming, observation.stamp_ns)
         proprio = self._profile.proprio(observation.arms, commanded, plan.executed)
         asked_ns = time.monotonic_ns()
         raw = self._predict(observation, proprio, plan)
@@ -149,19 +149,29 @@ class InferenceLoop:
     def _predict(
         self, observation: Observation, proprio: NDArray[np.float32], plan: Plan
     ) -> NDArray[np.float32]:
-        settings = self._embodiment.policy
+        settings, upcoming, stamp_ns = self._embodiment.policy, plan.upcoming, observation.stamp_ns
+        most = (self._facts.num_actions or 1) - 1
         return self._predictor.predict(
             list(observation.images),
             proprio,
             observation.instruction,
             settings.domain_id,
             steps=settings.denoising_steps,
-            noise=self._noise(observation.stamp_ns),
-            prefix=self._prefix(plan, observation.stamp_ns),
+            noise=self._noise(stamp_ns),
+            prefix=self._committed.prefix(upcoming, stamp_ns, plan.prefix_s, most),
             tolerance=(settings.tolerance_mm, settings.tolerance_deg)
             if settings.tolerance_mm > 0
             else None,
+            warm_start=self._warm_start(plan, observation),
         )
+
+    def _warm_start(self, plan: Plan, observation: Observation) -> WarmStart | None:
+        """Return the plan as a first guess of the answer, where that is asked for."""
+        time, count = self._embodiment.policy.warm_start_time, self._facts.num_actions
+        if not time:
+            return None
+        guess = self._committed.guess(plan.upcoming, observation.arms, observation.stamp_ns, count)
+        return WarmStart(plan=guess, time=time)
 
     def _noise(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Return noise of the seed and the observation alone: a replay draws the same."""
@@ -170,41 +180,3 @@ class InferenceLoop:
             return None
         generator = np.random.default_rng([seed, stamp_ns])
         return generator.standard_normal((facts.num_actions, facts.dim_noise)).astype(np.float32)
-
-    def _commanded(self, plan: Plan, stamp_ns: int) -> tuple[ArmPose, ...] | None:
-        """Return the targets commanded at a time, base frame, grippers as the model gave them."""
-        if plan.upcoming is None:
-            return None
-        return tuple(pose_to_arm(pose) for pose in self._trajectory(plan.upcoming).at(stamp_ns))
-
-    def _prefix(self, plan: Plan, stamp_ns: int) -> NDArray[np.float32] | None:
-        """Return the committed anchors (d, 20): those due before the answer can take over."""
-        policy = self._embodiment.policy
-        if (
-            not plan.prefix_s
-            or plan.upcoming is None
-            or policy.anchor_stride > 1
-            or policy.relative_position
-        ):
-            return None
-        period_ns = round(policy.anchor_period_s * NANOSECONDS)
-        reach_ns = min(round(plan.prefix_s * NANOSECONDS), plan.upcoming.end_ns - stamp_ns)
-        count = min(reach_ns // period_ns, (self._facts.num_actions or 1) - 1)
-        if count < 1:
-            return None
-        trajectory = self._trajectory(plan.upcoming)
-        times = [stamp_ns + (i + 1) * period_ns for i in range(count)]
-        actions = np.stack(
-            [
-                pack([pose_to_arm(p) for p in trajectory.at(t)], policy.rotation_6d_layout)
-                for t in times
-            ]
-        )
-        return self._profile.raw(
-            Chunk(stamp_ns=stamp_ns, period_s=policy.anchor_period_s, actions=actions)
-        )
-
-    def _trajectory(self, chunk: Chunk) -> Trajectory:
-        return Trajectory(
-            chunk, self._embodiment.policy.rotation_6d_layout, len(self._embodiment.arm_names)
-        )

@@ -11,14 +11,14 @@ def committed_plan(
     embodiment: Embodiment, control: PolicyControl, executed: Chunk | None, now_ns: int
 ) -> Plan | None:
     """
-    Return what will be executed, or None when neither the checkpoint nor the strategy asks for it.
+    Return what will be executed, or None when nothing in the embodiment asks for it.
 
     :param executed: the last chunk that was accepted.
     """
     policy, queue = embodiment.policy, control.queue
     inpaint = queue.strategy == 'inpaint'
     told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
-    if not (inpaint or told):
+    if not (inpaint or told or policy.warm_start_time):
         return None
     count = max(1, round(queue.remaining_s(now_ns) / policy.anchor_period_s))
     upcoming = queue.plan(now_ns, policy.anchor_period_s, count)

@@ -12,6 +12,7 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import PolicySettings
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.nodes.worker_link import CheckpointFacts
 
 
@@ -28,6 +29,7 @@ class Predictor(Protocol):
         noise: NDArray[np.float32] | None = None,
         prefix: NDArray[np.float32] | None = None,
         tolerance: tuple[float, float] | None = None,
+        warm_start: WarmStart | None = None,
     ) -> NDArray[np.float32]:
         """Return (num_actions, dim) float32; see xvla_ros.model.Policy.predict."""
 
@@ -48,13 +50,16 @@ def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts
 def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts) -> None:
     """Predict once from blank images, so that the first real answer is as quick as the others."""
     settings, views = embodiment.policy, len(embodiment.camera_names)
-    words = settings.instruction or 'warm up'
+    words, steps = settings.instruction or 'warm up', settings.denoising_steps
+    start_time = settings.warm_start_time
     if settings.checkpoint:
-        predictor.warm_up(views, words, settings.domain_id, settings.denoising_steps)
+        predictor.warm_up(views, words, settings.domain_id, steps, start_time or 1.0)
         return
+    rest = np.zeros((facts.num_actions or 1, facts.dim_action or EE6D_SIZE), np.float32)
+    start = WarmStart(plan=rest, time=start_time) if start_time else None
     state = np.zeros(facts.dim_proprio or facts.dim_action or EE6D_SIZE)
     images = [np.zeros((224, 224, 3), np.uint8)] * views
-    predictor.predict(images, state, words, settings.domain_id, steps=settings.denoising_steps)
+    predictor.predict(images, state, words, settings.domain_id, steps=steps, warm_start=start)
 
 
 def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:

@@ -29,7 +29,14 @@ BODY_TIMEOUT_S = 30.0
 # still sending would not see the answer.
 DRAINED = 4
 # What this server understands beyond the authors' protocol.
-EXTENSIONS = ('noise', 'prefix', 'tolerance', 'image_color_order')
+EXTENSIONS = (
+    'noise',
+    'prefix',
+    'tolerance',
+    'warm_start',
+    'warm_start_time',
+    'image_color_order',
+)
 
 
 class Service:

@@ -13,10 +13,12 @@ def batch_key(request: InferenceRequest) -> Hashable:
     """
     Return what requests must share to run as one batch; None for one that runs alone.
 
-    Steps are shared because all rows are at the same flow time. A prefix has its own length, and
-    a tolerance stops when its own chunk has settled: both run alone.
+    Steps are shared because all rows are at the same flow time. A prefix has its own length, a
+    tolerance stops when its own chunk has settled, and a warm start has its own times: they run
+    alone.
     """
-    return request.steps if request.prefix is None and request.tolerance is None else None
+    own = (request.prefix, request.tolerance, request.warm_start)
+    return request.steps if all(option is None for option in own) else None
 
 
 def answers(policy: Policy, requests: Sequence[InferenceRequest]) -> list[np.ndarray]:
@@ -37,5 +39,6 @@ def answers(policy: Policy, requests: Sequence[InferenceRequest]) -> list[np.nda
         noise=first.noise,
         prefix=first.prefix,
         tolerance=first.tolerance,
+        warm_start=first.warm_start,
     )
     return [chunk]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from xvla_ros.core.errors import InferenceError
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.serve.pictures import encode_jpeg
 from xvla_ros.serve.transports import open_transport, Transport
 
@@ -22,7 +23,8 @@ class RemotePredictor:
     A policy behind X-VLA's wire protocol. One request at a time; may be called from any thread.
 
     Works with the authors' servers as well. Those know neither `noise` nor `prefix` nor
-    `tolerance`: see `supports_prefix`, and `left_out` after a call.
+    `tolerance`: see `supports_prefix`, and `left_out` after a call. Nor do they know `warm_start`,
+    which is not left out: it is an error.
 
     :param url: `http://host:port` speaks v1, `ws://host:port` v2.
     :param token: bearer token, for servers that ask for one.
@@ -101,6 +103,7 @@ class RemotePredictor:
         noise: np.ndarray | None = None,
         prefix: np.ndarray | None = None,
         tolerance: Any = None,
+        warm_start: WarmStart | None = None,
     ) -> np.ndarray:
         """
         Ask for one chunk; the arguments are those of `Policy.predict`.
@@ -110,8 +113,11 @@ class RemotePredictor:
         """
         deadline_s = time.monotonic() + self.timeout_s
         payload = self._payload(images, proprio, instruction, domain_id, steps)
-        wanted = {'noise': noise, 'prefix': prefix, 'tolerance': pair(tolerance)}
-        wanted = {name: np.asarray(v) for name, v in wanted.items() if v is not None}
+        arrays = {'noise': noise, 'prefix': prefix, 'tolerance': pair(tolerance)}
+        wanted: dict[str, Any] = {n: np.asarray(v) for n, v in arrays.items() if v is not None}
+        if warm_start is not None:
+            wanted['warm_start'] = np.asarray(warm_start.plan)
+            wanted['warm_start_time'] = float(warm_start.time)
         if not self._one_caller.acquire(timeout=self.timeout_s):
             raise InferenceError(f'{self.url}: another request took {self.timeout_s:g} s')
         try:
@@ -123,12 +129,17 @@ class RemotePredictor:
             self._one_caller.release()
 
     def _ask(
-        self, payload: dict[str, Any], wanted: dict[str, np.ndarray], deadline_s: float
+        self, payload: dict[str, Any], wanted: dict[str, Any], deadline_s: float
     ) -> np.ndarray:
         """Send a request with those of the wanted extras that the server knows."""
         if not self._connected:
             self._connect(deadline_s)
         self.left_out = tuple(name for name in wanted if name not in self._extensions)
+        if 'warm_start' in self.left_out:  # its few steps would be taken from noise instead
+            raise InferenceError(
+                f'{self.url}: the server cannot start from a plan, '
+                "expected 'warm_start' among its extensions"
+            )
         extras = {name: v for name, v in wanted.items() if name not in self.left_out}
         return self._checked(self._wait(self._transport.ask(payload | extras), deadline_s))
 

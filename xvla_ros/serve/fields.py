@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.serve.arrays import read_array, read_numpy_map, shorten
 from xvla_ros.serve.pictures import ColorOrder, decode_image
 from xvla_ros.serve.requests import Contract, Limits, RequestError
@@ -89,6 +90,25 @@ def read_tolerance(payload: Mapping[str, Any], limits: Limits) -> tuple[float, f
     if values.min() < 0.0:
         raise RequestError('tolerance: is negative, expected [millimetres, degrees] >= 0')
     return float(values[0]), float(values[1])
+
+
+def read_warm_start(
+    payload: Mapping[str, Any], contract: Contract, limits: Limits
+) -> WarmStart | None:
+    """Read a plan (num_actions, dim_action) with the flow time to start from it, or neither."""
+    plan = read_optional(payload, 'warm_start', contract.action_shape, limits)
+    sent = payload.get('warm_start_time')
+    if (plan is None) != (sent is None):
+        missing = 'warm_start' if plan is None else 'warm_start_time'
+        raise RequestError(f'{missing}: missing, expected warm_start and warm_start_time together')
+    if plan is None:
+        return None
+    is_number = type(sent) in (int, float)
+    array = np.asarray(sent) if is_number else read_array(sent, 'warm_start_time', limits)
+    time = float(read_floats(array, 'warm_start_time', (), limits))
+    if not 0.0 < time <= 1.0:
+        raise RequestError(f'warm_start_time: is {time:g}, expected above 0, up to 1')
+    return WarmStart(plan=plan, time=time)
 
 
 def read_floats(

@@ -26,6 +26,7 @@ from xvla_ros.serve.fields import (
     read_prefix,
     read_proprio,
     read_tolerance,
+    read_warm_start,
 )
 from xvla_ros.serve.pictures import ColorOrder
 from xvla_ros.serve.requests import Contract, InferenceRequest, Limits, RequestError
@@ -115,6 +116,7 @@ def read_request(
         noise=read_optional(payload, 'noise', shape, limits),
         prefix=read_prefix(payload, contract, limits),
         tolerance=read_tolerance(payload, limits),
+        warm_start=read_warm_start(payload, contract, limits),
         images=read_images(payload, order, contract, limits),
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.warm_start import WarmStart
 
 MIB = 2**20
 
@@ -41,6 +42,11 @@ class Contract:
     dim_action: int
     dim_noise: int
     trained_domains: tuple[int, ...] | None = None
+
+    @property
+    def action_shape(self) -> tuple[int, int]:
+        """Shape of a chunk as it is answered."""
+        return self.num_actions, self.dim_action
 
     @property
     def camera_keys(self) -> tuple[str, ...]:
@@ -82,6 +88,7 @@ class InferenceRequest:
     :param noise: (num_actions, dim_noise) float32, or None for fresh noise.
     :param prefix: (d, dim_action) float32 committed steps, or None.
     :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
+    :param warm_start: what denoising starts from, or None for noise alone.
     """
 
     images: tuple[np.ndarray, ...]
@@ -92,3 +99,4 @@ class InferenceRequest:
     noise: np.ndarray | None = None
     prefix: np.ndarray | None = None
     tolerance: tuple[float, float] | None = None
+    warm_start: WarmStart | None = None

@@ -19,6 +19,7 @@ from xvla_ros.core.errors import ConfigError
 BENCHMARKS = {
     'ik': ('ik',),
     'inference': ('inference', 'inference_bound', 'inference_gpu'),
+    'knobs': ('knobs',),
     'realtime': ('realtime', 'realtime_nodes', 'prefix'),
     'serve': ('serve',),
     'replay': ('replay',),

@@ -37,6 +37,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--steps', type=int, default=4, help='denoising steps')
     parser.add_argument(
+        '--warm-start',
+        type=float,
+        default=0.0,
+        metavar='TIME',
+        help='flow time to start denoising at, from the plan in execution (default: from noise)',
+    )
+    parser.add_argument(
         '--latency', type=float, default=0.1, metavar='S', help='time an inference takes'
     )
     parser.add_argument('--limit', type=float, default=12.0, metavar='S', help='longest episode')
@@ -65,7 +72,12 @@ def evaluate_all(args: Namespace) -> list[dict]:
 
     folder = args.checkpoint
     policy = load_policy(folder if folder.is_dir() else shared_file('resource', folder))
-    conditions = Conditions(limit_s=args.limit, latency_s=args.latency, steps=args.steps)
+    conditions = Conditions(
+        limit_s=args.limit,
+        latency_s=args.latency,
+        steps=args.steps,
+        warm_start_time=args.warm_start,
+    )
     return [evaluate_robot(robot, policy, conditions, args) for robot in robots(args.embodiment)]
 
 

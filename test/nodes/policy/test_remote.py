@@ -58,6 +58,8 @@ def test_a_server_moves_the_arm_and_its_death_holds_it(
         'policy.checkpoint': '',
         'policy.server_url': f'http://127.0.0.1:{port}',
         'policy.request_timeout_s': 2.0,
+        'policy.denoising_steps': 1,
+        'policy.warm_start_time': 0.1,  # this server knows warm starts
     }
     with Runner(tmp_path) as server:
         serve(server, still_policy, port)

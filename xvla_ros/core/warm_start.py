@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,11 +16,13 @@ class WarmStart:
     :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
     """
 
-    plan: np.ndarray
+    plan: NDArray[np.floating]
     time: float = 0.5
 
 
-def shifted_plan(chunk: np.ndarray, elapsed_s: float, period_s: float) -> np.ndarray:
+def shifted_plan(
+    chunk: NDArray[np.floating], elapsed_s: float, period_s: float
+) -> NDArray[np.float32]:
     """
     Return what an earlier chunk says about the anchors of a later observation.
 
@@ -32,4 +35,5 @@ def shifted_plan(chunk: np.ndarray, elapsed_s: float, period_s: float) -> np.nda
     low = np.clip(np.floor(rows).astype(int), 0, len(chunk) - 1)
     high = np.minimum(low + 1, len(chunk) - 1)
     share = np.clip(rows - low, 0.0, 1.0)[:, None].astype(np.float32)
-    return (1 - share) * chunk[low] + share * chunk[high]
+    plan: NDArray[np.float32] = (1 - share) * chunk[low] + share * chunk[high]
+    return plan

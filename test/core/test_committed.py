@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the committed motion: what a plan says of the anchors of other observations."""
+
+from dataclasses import replace
+import os
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.committed import CommittedMotion
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import load_embodiment
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.interpolation import pose_to_arm, Trajectory
+from xvla_ros.core.profile import ActionProfile
+
+CONFIG = Path(__file__).parents[2] / 'config'
+EMBODIMENTS = {path.stem: load_embodiment(path) for path in sorted(CONFIG.glob('*.yaml'))}
+COUNT = 30
+seeds = st.integers(0, 2**32 - 1)
+seconds = st.floats(0.0, 5.0)
+FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
+FEW = settings(max_examples=10_000 if FULL else 20)
+each_embodiment = pytest.mark.parametrize('name', EMBODIMENTS)
+
+
+def random_arms(embodiment, rng):
+    return [
+        ArmPose(
+            position=rng.uniform(-0.5, 0.5, 3),
+            quaternion=Rotation.random(random_state=rng).as_quat(),
+            gripper=float(rng.integers(2)),
+        )
+        for _ in embodiment.arm_names
+    ]
+
+
+def random_plan(embodiment, rng):
+    """Return a plan of random poses, in the base frame."""
+    profile = ActionProfile(embodiment)
+    raw = np.stack([profile.staying(random_arms(embodiment, rng), 1)[0] for _ in range(COUNT)])
+    return profile.chunk(raw, int(rng.integers(0, 10 * NANOSECONDS)))
+
+
+@each_embodiment
+@FEW
+@given(seed=seeds, late=st.integers(0, COUNT + 5))
+def test_a_plan_seen_later_is_the_plan_shifted_until_it_is_over(name, seed, late):
+    embodiment, rng = EMBODIMENTS[name], np.random.default_rng(seed)
+    plan, measured = random_plan(embodiment, rng), random_arms(embodiment, rng)
+    stamp_ns = plan.stamp_ns + late * plan.period_ns
+    guess = CommittedMotion(embodiment).guess(plan, measured, stamp_ns, COUNT)
+    expected = ActionProfile(embodiment).raw(plan)[np.minimum(np.arange(COUNT) + late, COUNT - 1)]
+    if late > COUNT:
+        expected = ActionProfile(embodiment).staying(measured, COUNT)
+    np.testing.assert_allclose(guess, expected, atol=2e-6)
+
+
+@each_embodiment
+@FEW
+@given(seed=seeds)
+def test_without_a_plan_the_arms_stay_where_they_are(name, seed):
+    embodiment, rng = EMBODIMENTS[name], np.random.default_rng(seed)
+    measured = random_arms(embodiment, rng)
+    guess = CommittedMotion(embodiment).guess(None, measured, 0, COUNT)
+    assert guess.shape == (COUNT, 20)
+    chunk = ActionProfile(embodiment).chunk(guess, 0)
+    trajectory = Trajectory(chunk, embodiment.policy.rotation_6d_layout, len(measured))
+    for time_ns in (chunk.due_ns(0), chunk.end_ns):
+        for pose, arm in zip(trajectory.at(time_ns), measured, strict=True):
+            there = pose_to_arm(pose)
+            np.testing.assert_allclose(there.position, arm.position, atol=1e-6)
+            back = Rotation.from_quat(there.quaternion).inv()
+            assert (back * Rotation.from_quat(arm.quaternion)).magnitude() < 1e-5
+
+
+@each_embodiment
+def test_staying_is_what_a_model_is_told_of_the_arms(name):
+    embodiment = EMBODIMENTS[name]
+    told = replace(embodiment.policy, proprio_source='measured', proprio_gripper='measured')
+    profile = ActionProfile(replace(embodiment, policy=told))
+    measured = random_arms(embodiment, np.random.default_rng(3))
+    assert np.array_equal(profile.staying(measured, 2), [profile.proprio(measured)] * 2)
+
+
+def test_a_gripper_nobody_measures_is_told_as_zero(franka, pose):
+    unknown = replace(pose(), gripper=float('nan'))
+    assert np.isfinite(ActionProfile(franka).staying([unknown], 2)).all()
+
+
+@FEW
+@given(seed=seeds, reach_s=seconds, late_s=seconds, most=st.integers(0, COUNT - 1))
+def test_a_prefix_is_the_settled_beginning_of_the_guess(franka, seed, reach_s, late_s, most):
+    rng = np.random.default_rng(seed)
+    plan, motion = random_plan(franka, rng), CommittedMotion(franka)
+    stamp_ns = plan.stamp_ns + round(late_s * NANOSECONDS)
+    prefix = motion.prefix(plan, stamp_ns, reach_s, most)
+    whole = motion.guess(plan, random_arms(franka, rng), stamp_ns, COUNT)
+    settled_ns = min(stamp_ns + round(reach_s * NANOSECONDS), plan.end_ns)
+    due_ns = stamp_ns + np.arange(1, COUNT + 1) * plan.period_ns
+    count = min(int((due_ns <= settled_ns).sum()), most)
+    if count:
+        assert np.array_equal(prefix, whole[:count])
+    else:
+        assert prefix is None
+
+
+@pytest.mark.parametrize('change', [{'relative_position': True}, {'anchor_stride': 2}])
+def test_what_cannot_be_told_is_neither_a_prefix_nor_a_warm_start(franka, line, change):
+    other = replace(franka, policy=replace(franka.policy, **change))
+    assert CommittedMotion(franka).prefix(line(), 0, 1.0, 29) is not None
+    assert CommittedMotion(other).prefix(line(), 0, 1.0, 29) is None
+    overrides = {f'policy.{key}': value for key, value in change.items()}
+    with pytest.raises(ConfigError, match=r'policy.*warm_start_time is 0\.1.*expected 0'):
+        load_embodiment(CONFIG / 'franka_sim.yaml', {**overrides, 'policy.warm_start_time': 0.1})
+
+
+def test_nothing_is_commanded_without_a_plan_and_its_curve_with_one(franka, line):
+    motion, chunk = CommittedMotion(franka), line()
+    assert motion.commanded(None, 0) is None
+    (arm,) = motion.commanded(chunk, chunk.due_ns(4))
+    np.testing.assert_allclose(arm.position, chunk.actions[4, :3], atol=1e-9)
