@@ -84,10 +84,13 @@ def test_steps_lower_the_loss_of_a_fixed_batch_and_leave_other_rows_alone(studen
     before = {name: p.detach().clone() for name, p in tables.items()}
     mean = RunningMean(network)
     optimiser = Optimiser(network, Schedule(steps=4, warmup_steps=1), student.heads.parameters())
+    heads = [p.detach().clone() for p in student.heads.parameters()]
     first = same_noise(student, batch).item()
     for _ in range(4):
         optimiser.step(same_noise(student, batch))
         mean.update(network)
+    for old, new in zip(heads, student.heads.parameters(), strict=True):
+        assert not torch.equal(old, new), 'the grounding heads are trained with the network'
     assert same_noise(student, batch).item() < first
     assert len(tables) == len(TABLES)
     for name, p in tables.items():

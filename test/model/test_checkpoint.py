@@ -175,6 +175,16 @@ def test_a_config_without_a_number_the_shape_needs_is_refused(key):
         ({'xvla_ros': {'text_lenght': 8}}, 'text_lenght'),
         ({'num_actions': 200}, 'do not fit max_len_seq'),
         ({'num_heads': 5}, 'num_heads'),
+        ({'hidden_size': 0}, 'hidden_size is 0'),
+        ({'xvla_ros': None}, 'xvla_ros'),
+        ({'xvla_ros': {'text_length': 8, 'view_slots': 0}}, 'view_slots is 0'),
+        ({'idx_for_delta': [0, 1]}, 'idx_for_delta'),
+        ({'idx_for_mask_proprio': [12]}, 'idx_for_mask_proprio'),
+        ({'normalization_mapping': {'VISUAL': 'IDENTITY', 'ACTION': 'MEAN_STD'}}, 'ACTION is'),
+        (
+            {'action_mode': 'auto', 'max_action_dim': 20, 'real_action_dim': 26},
+            'real_action_dim 26 is more than',
+        ),
     ],
 )
 def test_a_config_with_a_wrong_value_is_refused(tmp_path, checkpoint, change, named):
@@ -205,11 +215,59 @@ def lerobot_json(**changes):
     )
 
 
+@pytest.mark.parametrize(
+    ('views', 'empty', 'slots'), [(None, 1, 3), (2, 1, 3), (5, 0, 5), (None, None, 2)]
+)
+def test_lerobots_views_are_the_larger_of_what_it_says(views, empty, slots):
+    data = lerobot_json(num_image_views=views, empty_cameras=empty)
+    assert parse_config(data).view_slots == slots
+
+
+@pytest.mark.parametrize('part', ['text_config', 'vision_config'])
+def test_half_of_florences_config_is_refused(copied, part):
+    data = small_json()
+    del data['florence_config'][part]
+    (copied / 'config.json').write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match=r'florence_config.*missing'):
+        load_policy(copied)
+
+
+@pytest.mark.parametrize('layout', ['lerobot', 'native'])
+def test_a_conversion_keeps_the_state_and_the_image_size(copied, tmp_path, layout):
+    """The authors' files say `use_proprio` and their code never reads it; lerobot's does."""
+    (copied / 'config.json').write_text(json.dumps(small_json(use_proprio=False)))
+    convert(copied, tmp_path / layout, layout)
+    policy = load_policy(tmp_path / layout)
+    assert policy.network.dim_proprio == 20
+    data = json.loads((tmp_path / layout / 'config.json').read_text())
+    assert data['resize_imgs_with_padding'] == list(policy.images.size)
+
+
+def test_two_names_for_one_tensor_are_refused(copied):
+    name = 'transformer.norm.weight'
+    rewrite(copied, lambda state: state.update({f'model.{name}': state[name] + 1}))
+    with pytest.raises(CheckpointError, match='are the same tensor'):
+        load_policy(copied)
+
+
+@pytest.mark.parametrize('dtype', [torch.float8_e4m3fn, torch.int32])
+def test_weights_that_are_no_plain_floats_are_refused(copied, dtype):
+    name = 'transformer.norm.weight'
+    rewrite(copied, lambda state: state.update({name: state[name].to(dtype)}))
+    with pytest.raises(CheckpointError, match=r'transformer\.norm\.weight is (F8|I32)'):
+        load_policy(copied)
+
+
+def test_inspecting_half_a_checkpoint_names_what_is_missing(copied):
+    rewrite(copied, lambda state: state.pop('transformer.soft_prompt_hub.weight'))
+    with pytest.raises(CheckpointError, match=r'soft_prompt_hub\.weight missing'):
+        inspect(copied)
+
+
 def test_lerobots_config_is_read_in_its_own_words():
     config = parse_config(lerobot_json())
     assert (config.num_actions, config.text_length, config.view_slots) == (6, 50, 3)
     assert (config.dim_proprio, config.real_action_dim) == (20, 7)
-    assert parse_config(lerobot_json(num_image_views=2)).view_slots == 2
 
 
 def test_lerobots_config_without_proprioception_has_no_channels_for_it():

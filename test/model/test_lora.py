@@ -69,6 +69,19 @@ def test_an_adapter_that_is_not_plain_lora_is_refused(checkpoint, tmp_path, sett
         load_policy(checkpoint, adapter=tmp_path / 'adapter')
 
 
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [(lambda b: b.repeat(1, 2), 'have ranks'), (lambda b: b * float('nan'), 'not finite with')],
+)
+def test_an_adapter_that_cannot_be_added_is_refused(checkpoint, tmp_path, change, named):
+    folder = tmp_path / 'adapter'
+    tensors = write_adapter(folder, checkpoint)
+    name = f'base_model.model.{FC1}.lora_B.weight'
+    save_file(tensors | {name: change(tensors[name])}, folder / 'adapter_model.safetensors')
+    with pytest.raises(CheckpointError, match=named):
+        load_policy(checkpoint, adapter=folder)
+
+
 def test_an_adapter_for_a_tensor_the_base_lacks_is_refused(checkpoint, tmp_path):
     tensors = write_adapter(tmp_path / 'adapter', checkpoint)
     for side in 'AB':

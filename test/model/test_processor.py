@@ -61,7 +61,16 @@ def test_the_image_size_comes_from_the_file(data, size):
     assert image_processor(data, 'x').size == size
 
 
-@pytest.mark.parametrize('data', [{'size': {'shortest_edge': 224}}, {'resample': 2}])
+@pytest.mark.parametrize(
+    'data',
+    [
+        {'size': {'shortest_edge': 224}},
+        {'size': None},
+        {'resample': 2},
+        {'image_mean': 'x'},
+        {'image_std': [1.0, 1.0]},
+    ],
+)
 def test_another_preprocessing_is_refused(data):
     with pytest.raises(CheckpointError):
         image_processor(data, 'preprocessor_config.json')

@@ -95,6 +95,17 @@ def test_a_full_line_refuses_instead_of_growing(batcher, model):
     assert error.value.status == 503
 
 
+def test_those_who_left_make_room_in_a_full_line(batcher, model):
+    line = submit_behind_first(batcher, model, *[request(str(i)) for i in range(6)])
+    assert line[2].cancel()
+    late = batcher.submit(request('late'))
+    with pytest.raises(RequestError, match='busy'):
+        batcher.submit(request('later'))
+    model.go.set()
+    late.result(20)
+    assert model.batches == [['first'], ['0', '2', '3'], ['4', '5', 'late']]
+
+
 def test_a_request_that_is_cancelled_while_it_waits_never_runs(batcher, model):
     _, gone, kept = submit_behind_first(batcher, model, request('gone'), request('kept'))
     assert gone.cancel()

@@ -139,7 +139,7 @@ def test_extensions_are_read():
     assert request.warm_start is None
 
 
-@pytest.mark.parametrize('time', [0.1, json_numpy.dumps(np.array(0.1)), 1])
+@pytest.mark.parametrize('time', [0.1, json.loads(json_numpy.dumps(np.array(0.1))), 1])
 def test_a_warm_start_is_read_with_its_time(time):
     plan = np.full((30, 20), 0.5)
     start = read(v1(warm_start=json_numpy.dumps(plan), warm_start_time=time)).warm_start
@@ -158,9 +158,11 @@ PLAN = json_numpy.dumps(np.zeros((30, 20)))
         ({'warm_start': json_numpy.dumps(np.zeros((29, 20)))}, 'warm_start: has shape [29, 20]'),
         ({'warm_start': PLAN, 'warm_start_time': 0.0}, 'warm_start_time: is 0'),
         ({'warm_start': PLAN, 'warm_start_time': 1.5}, 'warm_start_time: is 1.5'),
-        ({'warm_start': PLAN, 'warm_start_time': True}, 'warm_start_time: is a bool'),
+        ({'warm_start': PLAN, 'warm_start_time': True}, 'warm_start_time: is True'),
+        ({'warm_start': PLAN, 'warm_start_time': '0.5'}, "warm_start_time: is '0.5'"),
+        ({'warm_start': PLAN, 'warm_start_time': 10**400}, 'warm_start_time: is 1000'),
         ({'warm_start': PLAN, 'warm_start_time': float('nan')}, 'warm_start_time'),
-        ({'warm_start': PLAN, 'warm_start_time': [0.1]}, 'warm_start_time: has shape [1]'),
+        ({'warm_start': PLAN, 'warm_start_time': [0.1]}, 'warm_start_time: is list'),
     ],
 )
 def test_half_a_warm_start_is_refused(fields, words):
@@ -353,6 +355,10 @@ def test_brackets_hidden_in_a_string_are_counted_too():
         (b'\xdd' + struct.pack('>I', 1_000_000) + b'\x90' * 1_000_000, 413),
         (b'\xdd' + struct.pack('>I', 1_000_000) + b'\x80' * 1_000_000, 413),
         (msgpack.packb({1: 2}), 400),
+        (b'\xdd' + struct.pack('>I', 2_000_001) + b'\xc0' * 2_000_001, 400),
+        (msgpack.packb([[None] * 1_200_000] * 2), 413),
+        (v2(**{f'extra{i}': 0 for i in range(65)}), 400),
+        (v2(proprio={b'nd': True, b'\xff': 1}), 422),
     ],
 )
 def test_a_message_that_is_no_request_is_refused(message, status):

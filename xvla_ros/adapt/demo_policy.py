@@ -48,20 +48,22 @@ class Job:
 
 
 def record_all(embodiments: Sequence[Embodiment], job: Job) -> list[Samples]:
-    """Record every robot that has no recording of this size yet."""
+    """Record every robot that has no recording of this plan yet."""
     return [recorded(embodiment, job) for embodiment in embodiments]
 
 
 def recorded(embodiment: Embodiment, job: Job) -> Samples:
     """Open one robot's recording, made first when it is missing."""
     folder = job.samples / embodiment.robot
-    if (folder / 'done').exists():
-        return open_samples(folder)
     plan = Plan(scenes=job.scenes, states=job.states, purpose=TRAIN, seed=job.recipe.seed)
+    done = folder / 'done'
+    if done.exists() and done.read_text() == repr(plan):
+        return open_samples(folder)
+    done.unlink(missing_ok=True)
     begin = time.monotonic()
     samples = Recorder(embodiment).record(folder, plan)
     tqdm.write(f'{embodiment.robot}: recorded in {(time.monotonic() - begin) / 60:.1f} min')
-    (folder / 'done').touch()
+    done.write_text(repr(plan))
     return samples
 
 

@@ -41,6 +41,7 @@ class Optimiser:
         self, network: nn.Module, schedule: Schedule, more: Iterable[nn.Parameter] = ()
     ) -> None:
         self.schedule, self.step_number = schedule, 0
+        more = list(more)
         tables = domain_tables(network)
         named = {id(p) for p in tables}
         rest = [p for p in network.parameters() if p.requires_grad and id(p) not in named]

@@ -26,6 +26,7 @@ from xvla_ros.model.denoiser import Denoiser
 from xvla_ros.model.florence import tie_embeddings
 from xvla_ros.model.layouts import from_network, is_transposed, LAYOUTS
 from xvla_ros.model.packing import pack
+from xvla_ros.model.processor import IMAGE_SIZE
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.sampler import flow_times, sample
 from xvla_ros.model.writing import write_json
@@ -60,7 +61,8 @@ def write_layout(path: Path, network: XVLA, layout: str) -> None:
     path.mkdir(parents=True)
     config = network.config
     size = 'full' if config.hidden_size == 1024 else 'small'
-    data = config_json(size) if layout == '2toinf' else lerobot_json(config, network)
+    usual = layout == '2toinf'
+    data = config_json(size) if usual else lerobot_json(config, network, IMAGE_SIZE)
     write_json(path / 'config.json', data)
     write_weights(path, network.state_dict(), layout)
 

@@ -29,6 +29,9 @@ from xvla_ros.model.lora import Adapter
 from xvla_ros.model.reading import WeightFiles, WEIGHTS
 from xvla_ros.model.xvla import XVLA
 
+# Of stored weights, by safetensors' names.
+DTYPES = ('F64', 'F32', 'F16', 'BF16')
+
 
 def load_network(
     path: Path, config: NetworkConfig, dtype: torch.dtype, adapter: Adapter | None = None
@@ -76,17 +79,22 @@ def network_tensors(
         name = to_network(stored)
         if name == LOGITS_BIAS:
             continue
-        if not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
-            raise CheckpointError(f'{files.owner[stored]}: tensor {stored} is not finite')
         tensor = stored_tensor(name, tensor, files.layout)
         if adapter is not None:
             tensor = adapter.merged(name, tensor)
+        if not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
+            merged = '' if adapter is None else f' with the adapter {adapter.source}'
+            raise CheckpointError(f'{files.owner[stored]}: tensor {stored} is not finite{merged}')
         yield name, tensor.to(dtype or tensor.dtype).contiguous()
 
 
 def check_names(files: WeightFiles, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Compare what is stored with what the network has; either alias of the embedding will do."""
     found = {to_network(name): name for name in files.shapes}
+    twice = sorted(set(files.shapes) - set(found.values()))
+    if twice:
+        other = found[to_network(twice[0])]
+        raise CheckpointError(f'{files.source}: {twice[0]} and {other} are the same tensor')
     tied = {SHARED, EMBED}
     missing = [name for name in expected if name not in found and name not in tied]
     if not tied & set(found):
@@ -100,7 +108,12 @@ def check_names(files: WeightFiles, expected: Mapping[str, tuple[int, ...]]) -> 
             more = f' and {len(names) - 1} more' if len(names) > 1 else ''
             raise CheckpointError(f'{files.source}: tensor {min(names)}{more} {kind}')
     for name, stored in found.items():
-        shape = files.shapes[stored]
+        shape, dtype = files.shapes[stored], files.dtypes[stored]
+        if dtype not in DTYPES:
+            expected_dtypes = ', '.join(DTYPES)
+            raise CheckpointError(
+                f'{files.source}: tensor {stored} is {dtype}, expected {expected_dtypes}'
+            )
         shape = shape[::-1] if is_transposed(name, files.layout) else shape
         if name in expected and shape != expected[name]:
             raise CheckpointError(

@@ -49,14 +49,16 @@ class NetworkConfig:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse counts below one, and heads that do not divide the width."""
+        """Refuse counts below one, and widths that do not fit each other."""
         for name in (
             'num_actions',
+            'hidden_size',
             'depth',
             'num_heads',
             'num_domains',
             'dim_time',
             'text_length',
+            'view_slots',
         ):
             if getattr(self, name) < 1:
                 raise CheckpointError(f'config: {name} is {getattr(self, name)}, expected >= 1')
@@ -65,8 +67,17 @@ class NetworkConfig:
                 f'config: hidden_size {self.hidden_size} is not a multiple of '
                 f'num_heads {self.num_heads}'
             )
+        if self.real_action_dim > self.max_action_dim:
+            raise CheckpointError(
+                f'config: real_action_dim {self.real_action_dim} is more than '
+                f'max_action_dim {self.max_action_dim}'
+            )
 
 
+# This project's own block of `config.json`.
+OURS = ('text_length', 'view_slots', 'head_dropout', 'dim_proprio')
+# Lists of the authors' v2 branch: where not empty, actions and state are not what they are in v1.
+V2_LISTS = ('idx_for_delta', 'idx_for_mask_proprio')
 GEOMETRY = (
     'hidden_size',
     'depth',
@@ -94,8 +105,9 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
     missing = [key for key in (*GEOMETRY, length, 'florence_config') if key not in data]
     if missing:
         raise CheckpointError(f'{source}: {", ".join(missing)} missing; the shape needs it')
-    schema = _lerobot_part(data) if lerobot else _authors_part(data)
-    values = {key: data[key] for key in GEOMETRY} | schema
+    _refuse_unsupported(data, source)
+    schema = _lerobot_part(data, source) if lerobot else _authors_part(data)
+    values = {key: data[key] for key in GEOMETRY} | schema | _our_part(data, source)
     values |= {'num_actions': data[length], 'florence': data['florence_config']}
     values['use_hetero_proj'] = bool(data.get('use_hetero_proj', False))
     values['action_mode'] = str(values['action_mode']).lower()
@@ -105,31 +117,48 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
     return NetworkConfig(**values, schema='lerobot' if lerobot else '2toinf')
 
 
-def _authors_part(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what only the 2toINF schema has, and this project's optional `xvla_ros` block."""
+def _refuse_unsupported(data: Mapping[str, Any], source: str) -> None:
+    """Refuse what would make numbers mean something else than they do here."""
+    for kind, how in (data.get('normalization_mapping') or {}).items():
+        if how != 'IDENTITY':
+            raise CheckpointError(
+                f'{source}: normalization_mapping.{kind} is {how!r}, expected IDENTITY: '
+                'statistics are not applied here'
+            )
+    for key in V2_LISTS:
+        if data.get(key):
+            raise CheckpointError(
+                f"{source}: {key} is {data[key]!r}, expected none: the v2 branch's are not known"
+            )
+
+
+def _our_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Read this project's optional `xvla_ros` block."""
     ours = data.get('xvla_ros', {})
-    known = {'text_length', 'view_slots', 'head_dropout', 'dim_proprio'}
-    unknown = sorted(set(ours) - known)
+    unknown = sorted(set(ours) - set(OURS)) if isinstance(ours, Mapping) else ['']
     if unknown:
-        raise CheckpointError(
-            f'config.json: unknown xvla_ros.{unknown[0]}; known: {", ".join(sorted(known))}'
-        )
+        raise CheckpointError(f'{source}: unknown xvla_ros.{unknown[0]}; known: {", ".join(OURS)}')
+    return dict(ours)
+
+
+def _authors_part(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what only the 2toINF schema has."""
     width = data.get('max_action_dim', 20)
     return {
         'max_action_dim': width,
         'real_action_dim': data.get('real_action_dim', width),
-        **ours,
     }
 
 
-def _lerobot_part(data: Mapping[str, Any]) -> dict[str, Any]:
+def _lerobot_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Read what lerobot's schema says in its own words: state length, text length and views."""
     for key in ('max_state_dim', 'max_action_dim', 'tokenizer_max_length'):
         if key not in data:
-            raise CheckpointError(f'config.json (lerobot schema): {key} missing')
+            raise CheckpointError(f'{source} (lerobot schema): {key} missing')
     features = data.get('input_features') or {}
     cameras = sum(f.get('type') == 'VISUAL' for f in features.values())
-    views = data.get('num_image_views') or cameras + data.get('empty_cameras', 0)
+    # As lerobot does: the larger of the two (policies/xvla/configuration_xvla.py).
+    views = max(data.get('num_image_views') or 0, cameras + (data.get('empty_cameras') or 0))
     action = (data.get('output_features') or {}).get('action') or {}
     real = (action.get('shape') or [data['max_action_dim']])[0]
     return {
@@ -139,7 +168,6 @@ def _lerobot_part(data: Mapping[str, Any]) -> dict[str, Any]:
         'dim_proprio': data['max_state_dim'] if data.get('use_proprio', True) else 0,
         'text_length': data['tokenizer_max_length'],
         'view_slots': views or VIEW_SLOTS,
-        **data.get('xvla_ros', {}),
     }
 
 

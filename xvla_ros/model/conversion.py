@@ -41,6 +41,8 @@ def convert(
     source, target = Path(source), Path(target)
     if layout not in LAYOUTS:
         raise CheckpointError(f'layout {layout!r} is unknown; known: {", ".join(LAYOUTS)}')
+    if target.exists() and not target.is_dir():
+        raise CheckpointError(f'{target}: is not a directory')
     if target.exists() and any(target.iterdir()):
         raise CheckpointError(f'{target}: is not empty')
     config = read_config(source)
@@ -51,7 +53,8 @@ def convert(
     state = read_state(WeightFiles(source), network, dtype, lora)
     target.mkdir(parents=True, exist_ok=True)
     config = standard_proprio(config, network.mode.dim_proprio)
-    data = authors_json(config) if layout == '2toinf' else lerobot_json(config, network)
+    usual = layout == '2toinf'
+    data = authors_json(config) if usual else lerobot_json(config, network, images.size)
     write_json(target / 'config.json', data)
     write_json(target / 'preprocessor_config.json', preprocessor_json(images))
     for name in COMPANIONS:
@@ -65,12 +68,16 @@ def standard_proprio(config: NetworkConfig, usual: int) -> NetworkConfig:
     return replace(config, dim_proprio=None) if config.dim_proprio == usual else config
 
 
-def lerobot_json(config: NetworkConfig, network: XVLA) -> dict[str, Any]:
-    """Write a config in lerobot's schema (policies/xvla/configuration_xvla.py)."""
+def lerobot_json(config: NetworkConfig, network: XVLA, size: tuple[int, int]) -> dict[str, Any]:
+    """
+    Write a config in lerobot's schema (policies/xvla/configuration_xvla.py).
+
+    :param size: height and width that images are brought to, pixels.
+    """
     data = authors_json(config)
     data['chunk_size'] = data['n_action_steps'] = data.pop('num_actions')
     cameras = [*LEROBOT_CAMERAS, *(f'image{n}' for n in range(4, config.view_slots + 1))]
-    visual = {'type': 'VISUAL', 'shape': [3, 224, 224]}
+    visual = {'type': 'VISUAL', 'shape': [3, *size]}
     features = {f'observation.images.{name}': visual for name in cameras[: config.view_slots]}
     features['observation.state'] = {'type': 'STATE', 'shape': [network.dim_proprio]}
     for key in ('model_type', 'architectures', 'real_action_dim', 'xvla_ros'):
@@ -86,7 +93,9 @@ def lerobot_json(config: NetworkConfig, network: XVLA) -> dict[str, Any]:
             'tokenizer_max_length': config.text_length,
             'tokenizer_name': config.extra.get('tokenizer_name', 'facebook/bart-large'),
             'num_image_views': config.view_slots,
-            'resize_imgs_with_padding': config.extra.get('resize_imgs_with_padding', [224, 224]),
+            'resize_imgs_with_padding': list(size),
+            # The authors store this key and never read it; lerobot leaves the state out by it.
+            'use_proprio': network.dim_proprio > 0,
         }
         | (ours if config.head_dropout != HEAD_DROPOUT else {})
     )

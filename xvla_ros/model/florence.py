@@ -25,6 +25,11 @@ VISION_KEYS = (
     'window_size',
     'projection_dim',
 )
+# Where Microsoft's vision config says what transformers calls so.
+MICROSOFT_LENGTHS = {
+    'max_position_embeddings': ('image_pos_embed', 'max_pos_embeddings'),
+    'max_temporal_embeddings': ('visual_temporal_embedding', 'max_temporal_embeddings'),
+}
 # Without these the encoder's shape would fall back to a class default (positions: 1024, not 4096).
 TEXT_KEYS = (
     'vocab_size',
@@ -63,9 +68,10 @@ def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
     settings = {key: vision[key] for key in VISION_KEYS} | {'embed_dim': vision[width]}
     settings['drop_path_rate'] = vision.get('drop_path_rate', 0.1)
     if microsoft:
-        settings['max_position_embeddings'] = vision['image_pos_embed']['max_pos_embeddings']
-        temporal = vision['visual_temporal_embedding']['max_temporal_embeddings']
-        settings['max_temporal_embeddings'] = temporal
+        for name, (block, key) in MICROSOFT_LENGTHS.items():
+            if key not in (vision.get(block) or {}):
+                raise CheckpointError(f'florence_config.vision_config: {block}.{key} missing')
+            settings[name] = vision[block][key]
         return settings
     kept = ('max_position_embeddings', 'max_temporal_embeddings', 'mlp_ratio', 'qkv_bias')
     return settings | {key: vision[key] for key in kept if key in vision}

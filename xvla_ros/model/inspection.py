@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.head import DomainAwareLinear
@@ -95,6 +96,8 @@ def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
     names = {to_network(stored): stored for stored in files.shapes}
 
     def table(name: str) -> torch.Tensor:
+        if name not in names:
+            raise CheckpointError(f'{files.source}: tensor {name} missing')
         return files.tensor(names[name]).float()
 
     prompts = table(HUB)

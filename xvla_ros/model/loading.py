@@ -9,6 +9,7 @@ import torch
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
+from xvla_ros.model.florence import text_settings
 from xvla_ros.model.inspection import trained_domains
 from xvla_ros.model.lora import Adapter
 from xvla_ros.model.packing import pack
@@ -40,7 +41,7 @@ def load_policy(
     path = Path(path)
     config = read_config(path)
     images = read_image_processor(path, config)
-    vocabulary = config.florence['text_config']['vocab_size']
+    vocabulary = text_settings(config.florence.get('text_config') or {})['vocab_size']
     text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
     lora = None if adapter is None else Adapter(Path(adapter))
     network = load_network(path, config, torch.float32, lora)

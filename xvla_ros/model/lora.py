@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 
@@ -29,8 +30,9 @@ class Adapter:
         for key in UNSUPPORTED:
             if settings.get(key):
                 raise CheckpointError(f'{path / CONFIG}: {key} is not supported')
-        if settings.get('peft_type', 'LORA') != 'LORA' or not settings.get('r'):
-            raise CheckpointError(f'{path / CONFIG}: not a LoRA adapter')
+        numbers = all(isinstance(settings.get(k), (int, float)) for k in ('r', 'lora_alpha'))
+        if settings.get('peft_type', 'LORA') != 'LORA' or not numbers or settings['r'] <= 0:
+            raise CheckpointError(f'{path / CONFIG}: not a LoRA adapter with r and lora_alpha')
         rank = settings['r'] ** 0.5 if settings.get('use_rslora') else settings['r']
         self.scale = settings['lora_alpha'] / rank
         self.source = path / WEIGHTS
@@ -39,12 +41,27 @@ class Adapter:
         if not self.source.is_file():
             raise CheckpointError(f'{self.source}: missing')
         read_header(self.source)
-        for name, tensor in load_file(str(self.source)).items():
+        for name, tensor in self._stored().items():
             self._add(name, tensor)
+        self._check_pairs()
+        self.unused = {*self.pairs, *self.replaced}
+
+    def _check_pairs(self) -> None:
+        """Refuse half an update, and halves that do not fit."""
         for name, pair in self.pairs.items():
             if set(pair) != {'A', 'B'}:
                 raise CheckpointError(f'{self.source}: {name} has only lora_{min(pair)}')
-        self.unused = {*self.pairs, *self.replaced}
+            ranks = pair['A'].shape[0], pair['B'].shape[-1]
+            if ranks[0] != ranks[1]:
+                raise CheckpointError(
+                    f'{self.source}: lora_A and lora_B of {name} have ranks {ranks[0]}, {ranks[1]}'
+                )
+
+    def _stored(self) -> dict[str, torch.Tensor]:
+        try:
+            return load_file(str(self.source))
+        except SafetensorError as error:
+            raise CheckpointError(f'{self.source}: {error}') from error
 
     def _add(self, name: str, tensor: torch.Tensor) -> None:
         """Sort one stored tensor into an update or a replacement."""

@@ -73,7 +73,7 @@ class ImageProcessor:
         pixels = self.normalise(planes(image))
         height, width = pixels.shape[-2:]
         ratio = max(width / self.size[1], height / self.size[0])
-        inner = (int(height / ratio), int(width / ratio))
+        inner = (max(1, int(height / ratio)), max(1, int(width / ratio)))
         pixels = F.interpolate(pixels, inner, mode='bilinear', align_corners=False)
         return F.pad(pixels, (self.size[1] - inner[1], 0, self.size[0] - inner[0], 0))
 
@@ -107,12 +107,16 @@ def image_processor(data: Mapping[str, Any], source: str) -> ImageProcessor:
     size = data.get('size', IMAGE_SIZE[0])
     if isinstance(size, Mapping):
         size = (size.get('height'), size.get('width'))
-    size = (size, size) if isinstance(size, int) else tuple(size)
+    size = (size, size) if isinstance(size, int) else tuple(size or ())
     if len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
         raise CheckpointError(f'{source}: size is {data.get("size")!r}, expected height and width')
     if data.get('resample', BICUBIC) != BICUBIC or data.get('do_center_crop', False):
         raise CheckpointError(f'{source}: X-VLA resizes bicubically and does not crop')
     mean, std = data.get('image_mean', IMAGE_MEAN), data.get('image_std', IMAGE_STD)
+    for name, values in (('image_mean', mean), ('image_std', std)):
+        numbers = isinstance(values, (list, tuple)) and [type(v) in (int, float) for v in values]
+        if numbers != [True] * 3:
+            raise CheckpointError(f'{source}: {name} is {values!r}, expected three numbers')
     return ImageProcessor(size, mean, std, bool(data.get('letterbox', False)))
 
 

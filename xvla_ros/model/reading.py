@@ -8,7 +8,7 @@ from pathlib import Path
 import struct
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import safe_open, SafetensorError
 import torch
 
 from xvla_ros.core.errors import CheckpointError
@@ -63,8 +63,11 @@ class WeightFiles:
 
     def tensor(self, stored: str) -> torch.Tensor:
         """Read one tensor by the name it is stored under."""
-        with safe_open(str(self.owner[stored]), framework='pt') as handle:
-            return handle.get_tensor(stored)
+        try:
+            with safe_open(str(self.owner[stored]), framework='pt') as handle:
+                return handle.get_tensor(stored)
+        except SafetensorError as error:
+            raise CheckpointError(f'{self.owner[stored]}: {stored}: {error}') from error
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
@@ -76,6 +79,8 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     named = read_json(path / INDEX).get('weight_map')
     if not isinstance(named, dict) or not named:
         raise CheckpointError(f'{path / INDEX}: no weight_map')
+    if not all(isinstance(name, str) for name in named.values()):
+        raise CheckpointError(f'{path / INDEX}: weight_map names something else than files')
     shards = tuple(path / name for name in sorted(set(named.values())))
     for shard in shards:
         if shard.parent != path or not shard.is_file():

@@ -58,9 +58,10 @@ def mix(noise: torch.Tensor, action: torch.Tensor, t: float | torch.Tensor) -> t
 
 
 def stratified_times(batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Draw training times (batch,): one shared offset, evenly spread over the unit interval."""
+    """Draw training times (batch,), unordered: a shared offset, evenly over the unit interval."""
     offset = torch.rand((), generator=generator)
-    return (offset + torch.arange(batch) / batch) % TIME_MODULUS
+    order = torch.randperm(batch, generator=generator)
+    return (offset + order / batch) % TIME_MODULUS
 
 
 def sample(

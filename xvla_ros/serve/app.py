@@ -64,6 +64,7 @@ class Service:
             'dim_proprio': contract.dim_proprio,
             'num_actions': contract.num_actions,
             'dim_action': contract.dim_action,
+            'dim_noise': contract.dim_noise,
             'extensions': list(EXTENSIONS),
             'trained_domains': contract.trained_domains,
         }

@@ -79,10 +79,12 @@ def read_numpy_map(value: Mapping[Any, Any], name: str) -> np.ndarray:
             read_base64(value['__numpy__'], size_of(dtype, shape), name), dtype, shape, name
         )
     if b'nd' in value or 'nd' in value:
-        fields = {k.decode() if isinstance(k, bytes) else k: v for k, v in value.items()}
-        dtype = read_dtype(fields.get('type'), name)
-        shape = read_shape(fields.get('shape', []), name)
-        return build(fields.get('data'), dtype, shape, name)
+        kind, sizes, data = (
+            value.get(k.encode(), value.get(k)) for k in ('type', 'shape', 'data')
+        )
+        dtype = read_dtype(kind, name)
+        shape = read_shape([] if sizes is None else sizes, name)
+        return build(data, dtype, shape, name)
     raise RequestError(f'{name}: is an object without "__numpy__", expected a json_numpy array')
 
 

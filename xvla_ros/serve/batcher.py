@@ -71,6 +71,8 @@ class Batcher:
             if not self._open:
                 raise InferenceError('the server is shutting down')
             if len(self._line) >= self._waiting:
+                self._line = deque(other for other in self._line if not other.answer.cancelled())
+            if len(self._line) >= self._waiting:
                 raise RequestError(f'busy: {len(self._line)} requests are waiting already', 503)
             self._line.append(job)
             self._changed.notify()

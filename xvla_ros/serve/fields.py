@@ -103,12 +103,17 @@ def read_warm_start(
         raise RequestError(f'{missing}: missing, expected warm_start and warm_start_time together')
     if plan is None:
         return None
-    is_number = type(sent) in (int, float)
-    array = np.asarray(sent) if is_number else read_array(sent, 'warm_start_time', limits)
-    time = float(read_floats(array, 'warm_start_time', (), limits))
-    if not 0.0 < time <= 1.0:
-        raise RequestError(f'warm_start_time: is {time:g}, expected above 0, up to 1')
-    return WarmStart(plan=plan, time=time)
+    return WarmStart(plan=plan, time=read_flow_time(sent, 'warm_start_time'))
+
+
+def read_flow_time(value: Any, name: str) -> float:
+    """Accept a number above 0, up to 1, also as a numpy scalar on the wire."""
+    if isinstance(value, Mapping):
+        array = read_numpy_map(value, name)
+        value = array.item() if array.ndim == 0 else array
+    if type(value) not in (int, float) or not 0 < value <= 1:
+        raise RequestError(f'{name}: is {shorten(value)}, expected a number above 0, up to 1')
+    return float(value)
 
 
 def read_floats(

@@ -68,19 +68,25 @@ def parse_msgpack(message: bytes, contract: Contract, limits: Limits) -> Inferen
 
 
 def unpack_msgpack(message: bytes, limits: Limits) -> Any:
-    """Unpack msgpack without extension types, counting its containers while they are made."""
-    count = 0
+    """Unpack msgpack without extension types, counting what it holds while it is made."""
+    containers = values = 0
 
     def counted(container: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count > limits.values:
+        nonlocal containers, values
+        containers, values = containers + 1, values + len(container)
+        if containers > limits.values or values > limits.numbers:
             raise RequestError('message: too many values; send arrays with msgpack_numpy', 413)
         return container
 
     try:
         return msgpack.unpackb(
-            message, raw=False, max_ext_len=0, object_hook=counted, list_hook=counted
+            message,
+            raw=False,
+            max_ext_len=0,
+            max_array_len=limits.numbers,
+            max_map_len=limits.fields,
+            object_hook=counted,
+            list_hook=counted,
         )
     except RequestError:
         raise

@@ -63,8 +63,9 @@ class Limits:
     :param pixels: of one image; 3840 x 2160.
     :param values: JSON or msgpack containers in one request; a 224 x 224 image as lists has
         50,177.
-    :param numbers: commas in a JSON body, so numbers outside base64; two 480 x 640 images as
-        lists.
+    :param numbers: commas in a JSON body, so numbers outside base64, or elements of msgpack
+        containers; two 480 x 640 images as lists.
+    :param fields: of one msgpack map.
     :param steps: denoising steps; the reference uses 10.
     :param proprio: largest magnitude, in metres, radians or raw gripper units.
     """
@@ -73,6 +74,7 @@ class Limits:
     pixels: int = 3840 * 2160
     values: int = 200_000
     numbers: int = 2_000_000
+    fields: int = 64
     steps: int = 100
     instruction_characters: int = 1000
     proprio: float = 1e4
