@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+import math
 from threading import Lock
 
 import numpy as np
@@ -157,7 +158,9 @@ class ChunkQueue:
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
-            hold = Hold(tuple(arm_to_pose(arm) for arm in measured), now_ns)
+            # Openings are measured, probabilities commanded: the plan alone moves grippers.
+            poses = tuple((*arm_to_pose(arm)[:7], math.nan) for arm in measured)
+            hold = Hold(poses, now_ns)
             plan = self._plans[-1] if self._plans and self._plans[-1].end_ns > now_ns else None
             self._engaging = plan is None
             self._curve = hold if plan is None else fade(hold, plan, now_ns, self._engage_s)
@@ -193,7 +196,10 @@ class ChunkQueue:
             [pack([pose_to_arm(pose) for pose in arms], self._layout) for arms in poses]
         )
         return Chunk(
-            stamp_ns=now_ns, period_s=period_s, actions=actions, sequence=plans[-1].sequence
+            stamp_ns=now_ns,
+            period_s=period_s,
+            actions=np.nan_to_num(actions),  # a gripper that is left alone has no probability
+            sequence=plans[-1].sequence,
         )
 
     def prefix_weights(self, period_s: float, count: int, latency_s: float) -> NDArray[np.float64]:

@@ -56,7 +56,7 @@ class InferenceLoop:
         with self._changed:
             if isinstance(message, Task):
                 self._task, self._plan, self._count = message, Plan(), 0
-            elif isinstance(message, Plan):
+            elif isinstance(message, Plan) and message.epoch == self._task.epoch:
                 self._plan = message
             self._changed.notify_all()
 
@@ -71,6 +71,8 @@ class InferenceLoop:
         """Answer until told to stop."""
         while task := self._next_task():
             self._free_ns = time.monotonic_ns()
+            # A clock that was set back makes new frames older than the last.
+            self.last_ns = min(self.last_ns, self._clock.now().nanoseconds)
             if self._inputs.wait_for_frame(self.last_ns, FRAME_TIMEOUT_S):
                 started = time.monotonic()
                 pause_s = self.attempt(task)
@@ -94,7 +96,6 @@ class InferenceLoop:
         except XvlaError as error:
             self._report(str(error))
             return RETRY_PERIOD_S
-        self._report('')
         return None
 
     def _next_task(self) -> Task | None:
@@ -143,7 +144,9 @@ class InferenceLoop:
             image_ns=image_ns,
             passed_ns=(self._free_ns, ready_ns, frozen_ns, asked_ns, answered_ns),
         )
-        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=timing))
+        self._report('')  # first, or the answer would be refused with what it ends
+        arms = tuple(observation.arms)
+        self._send(Answer(chunk=chunk, arms=arms, epoch=task.epoch, timing=timing))
         return image_ns
 
     def _predict(

@@ -10,6 +10,7 @@ again with the ramp from where the robot is.
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import RLock
+from typing import NamedTuple
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
@@ -28,6 +29,14 @@ Targets = tuple[ArmPose, ...]
 FIRST_CHUNK = 'waiting for the first chunk'
 
 
+class Judged(NamedTuple):
+    """A chunk, numbered, clamped or not; the verdict on it; and whether it is in the plan now."""
+
+    chunk: Chunk
+    verdict: Verdict
+    queued: bool
+
+
 class PolicyControl:
     """
     The decision at each tick. Any thread may call; the lock is held for microseconds.
@@ -39,6 +48,7 @@ class PolicyControl:
         """Start as `activate` does."""
         self._embodiment = embodiment
         self._engagement = Engagement(embodiment)
+        self._future_ns = round(embodiment.control.future_tolerance_s * NANOSECONDS)
         self._engage_ns = round(embodiment.control.engage_s * NANOSECONDS)
         self._lock = RLock()
         self._instruction, self._epoch = '', 0
@@ -52,7 +62,7 @@ class PolicyControl:
             self._intake = Intake(self._embodiment, self._counters)
             self._instruction, self._epoch = '', self._epoch + 1
             self._home: HomeMotion | None = None
-            self._last_tick_ns = 0
+            self._last_tick_ns, self._last_targets = 0, None
             self._engagement.end()
 
     @property
@@ -69,6 +79,12 @@ class PolicyControl:
     def armed(self) -> bool:
         """Whether targets may leave."""
         return self._armed
+
+    @property
+    def follows_plan(self) -> bool:
+        """Whether what is planned is what leaves: not in a dry run, a hold or a home motion."""
+        with self._lock:
+            return self._armed and not self._holds and not self._home
 
     def set_armed(self, armed: bool) -> None:
         """Let targets leave, or not."""
@@ -131,26 +147,28 @@ class PolicyControl:
                 self._holds.unblock(source)
             self.latency.reset()
 
-    def judge(
-        self, answer: Answer, measured: Sequence[ArmPose], now_ns: int
-    ) -> tuple[Chunk, Verdict] | None:
-        """
-        Check a chunk and queue it if it may be executed.
+    @property
+    def epoch(self) -> int:
+        """Number of the task."""
+        with self._lock:
+            return self._epoch
 
-        :return: the chunk, numbered, clamped or not, and the verdict; None for another task's.
-        """
+    def judge(self, answer: Answer, now_ns: int) -> Judged | None:
+        """Check a chunk and queue it if it may be executed; None for one of another task."""
         with self._lock:
             if answer.epoch != self._epoch or not self._instruction:
                 return None
             chunk = self._intake.number(answer, now_ns)
-        verdict = self._intake.check(chunk, measured)
+        verdict = self._intake.check(chunk, answer.arms)
         with self._lock:
             self._intake.count(verdict)
             if verdict.chunk is None:
-                return chunk, verdict
-            if answer.epoch == self._epoch and not self._holds.forbids_plans:
-                self._intake.put(verdict.chunk, now_ns)
-            return verdict.chunk, verdict
+                return Judged(chunk, verdict, queued=False)
+            early_ns = verdict.chunk.stamp_ns - now_ns  # of before the clock was set back
+            wanted = answer.epoch == self._epoch and not self._holds.forbids_plans
+            wanted = wanted and early_ns <= self._future_ns
+            queued = wanted and self._intake.put(verdict.chunk, now_ns)
+            return Judged(verdict.chunk, verdict, queued=queued)
 
     def tick(
         self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: str
@@ -164,11 +182,15 @@ class PolicyControl:
             self._counters.ticks += 1
             dt_s = (now_ns - self._last_tick_ns) / NANOSECONDS
             self._last_tick_ns = now_ns
+            if dt_s < 0:  # the clock was set back: what was planned is of another time
+                self._intake.restart()
+                self._drop_plan(now_ns)
             if measured is None:
                 self.block('state', trouble, now_ns)
             else:
                 self.unblock('state')
             targets = self._targets(now_ns, measured, dt_s)
+            self._last_targets = targets
             if targets is None:
                 self._engagement.end()
             command = Command(targets=targets, sequence=self._intake.sequence)
@@ -183,6 +205,8 @@ class PolicyControl:
         planned = self._planned(now_ns)
         if planned is None or not self._armed:
             return None
+        if self._engagement and not dt_s:
+            return self._last_targets  # the clock is slower than the ticks, as simulated ones are
         if not self._engagement:
             self._engagement.begin(measured, now_ns)
             if not self._home:

@@ -9,7 +9,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 
 from xvla_ros.action import RunTask
-from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.core.resources import shared_file
@@ -21,7 +20,7 @@ from xvla_ros.nodes.policy_home import home_poses, HomeMotion
 from xvla_ros.nodes.policy_interfaces import Interfaces, Requests
 from xvla_ros.nodes.policy_outputs import PolicyOutputs
 from xvla_ros.nodes.policy_parameters import LiveParameter, LiveParameters
-from xvla_ros.nodes.policy_plan import committed_plan
+from xvla_ros.nodes.policy_plan import CommittedPlans
 from xvla_ros.nodes.policy_record import RunRecord
 from xvla_ros.nodes.policy_state import Command, State
 from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
@@ -41,10 +40,10 @@ class PolicyCore:
         self._node, self._worker_arguments, self._changed = node, worker_arguments, changed
         self._clock = node.get_clock()
         self._worker: WorkerSupervisor | None = None
+        self._plans: CommittedPlans | None = None
         self._thread: ControlThread | None = None
         self._closers: list[Callable[[], None]] = []
         self._tasks: TaskServer | None = None
-        self._executed: Chunk | None = None
         self._record = RunRecord()
 
     def load(self, embodiment: Embodiment) -> None:
@@ -62,6 +61,7 @@ class PolicyCore:
             restarted=self._on_restarted,
         )
         self._worker = WorkerSupervisor(embodiment, self._worker_arguments, events)
+        self._plans = CommittedPlans(embodiment, self._control, self._worker.send)
         self._worker.start()
         states = ArmStates(self._node, embodiment)
         self._home = (
@@ -135,7 +135,6 @@ class PolicyCore:
 
     def _follow(self, instruction: str) -> None:
         epoch = self._control.set_task(instruction)
-        self._executed = None
         self._outputs.follow(instruction)
         self._worker.send(Task(instruction=instruction, epoch=epoch, active=bool(instruction)))
 
@@ -169,24 +168,12 @@ class PolicyCore:
 
     def _on_answer(self, answer: Answer) -> None:
         received_ns = time.monotonic_ns()
-        try:
-            measured = self._arms.read()
-        except ObservationError:
-            return  # the control thread holds for the same reason, and says so
-        judged = self._control.judge(answer, measured, self._now_ns())
+        judged = self._control.judge(answer, self._now_ns())
         if judged is None:
             return
-        chunk, verdict = judged
-        self._record.note(chunk.sequence, answer.timing, received_ns)
-        if verdict.accepted:
-            self._executed = chunk
-        self._send_plan()
-        self._outputs.show(chunk, verdict)
-
-    def _send_plan(self) -> None:
-        plan = committed_plan(self._embodiment, self._control, self._executed, self._now_ns())
-        if plan is not None:
-            self._worker.send(plan)
+        self._record.note(judged.chunk.sequence, answer.timing, received_ns)
+        self._plans.judged(judged, answer.epoch, self._now_ns())
+        self._outputs.show(judged.chunk, judged.verdict)
 
     def _on_waiting(self, waiting: Waiting) -> None:
         if waiting.reason:
@@ -233,7 +220,9 @@ class PolicyCore:
         return diagnostics_message(name, self.status(), self._control.snapshot(self._now_ns()))
 
     def feedback(self, status: PolicyStatus) -> None:
-        """Send a status to whoever runs a task."""
+        """Tell of a status: whoever runs a task, and the worker when nothing is followed now."""
+        if self._plans:
+            self._plans.withdraw()
         if self._tasks:
             self._tasks.feedback(status)
 

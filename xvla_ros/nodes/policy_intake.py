@@ -24,7 +24,8 @@ class Intake:
 
     def __init__(self, embodiment: Embodiment, counters: Counters) -> None:
         """Begin with nothing received."""
-        self.queue = make_queue(embodiment)
+        self._embodiment = embodiment
+        self.queue = make_queue(embodiment, embodiment.control.strategy)
         self.latency = LatencyEstimate()
         self.counters = counters
         self.timing, self.observation_age_s = Timing(), math.nan
@@ -50,11 +51,16 @@ class Intake:
         """Judge a chunk; takes long and needs no lock, one thread may call."""
         return self._gate.check(chunk, measured)
 
-    def put(self, chunk: Chunk, now_ns: int) -> None:
-        """Queue an accepted chunk."""
+    def restart(self) -> None:
+        """Drop the plan and its time: the clock was set back."""
+        self.queue = make_queue(self._embodiment, self.queue.strategy)
+
+    def put(self, chunk: Chunk, now_ns: int) -> bool:
+        """Queue an accepted chunk; return whether the queue took it."""
         queued = self.queue.put(chunk, now_ns)
         self.counters.dropped_chunks += not queued
         self.task_chunks += queued
+        return queued
 
     def count(self, verdict: Verdict) -> None:
         """Note a verdict on a chunk."""
@@ -75,11 +81,11 @@ class Intake:
         return 'the plan ran out before the next chunk came'
 
 
-def make_queue(embodiment: Embodiment) -> ChunkQueue:
-    """Return the queue that an embodiment describes."""
+def make_queue(embodiment: Embodiment, strategy: str) -> ChunkQueue:
+    """Return the queue that an embodiment describes, with a strategy that may be another."""
     control = embodiment.control
     return ChunkQueue(
-        strategy=control.strategy,
+        strategy=strategy,
         layout=embodiment.policy.rotation_6d_layout,
         blend_s=control.blend_s,
         ensemble_decay=control.ensemble_decay,

@@ -19,7 +19,7 @@ from xvla_ros.nodes.arm_state import ArmStates
 from xvla_ros.nodes.inference_inputs import ObservationInputs
 from xvla_ros.nodes.inference_worker import InputWatch, WATCH_PERIOD_S
 from xvla_ros.nodes.policy_control import PolicyControl
-from xvla_ros.nodes.policy_plan import committed_plan
+from xvla_ros.nodes.policy_plan import CommittedPlans
 from xvla_ros.nodes.policy_state import Command, Counters, State
 from xvla_ros.nodes.policy_thread import ArmReader
 from xvla_ros.nodes.replay_inputs import BagClock, BagNode, with_recorded_descriptions
@@ -75,7 +75,6 @@ class ReplayedPolicy:
         states = ArmStates(self.node, embodiment)
         self._arms = ArmReader(embodiment, states, self.clock)
         self._watch = InputWatch(self.inputs, self)
-        self._executed: Chunk | None = None
         self._worker: ReplayedWorker | None = None
 
     def send(self, message: object) -> None:
@@ -97,6 +96,7 @@ class ReplayedPolicy:
         :raises ObservationError: a message cannot be read.
         """
         self._loop, self._worker = make_worker(self)
+        self._plans = CommittedPlans(self._embodiment, self.control, self._loop.tell)
         self.control.activate()
         self.control.set_armed(True)
         period_ns = round(NANOSECONDS / self._embodiment.control.rate_hz)
@@ -140,14 +140,10 @@ class ReplayedPolicy:
             measured = self._arms.read()
         except ObservationError:
             answer = None
-        judged = self.control.judge(answer, measured, now_ns) if answer else None
+        judged = self.control.judge(answer, now_ns) if answer else None
         if judged is not None:
-            chunk, verdict = judged
-            self._executed = chunk if verdict.accepted else self._executed
-            self._outcome.chunk(chunk, verdict, measured)
-            plan = committed_plan(self._embodiment, self.control, self._executed, now_ns)
-            if plan is not None:
-                self._loop.tell(plan)
+            self._outcome.chunk(judged.chunk, judged.verdict, measured)
+            self._plans.judged(judged, answer.epoch, now_ns)
         self._worker.look(now_ns)
 
     def _on_retry(self, now_ns: int) -> None:
@@ -167,11 +163,11 @@ class ReplayedPolicy:
         except ObservationError as error:
             trouble = str(error)
         command = self.control.tick(now_ns, measured, trouble)
+        self._plans.withdraw()
         snapshot = self.control.snapshot(now_ns)
         if command is not None:
             self._outcome.tick(now_ns, command, snapshot.state, snapshot.message)
 
     def _follow(self, instruction: str) -> None:
         epoch = self.control.set_task(instruction)
-        self._executed = None
         self._worker.follow(Task(instruction=instruction, epoch=epoch, active=bool(instruction)))

@@ -67,7 +67,8 @@ class RecordedLoop:
         self._profile.proprio(observation.arms)
         self.last_ns = observation.stamp_ns
         chunk = self._chunks[observation.stamp_ns]
-        self._send(Answer(chunk=chunk, epoch=task.epoch, timing=Timing()))
+        arms = tuple(observation.arms)
+        self._send(Answer(chunk=chunk, arms=arms, epoch=task.epoch, timing=Timing()))
         return None
 
 

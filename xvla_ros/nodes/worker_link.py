@@ -13,6 +13,7 @@ import os
 import socket
 
 from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 
 
@@ -39,13 +40,14 @@ class Plan:
     To the worker: the motion that the robot is committed to, in the arms' base frames.
 
     upcoming: what will be commanded from now on, resampled; None when nothing is planned.
-    executed: the last chunk that was accepted. prefix_s: for how long from the observation on the
-    answer shall repeat the plan; 0 for no prefix.
+    executed: the last chunk that was accepted to be executed. prefix_s: for how long from the
+    observation on the answer shall repeat the plan; 0 for no prefix. epoch: of the task it is for.
     """
 
     upcoming: Chunk | None = None
     executed: Chunk | None = None
     prefix_s: float = 0.0
+    epoch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,9 +97,10 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Answer:
-    """From the worker: one chunk."""
+    """From the worker: one chunk, and the arms of the observation it answers."""
 
     chunk: Chunk
+    arms: tuple[ArmPose, ...]
     epoch: int
     timing: Timing
 

@@ -155,15 +155,20 @@ class _Cell:
         """Take the answer that is due, then ask again."""
         now_ns = self._node.now_ns
         if self._pending and now_ns >= self._pending[1]:
-            judged = self._control.judge(self._pending[0], self._measured(), now_ns)
+            judged = self._control.judge(self._pending[0], now_ns)
             self._pending = None
             if judged:
-                self._outputs.show(*judged)
+                self._outputs.show(judged.chunk, judged.verdict)
         if self._pending is None and self._frame_ns > self._asked_ns:
             self._asked_ns = self._frame_ns
             latency_s = self._simulation.latency_s * self._random.uniform(0.9, 1.3)
             timing = Timing(image_age_s=0.02, preprocess_s=0.01, inference_s=latency_s - 0.01)
-            answer = Answer(chunk=self._chunk(self._frame_ns), epoch=self._epoch, timing=timing)
+            answer = Answer(
+                chunk=self._chunk(self._frame_ns),
+                arms=tuple(self._measured()),
+                epoch=self._epoch,
+                timing=timing,
+            )
             self._pending = (answer, now_ns + round(latency_s * NANOSECONDS))
 
     def _chunk(self, stamp_ns: int) -> Chunk:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decision of the control loop, on an injected clock and without ROS."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,14 +37,27 @@ class Loop:
         self.control = PolicyControl(embodiment)
         self.now_ns, self.measured = BEGIN_NS, (arm(),)
         self.epoch = self.control.set_task('pick up the red block')
+        self.closed = 0.1  # what the model says of the gripper
 
     def answer(self, begin_m=0.0, end_m=0.05, epoch=None):
-        """Let a chunk arrive that leads to y = end_m within a second."""
+        """Let a chunk arrive."""
+        return self.judge(self.chunk(begin_m, end_m), epoch)
+
+    def chunk(self, begin_m=0.0, end_m=0.05):
+        """Return a chunk that leads to y = end_m within a second."""
         rows = [pack([arm(y)], 'interleaved') for y in np.linspace(begin_m, end_m, 10)]
-        rows = [np.where(np.arange(20) == 9, 0.1, row) for row in rows]
-        chunk = Chunk(stamp_ns=self.now_ns - 20 * MS, period_s=0.1, actions=np.array(rows))
-        answer = Answer(chunk=chunk, epoch=self.epoch if epoch is None else epoch, timing=Timing())
-        return self.control.judge(answer, self.measured, self.now_ns)
+        rows = [np.where(np.arange(20) == 9, self.closed, row) for row in rows]
+        return Chunk(stamp_ns=self.now_ns - 20 * MS, period_s=0.1, actions=np.array(rows))
+
+    def judge(self, chunk, epoch=None, arms=None):
+        """Let a chunk arrive that was made for the arms as they are, or for others."""
+        answer = Answer(
+            chunk=chunk,
+            arms=arms or self.measured,
+            epoch=self.epoch if epoch is None else epoch,
+            timing=Timing(),
+        )
+        return self.control.judge(answer, self.now_ns)
 
     def tick(self, count=1, trouble=''):
         """Tick; return the commands."""
@@ -113,6 +128,65 @@ def test_unknown_arm_state_holds(loop):
     assert loop.control.snapshot(loop.now_ns).message == 'arm arm: nothing received yet'
 
 
+def test_a_clock_slower_than_the_ticks_repeats_targets(loop):
+    """Simulations publish /clock at 30 Hz and less."""
+    loop.answer()
+    loop.tick()
+    for _ in range(40):
+        (command,) = loop.tick()
+        again = loop.control.tick(loop.now_ns, loop.measured, '')
+        assert again.targets == command.targets
+    assert loop.state == State.RUNNING
+
+
+def test_after_the_clock_was_set_back_only_what_is_seen_then_moves(loop):
+    loop.answer()
+    loop.tick(20)
+    loop.now_ns += 100 * MS
+    early = loop.now_ns
+    loop.now_ns -= 5_000 * MS
+    assert all(c.targets is None for c in loop.tick(5))
+    back_ns, loop.now_ns = loop.now_ns, early
+    chunk = loop.chunk()  # seen before the clock was set back
+    loop.now_ns = back_ns
+    assert not loop.judge(chunk).queued
+    assert all(c.targets is None for c in loop.tick(5))
+    loop.answer(begin_m=loop.measured[0].position[1])
+    assert loop.tick(2)[1].targets is not None
+
+
+def test_a_chunk_is_compared_with_the_arms_it_was_made_for(loop):
+    """A slow model's answer begins where the arm was, which may be far behind by now."""
+    seen = loop.measured
+    chunk = loop.chunk()
+    loop.now_ns += 600 * MS
+    loop.measured = (arm(0.18),)
+    assert not loop.judge(chunk).verdict.accepted
+    assert loop.judge(chunk, arms=seen).verdict.accepted
+
+
+@pytest.mark.parametrize(('opening', 'closed'), [(1.0, 0.1), (0.3, 0.95)])
+def test_engaging_where_the_plan_is_over_leaves_the_gripper(embodiment, opening, closed):
+    """A measured opening is no probability: it once closed a gripper that was open."""
+    loop = Loop(embodiment)
+    loop.measured = (replace(arm(), gripper=opening),)
+    loop.closed = closed
+    loop.answer()
+    loop.tick(40)
+    loop.now_ns -= 650 * MS
+    late = loop.chunk(end_m=0.05, begin_m=0.05)
+    loop.now_ns += 650 * MS
+    loop.judge(late)
+    loop.tick(9)
+    loop.measured = (replace(loop.measured[0], gripper=opening),)
+    loop.control.block('deadman', 'released', loop.now_ns)
+    loop.tick()
+    loop.control.unblock('deadman')
+    told = [c.targets[0].gripper for c in loop.tick(3) if c.targets]
+    assert told
+    assert all(np.isnan(g) or round(g) == round(1 - closed) for g in told)
+
+
 def test_a_fault_stays_until_reset(loop):
     loop.answer()
     loop.tick(5)
@@ -149,7 +223,7 @@ def test_running_dry_is_counted_only_after_the_first_chunk(loop):
 
 
 def test_a_rejected_chunk_moves_nothing_and_says_why(loop):
-    _, verdict = loop.answer(begin_m=0.3, end_m=0.3)
+    verdict = loop.answer(begin_m=0.3, end_m=0.3).verdict
     assert not verdict.accepted
     assert loop.tick()[0].targets is None
     snapshot = loop.control.snapshot(loop.now_ns)

@@ -57,8 +57,8 @@ class World:
         epoch = next((e for t, e in reversed(self.asked) if t <= stamp_ns), self.asked[0][1])
         actions = np.tile(pack([ARM], 'interleaved'), (10, 1))
         chunk = Chunk(stamp_ns=stamp_ns, period_s=0.1, actions=actions)
-        answer = Answer(chunk=chunk, epoch=epoch, timing=Timing())
-        judged = self.control.judge(answer, (ARM,), self.now_ns)
+        answer = Answer(chunk=chunk, arms=(ARM,), epoch=epoch, timing=Timing())
+        judged = self.control.judge(answer, self.now_ns)
         if judged:
             self.stamps_ns[judged[0].sequence], self.epochs[judged[0].sequence] = stamp_ns, epoch
 
