@@ -23,6 +23,7 @@ from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
 from xvla_ros.core.ticker import load_record
 from xvla_ros.sim.scenes import EVALUATE, sample_scene
+from xvla_ros.tools.arguments import count
 from xvla_ros.tools.demo_judge import ReachJudge
 from xvla_ros.tools.demo_report import (
     Episode,
@@ -41,7 +42,7 @@ START_TIMEOUT_S = 180.0
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('--embodiment', default='franka', help='robot, or a *_sim.yaml file')
-    parser.add_argument('--episodes', type=int, default=10, help='how many (default: 10)')
+    parser.add_argument('--episodes', type=count, default=10, help='how many (default: 10)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the scenes (default: 0)')
     parser.add_argument('--time-limit', type=float, default=15.0, help='longest episode [s]')
     parser.add_argument('--checkpoint', help='another policy than the embodiment names')

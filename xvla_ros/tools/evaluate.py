@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xvla_ros.tools.arguments import count
+
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
     from xvla_ros.adapt.closed_loop import Conditions, Outcome
     from xvla_ros.core.embodiment import Embodiment
@@ -27,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar='FILE',
         help='simulated embodiment, again for each (default: all that use the demo policy)',
     )
-    parser.add_argument('--episodes', type=int, default=12, help='episodes per robot')
+    parser.add_argument('--episodes', type=count, default=12, help='episodes per robot')
     parser.add_argument('--seed', type=int, default=0, help='seed of the scenes')
     parser.add_argument(
         '--scenes',
