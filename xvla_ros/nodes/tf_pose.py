@@ -13,6 +13,9 @@ from xvla_ros.core.settings import ArmSettings
 from xvla_ros.nodes.conversions import stamp_to_ns
 
 Vector = NDArray[np.float64]
+# How far the squared norm of a quaternion may be from 1: what tf2 itself accepts
+# (geometry2, tf2/src/buffer_core.cpp, QUATERNION_NORMALIZATION_TOLERANCE).
+TOLERANCE = 10e-3
 
 
 class TfPose:
@@ -40,7 +43,7 @@ class TfPose:
 
         The last one for None, for a time that is still to come, or one that TF has forgotten.
 
-        :raises ObservationError: TF does not connect the frames.
+        :raises ObservationError: TF does not connect the frames, or not by a rotation.
         """
         try:
             latest = self._at(Time())
@@ -62,5 +65,20 @@ class TfPose:
         return (
             stamp_to_ns(found.header.stamp),
             np.array([t.x, t.y, t.z]),
-            np.array([q.x, q.y, q.z, q.w]),
+            unit_quaternion(np.array([q.x, q.y, q.z, q.w]), self._arm),
         )
+
+
+def unit_quaternion(quaternion: Vector, arm: ArmSettings) -> Vector:
+    """
+    Return the quaternion (4,) of an arm's tool at length 1; tf2 lets through what is near it.
+
+    :raises ObservationError: it is farther from 1 than tf2 accepts.
+    """
+    squared = float(quaternion @ quaternion)
+    if not abs(squared - 1.0) <= TOLERANCE:
+        raise ObservationError(
+            f'TF {arm.base_frame} <- {arm.tool_frame}: expected a unit quaternion, got '
+            f'{quaternion.tolist()}'
+        )
+    return quaternion / squared**0.5
