@@ -2,7 +2,9 @@
 """A switch that must be held, and heard, for the robot to move: policy and controller obey it."""
 
 from collections.abc import Callable
+import time
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import Bool
 
@@ -14,7 +16,11 @@ PERIOD_S = 0.02
 
 
 class Deadman:
-    """Listens to `control.deadman_topic` on the executor's thread; without a topic, to nothing."""
+    """
+    Listens to `control.deadman_topic` on the executor's thread; without a topic, to nothing.
+
+    Silence is measured by a clock that nobody sets: neither a simulation's nor the system's.
+    """
 
     def __init__(self, node: Node, settings: ControlSettings, tell: Callable[[str], None]) -> None:
         """
@@ -27,7 +33,8 @@ class Deadman:
         self._pressed_ns: int | None = None
         if self._topic:
             self._subscription = node.create_subscription(Bool, self._topic, self._on_message, 1)
-            self._timer = node.create_timer(PERIOD_S, self._watch)
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(PERIOD_S, self._watch, clock=steady)
             self._watch()
 
     def close(self) -> None:
@@ -36,17 +43,14 @@ class Deadman:
             self._node.destroy_subscription(self._subscription)
             self._node.destroy_timer(self._timer)
 
-    def _now_ns(self) -> int:
-        return self._node.get_clock().now().nanoseconds
-
     def _on_message(self, message: Bool) -> None:
-        self._pressed_ns = self._now_ns() if message.data else None
+        self._pressed_ns = time.monotonic_ns() if message.data else None
         self._watch()
 
     def _watch(self) -> None:
         if self._pressed_ns is None:
             self._tell(f'deadman {self._topic}: released')
-        elif self._now_ns() - self._pressed_ns > self._timeout_ns:
+        elif time.monotonic_ns() - self._pressed_ns > self._timeout_ns:
             self._tell(f'deadman {self._topic}: silent')
         else:
             self._tell('')
