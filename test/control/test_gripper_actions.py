@@ -14,7 +14,9 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 
+from xvla_ros.action import RunTask
 from xvla_ros.control.drivers import action_goal, make_gripper_driver
+from xvla_ros.control.drivers.gripper_actions import ActionGripper
 
 pytestmark = pytest.mark.ros
 
@@ -176,3 +178,33 @@ def test_an_absent_gripper_is_commanded_as_soon_as_it_is_there(gripper, make_dri
     until(lambda: fake.events, lambda: driver.send(1.0))
     fake.finish()
     until(lambda: len(fake.events) == 2)
+
+
+class AnyGripper(ActionGripper):
+    """Sends goals of an action that is always installed, the opening in words."""
+
+    def __init__(self, node, topic):
+        super().__init__(node, None)
+        self._server = self._client(RunTask, topic)
+
+    def _command(self, opening):
+        self._request(self._server, RunTask.Goal(instruction=str(opening)))
+
+
+def test_a_goal_that_waits_when_the_robot_stops_is_never_sent(gripper, node, until):
+    fake, _ = gripper({'h/gripper': RunTask}, kind='float64_array', topic='unused')
+    driver = AnyGripper(node, 'h/gripper')
+    until(lambda: fake.events, lambda: driver.send(0.0))
+    until(lambda: driver._running.accepted)
+    driver.send(1.0)  # waits for the end of the first
+    driver.hold()
+    until(lambda: driver._running is None)
+    assert fake.events == ['gripper begins', 'gripper canceled']
+    assert driver._next is None
+    until(lambda: len(fake.goals) == 2, lambda: driver.send(1.0))  # motion again
+    assert [goal.instruction for goal in fake.goals] == ['0.0', '1.0']
+    driver.hold()  # nothing waits: what runs was the last command, and is not sent again
+    fake.finish()
+    until(lambda: driver._running is None, lambda: driver.send(1.0))
+    again(until, lambda: driver.send(1.0), times=5)
+    assert len(fake.goals) == 2

@@ -9,8 +9,10 @@ not follow, latches until ~/reset.
 """
 
 from collections.abc import Sequence
+from copy import copy
 import sys
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -57,16 +59,33 @@ class ControllerNode(Node):
         self._braked: tuple[ArmPose, ...] | None = None
         self._stamp_ns = 0  # of the last step that the gate judged
         self._executed_ns = 0  # when the last target was executed
+        self._seen_ns = 0  # the last time the clock was read
         self._period_s = 1.0 / self.embodiment.control.rate_hz
         control = self.embodiment.control
         self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
         self.create_subscription(Bool, control.estop_topic, self._on_estop, 10)
         self._deadman = Deadman(self, control, self._on_deadman)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(self._period_s, self._tick)
+        simulated = self.get_parameter('use_sim_time').value
+        # Set back, the system's clock would halt its timers.
+        clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self._period_s, self._tick, clock=clock)
 
     def _now_ns(self) -> int:
-        return self.get_clock().now().nanoseconds
+        """Return the time [ns]; when it went backwards, end every motion and begin anew."""
+        now_ns, seen_ns = self.get_clock().now().nanoseconds, self._seen_ns
+        self._seen_ns = now_ns
+        if now_ns < seen_ns:
+            if self._report.state in (MOVING, BRAKING):
+                self._stop(f'the clock went back by {(seen_ns - now_ns) * 1e-9:.3f} s', HOLDING)
+            else:
+                self._begin_anew()
+        return now_ns
+
+    def _begin_anew(self) -> None:
+        """Have the next step begin at rest where the arms are measured."""
+        self._gate.reset()
+        self._robot.forget()
 
     def _on_target(self, message: EndEffectorCommand) -> None:
         """Execute a command, or say why not."""
@@ -84,15 +103,13 @@ class ControllerNode(Node):
         if self._released:
             raise ObservationError(self._released)
         targets = read_targets(message, self.embodiment, now_ns)
-        dt_s = self._step_s(stamp_to_ns(message.header.stamp))
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        dt_s = self._step_s(stamp_ns)
         measured = self._robot.measure(now_ns)
         self._robot.demand(targets, measured)
-        verdict = self._gate.check_step(targets, measured.poses, dt_s)
-        self._stamp_ns = stamp_to_ns(message.header.stamp)
-        plans = self._send(verdict.targets, measured, dt_s) if verdict.targets else ()
-        if not verdict.accepted:
-            raise ObservationError(f'limits: {verdict.message}')
-        self._note(plans, verdict.reasons, now_ns)
+        self._stamp_ns = stamp_ns
+        plans, clamped = self._step(targets, measured, dt_s)
+        self._note(plans, clamped, now_ns)
         lost = self._following.check(plans, measured.poses, now_ns)
         if lost:
             self._stop(lost, STOPPED)
@@ -107,17 +124,33 @@ class ControllerNode(Node):
         self._report.counts['clamped'] += bool(reasons)
         self._report.enter(MOVING, '; '.join(reasons))
 
-    def _send(
-        self, targets: tuple[ArmPose, ...], measured: Measured, dt_s: float
-    ) -> Sequence[Plan]:
-        """Command one step that the gate let through; return what the drivers made of it."""
+    def _step(
+        self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
+    ) -> tuple[Sequence[Plan], Sequence[str]]:
+        """
+        Command a step towards targets; return it and what the gate changed about it.
+
+        :raises ObservationError: gate or drivers refuse it, and the arms braked by a step instead.
+        """
+        before = copy(self._gate)
+        verdict = self._gate.check_step(targets, measured.poses, dt_s)
+        if not (verdict.accepted and verdict.targets):
+            self._brake_to(verdict.targets, measured, dt_s)
+            raise ObservationError(f'limits: {verdict.message}')
+        plans = self._robot.plan(verdict.targets, measured, dt_s)
         try:
-            plans = self._robot.plan(targets, measured, dt_s)
+            self._robot.agree(plans)
         except ObservationError:
-            self._gate.reset()  # this step did not happen
+            self._gate = before  # this step did not happen
+            self._brake_to(self._gate.hold(dt_s), measured, dt_s)
             raise
         self._robot.send(plans)
-        return plans
+        return plans, verdict.reasons
+
+    def _brake_to(self, targets: Sequence[ArmPose] | None, now: Measured, dt_s: float) -> None:
+        """Command a step of braking, if there is one, as well as each arm can."""
+        if targets is not None:
+            self._robot.send(self._robot.plan(targets, now, dt_s))
 
     def _step_s(self, stamp_ns: int) -> float:
         """
@@ -128,7 +161,7 @@ class ControllerNode(Node):
         elapsed_s = (stamp_ns - self._stamp_ns) * 1e-9
         if self._report.state != MOVING:
             if elapsed_s > REST_S:
-                self._gate.reset()
+                self._begin_anew()
             return self._period_s
         if elapsed_s <= 0:
             raise ObservationError(f'target is {-elapsed_s:.3f} s older than the one before')
@@ -157,21 +190,22 @@ class ControllerNode(Node):
         self._braked, self._stamp_ns = targets, now_ns
         try:
             measured = self._robot.measure(now_ns)
-            if targets is not None:
-                self._send(targets, measured, self._period_s)
         except ObservationError as error:
+            self._begin_anew()
             self._report.enter(HOLDING, f'{self._report.reason}; stopped at once: {error}')
             return
+        self._brake_to(targets, measured, self._period_s)
         if targets is None or (before and farthest_m(before, targets) < STOPPED_M):
             if targets and farthest_m(targets, measured.poses) > BEHIND_M:
                 self._robot.hold(measured)
-                self._gate.reset()
+                self._begin_anew()
             self._report.enter(HOLDING, self._report.reason)
 
     def _stop(self, reason: str, state: str) -> None:
         """Stop all arms where they are, at once."""
         self._report.counts['holds'] += 1
-        self._gate.reset()
+        self._begin_anew()
+        self._robot.hold_grippers()
         try:
             self._robot.hold(self._robot.measure(self._now_ns()))
         except ObservationError as error:
@@ -183,6 +217,8 @@ class ControllerNode(Node):
         self._released = reason
         if reason:
             self._brake(reason)
+            if self._report.state == HOLDING:
+                self._robot.hold_grippers()
 
     def _on_estop(self, message: Bool) -> None:
         """Latch on true."""

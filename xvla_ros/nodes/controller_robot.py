@@ -86,17 +86,19 @@ class Robot:
     def plan(
         self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
     ) -> tuple[Plan, ...]:
+        """Return every arm's next step; nothing moves yet."""
+        each = zip(self._drivers.values(), targets, measured.joints, strict=True)
+        return tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
+
+    def agree(self, plans: Sequence[Plan]) -> None:
         """
-        Return every arm's next step; nothing moves yet.
+        Refuse plans of which one does not lead to its target.
 
         :raises ObservationError: one of a pair cannot follow.
         """
-        each = zip(self._drivers.values(), targets, measured.joints, strict=True)
-        plans = tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
         if len(plans) > 1:
             each = zip(self._drivers, plans, strict=True)
             _all_or_none((n, '' if p.reachable else '; '.join(p.reasons)) for n, p in each)
-        return plans
 
     def send(self, plans: Sequence[Plan]) -> None:
         """Command all arms and grippers."""
@@ -109,6 +111,16 @@ class Robot:
         each = zip(self._drivers.values(), measured.poses, measured.joints, strict=True)
         for driver, pose, joints in each:
             driver.hold(pose, joints)
+
+    def forget(self) -> None:
+        """Have every arm's next step begin where it is measured."""
+        for driver in self._drivers.values():
+            driver.forget()
+
+    def hold_grippers(self) -> None:
+        """Let the grippers begin nothing that they were told before."""
+        for gripper in self._grippers.values():
+            gripper.hold()
 
 
 def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:

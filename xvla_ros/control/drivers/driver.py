@@ -81,6 +81,10 @@ class ArmDriver(ABC):
     def hold(self, measured: ArmPose, joints: Vector) -> None:
         """Stop where the arm is. Called once when motion ends, not again until it resumes."""
 
+    def forget(self) -> None:
+        """Have the next step begin where the arm is measured, not where it was told to be."""
+        return
+
 
 class GripperDriver(ABC):
     """One gripper's command interface."""
@@ -88,6 +92,10 @@ class GripperDriver(ABC):
     @abstractmethod
     def send(self, opening: float) -> None:
         """Command an opening, 0 closed to 1 open; NaN changes nothing. Never blocks."""
+
+    def hold(self) -> None:
+        """Begin nothing more; most interfaces have nothing that waits."""
+        return
 
 
 def messages(module: str, apt_package: str) -> Any:

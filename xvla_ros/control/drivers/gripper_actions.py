@@ -38,6 +38,16 @@ class ActionGripper(GripperDriver):
         self._on_change(opening)
         self._proceed()
 
+    def hold(self) -> None:
+        """
+        Drop the goal that waits for the running one to end.
+
+        What was sent stays the last command: a second grasp in a row hangs (libfranka#93).
+        """
+        if self._next is not None:
+            self._next = None
+            self._on_change.forget()
+
     def _command(self, opening: float) -> None:
         """Have the goal for an opening sent, by `_request`."""
         raise NotImplementedError

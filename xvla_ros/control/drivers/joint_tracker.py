@@ -12,9 +12,6 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.settings import ArmSettings
 
-# A commanded joint this far from the measured one is no longer where motion starts: the arm was
-# moved, or is blocked.
-RESYNC_RAD = 0.25
 # A target that is missed by less than this, with time to get there, counts as reached (a hand's
 # breadth of the demo task's 3 cm; far above the solver's tolerance).
 REACHED_M = 0.005
@@ -31,7 +28,7 @@ class JointArmDriver(ArmDriver):
     An arm commanded in joint space, along one branch of its inverse kinematics.
 
     Steps start from the last commanded joints, so that the command does not sag with the arm's own
-    following error.
+    following error; the first of a motion starts from the measured ones.
     """
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -76,8 +73,12 @@ class JointArmDriver(ArmDriver):
 
     def hold(self, measured: ArmPose, joints: Vector) -> None:
         """Command the measured joints, once."""
-        self._commanded = None
+        self.forget()
         self.command(joints, np.nan)
+
+    def forget(self) -> None:
+        """Start the next step from the measured joints."""
+        self._commanded = None
 
     @abstractmethod
     def command(self, joints: Vector, opening: float) -> None:
@@ -92,9 +93,7 @@ class JointArmDriver(ArmDriver):
 
     def _start(self, joints: Vector) -> Vector:
         """Return the joints that the next step starts from."""
-        if self._commanded is None or np.abs(self._commanded - joints).max() > RESYNC_RAD:
-            return joints
-        return self._commanded
+        return joints if self._commanded is None else self._commanded
 
 
 def _reached(result: IkResult) -> bool:
