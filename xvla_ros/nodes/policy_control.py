@@ -52,13 +52,15 @@ class PolicyControl:
         self._engage_ns = round(embodiment.control.engage_s * NANOSECONDS)
         self._lock = RLock()
         self._instruction, self._epoch = '', 0
+        self._holds = Holds()  # for life: a stop outlasts a deactivation
+        self.estop = False  # whether the e-stop was pressed when last heard of
         self.activate()
 
     def activate(self) -> None:
-        """Begin anew: counters at zero, no task, armed or not as the embodiment says."""
+        """Begin anew, but for what holds: no counts, no task, armed as the embodiment says."""
         with self._lock:
             self._armed = self._embodiment.control.start_armed
-            self._holds, self._counters = Holds(), Counters()
+            self._counters = Counters()
             self._intake = Intake(self._embodiment, self._counters)
             self._instruction, self._epoch = '', self._epoch + 1
             self._home: HomeMotion | None = None
@@ -86,9 +88,17 @@ class PolicyControl:
         with self._lock:
             return self._armed and not self._holds and not self._home
 
+    @property
+    def held_by(self) -> str:
+        """The fault or the oldest reason that forbids motion, empty without one."""
+        with self._lock:
+            return self._holds.reason
+
     def set_armed(self, armed: bool) -> None:
         """Let targets leave, or not."""
         with self._lock:
+            if armed != self._armed:
+                self._home = None
             self._armed = armed
             self._engagement.end()
 
@@ -117,6 +127,8 @@ class PolicyControl:
             begun = self._holds.block(source, reason)
             if begun and (self._instruction or self._home):
                 self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
+            if begun:
+                self._home = None  # its clock would run on
             if begun and source in DROP_PLAN:
                 self._drop_plan(now_ns)
 
@@ -235,6 +247,7 @@ class PolicyControl:
     def _drop_plan(self, now_ns: int) -> None:
         """Forget the plan, and answers still under way to what was seen until now."""
         self.queue.clear(now_ns)
+        self._home = None
         self._engagement.end()
 
     def state(self, now_ns: int) -> State:

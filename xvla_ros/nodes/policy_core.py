@@ -59,6 +59,7 @@ class PolicyCore:
             waiting=self._on_waiting,
             lost=self._on_lost,
             restarted=self._on_restarted,
+            failed=self._on_failed,
         )
         self._worker = WorkerSupervisor(embodiment, self._worker_arguments, events)
         self._plans = CommittedPlans(embodiment, self._control, self._worker.send)
@@ -70,7 +71,10 @@ class PolicyCore:
         self._arms = ArmReader(embodiment, states, self._clock)
         self._outputs = PolicyOutputs(self._node, embodiment)
         live = LiveParameters(self._node, self._live_parameters())
-        self._closers = [live.close, states.close, self._outputs.close]
+        self._tasks = TaskServer(
+            self._node, self._follow, lambda: self._control.snapshot(self._now_ns())
+        )
+        self._closers = [live.close, states.close, self._outputs.close, self._tasks.close]
 
     def _live_parameters(self) -> dict[str, LiveParameter]:
         strategy = LiveParameter(
@@ -96,9 +100,7 @@ class PolicyCore:
             self._node, self._embodiment, self._control,
             Requests(set_instruction=self._on_instruction, go_home=self._go_home),
         )  # fmt: skip
-        self._tasks = TaskServer(
-            self._node, self._follow, lambda: self._control.snapshot(self._now_ns())
-        )
+        self._tasks.start()
         self._thread = ControlThread(
             self._control,
             self._arms,
@@ -121,16 +123,14 @@ class PolicyCore:
         self._record.save(thread.record(), counters)
         if self._control.armed:
             self._outputs.send(Command(targets=None, sequence=0), self._now_ns())
-        self._tasks.close()
+        self._tasks.stop()
         self._interfaces.close()
-        self._tasks = None
 
     # Asked from outside, on the executor's thread
 
     def _on_instruction(self, instruction: str) -> None:
         """Drop the old plan and the goal that it belonged to, and follow a new instruction."""
-        if self._tasks:
-            self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
+        self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
         self._follow(instruction.strip())
 
     def _follow(self, instruction: str) -> None:
@@ -141,11 +141,14 @@ class PolicyCore:
     def _go_home(self) -> str:
         if self._home is None:
             raise ConfigError('the start pose is unknown: an arm has no urdf')
+        if reason := self._control.held_by:
+            raise ConfigError(f'cannot go home: {reason}')
         try:
             start = self._arms.read()
         except ObservationError as error:
             raise ConfigError(f'cannot go home: {error}') from error
         motion = HomeMotion(start, self._home, self._embodiment.limits, self._now_ns())
+        self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'going home')
         self._follow('')
         self._control.go_home(motion)
         return f'going home in {motion.duration_s:.1f} s'
@@ -196,6 +199,11 @@ class PolicyCore:
         self._node.get_logger().info(
             f'the inference worker runs again (restart {self._worker.restarts})'
         )
+        self._changed()
+
+    def _on_failed(self, reason: str) -> None:
+        self._control.fault(reason, self._now_ns())
+        self._node.get_logger().error(reason, throttle_duration_sec=1.0)
         self._changed()
 
     # Shown

@@ -38,6 +38,11 @@ class Holds:
         """Whether a plan made now must not be kept."""
         return bool(self.fault) or any(source in self._blocks for source in DROP_PLAN)
 
+    @property
+    def reason(self) -> str:
+        """Why the robot must not move: the fault or the oldest block, empty when it may."""
+        return self.fault or self.first()[1]
+
     def first(self) -> tuple[str, str]:
         """Return the source and reason of the oldest block, empty without one."""
         return next(iter(self._blocks.items()), ('', ''))

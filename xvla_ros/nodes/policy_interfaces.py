@@ -34,7 +34,6 @@ class Interfaces:
         """Open them all."""
         self._node, self._control, self._requests = node, control, requests
         settings = embodiment.control
-        self._estop = False
         self._services = [
             node.create_service(SetBool, '~/arm', self._on_arm),
             node.create_service(Trigger, '~/reset', self._on_reset),
@@ -66,7 +65,7 @@ class Interfaces:
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._estop:
+        if self._control.estop:
             response.success, response.message = False, 'the e-stop is still pressed'
             return response
         self._control.reset(self._now_ns())
@@ -81,7 +80,7 @@ class Interfaces:
         return response
 
     def _on_estop(self, message: Bool) -> None:
-        self._estop = message.data
+        self._control.estop = message.data
         if message.data:
             self._control.fault('e-stop pressed', self._now_ns())
 

@@ -2,6 +2,7 @@
 """The inference worker seen from the control process: started, listened to, restarted, ended."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, InferenceError
@@ -31,6 +33,7 @@ BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
 END_TIMEOUT_S = 1.0
 # Nothing bounds how long a large checkpoint loads or compiles; after this long something is wrong.
 LOAD_TIMEOUT_S = 900.0
+DIED = 'the inference worker died'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,7 @@ class WorkerEvents:
     waiting: Callable[[Waiting], None]
     lost: Callable[[str], None]
     restarted: Callable[[], None]
+    failed: Callable[[str], None]  # an error in handling any of these, with its stack
 
 
 class WorkerSupervisor:
@@ -55,11 +59,8 @@ class WorkerSupervisor:
         self, embodiment: Embodiment, ros_arguments: Sequence[str], events: WorkerEvents
     ) -> None:
         """Remember what to start; `ros_arguments` are the worker node's remaps and parameters."""
-        self._embodiment, self._ros_arguments, self._events = (
-            embodiment,
-            tuple(ros_arguments),
-            events,
-        )
+        self._embodiment, self._events = embodiment, events
+        self._ros_arguments = tuple(ros_arguments)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._hurry = threading.Event()  # ends a pause before a restart
@@ -86,6 +87,8 @@ class WorkerSupervisor:
             facts = self._spawn()
         except InferenceError as error:
             raise CheckpointError(str(error)) from error
+        except OSError as error:
+            raise CheckpointError(f'the inference worker cannot be started: {error}') from error
         self._thread = threading.Thread(target=self._listen, name='worker link', daemon=True)
         self._thread.start()
         return facts
@@ -114,14 +117,12 @@ class WorkerSupervisor:
             self._thread.join(END_TIMEOUT_S)
 
     def _send(self, message: object) -> None:
-        try:
-            if self._link:
+        if self._link:
+            with suppress(OSError):  # the listening thread sees the end of the link
                 self._link.send(message)
-        except OSError:
-            pass  # the listening thread sees the end of the link and deals with it
 
     def _spawn(self) -> CheckpointFacts:
-        """Start a process and wait for its Ready."""
+        """Start a process and wait for its Ready; an OSError says what the system lacks."""
         ours, theirs = Pipe(duplex=True)
         line = LifeLine()
         command = [
@@ -130,15 +131,14 @@ class WorkerSupervisor:
         ]  # fmt: skip
         threads = str(self._embodiment.policy.threads)
         environment = {**os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
-        with theirs:
-            process = subprocess.Popen(
-                command,
-                pass_fds=(theirs.fileno(), line.fd),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        os.close(line.fd)
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    command, pass_fds=(theirs.fileno(), line.fd), env=environment,
+                    stdin=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+        finally:
+            os.close(line.fd)
         with self._lock:
             self._process, self._link, self._swapping = process, ours, ''
             self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
@@ -152,7 +152,7 @@ class WorkerSupervisor:
         """Sleep until the worker is dead, then say so and wake the listening thread."""
         line.wait()
         if not self._closing.is_set():
-            self._events.lost(self._swapping or 'the inference worker died')
+            self._events.lost(self._swapping or DIED)
         hang_up(link)
 
     def _await_ready(self, link: Connection) -> CheckpointFacts:
@@ -178,13 +178,15 @@ class WorkerSupervisor:
         """Hand on what the worker says; when it dies, say so at once and start another."""
         failures = 0
         while not self._closing.is_set():
-            answered, reason = self._drain()
-            if self._closing.is_set():
-                return
-            reason = self._swapping or reason
-            self._events.lost(reason or f'the inference worker died: {self._last_words()}')
-            failures = 0 if answered else failures + 1
-            self._restart(failures)
+            try:
+                answered, reason = self._drain()
+                if self._closing.is_set():
+                    return
+                self._events.lost(self._swapping or reason or f'{DIED}: {self._last_words()}')
+                failures = 0 if answered else failures + 1
+                self._restart(failures)
+            except Exception:  # without this thread nobody takes answers or restarts the worker
+                self._events.failed(f'worker link: {traceback.format_exc()}')
 
     def _restart(self, failures: int) -> None:
         """Start another worker, after ever longer pauses, until one loads."""
@@ -197,7 +199,7 @@ class WorkerSupervisor:
             self.restarts += 1
             try:
                 self._spawn()
-            except InferenceError as error:
+            except (InferenceError, OSError) as error:
                 if not self._closing.is_set():
                     self._events.lost(self._swapping or f'restart failed: {error}')
                 failures = 0 if hurried else failures + 1
@@ -210,8 +212,7 @@ class WorkerSupervisor:
 
     def _drain(self) -> tuple[bool, str]:
         """Handle messages until the link ends; return whether one was an answer, and why."""
-        answered, reason = False, ''
-        link = self._link
+        answered, reason, link = False, '', self._link
         while link:
             try:
                 message = link.recv()

@@ -17,6 +17,7 @@ from xvla_ros.nodes.policy_state import Snapshot, State
 
 # How often a running goal looks at the clock and at the state.
 WATCH_PERIOD_S = 0.05
+DEACTIVATED = 'the policy node was deactivated'
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,24 +35,49 @@ class Goal:
             self.ended.set_result((outcome, message))
 
 
+class PromptServer(ActionServer):
+    """An action server that can answer for a goal now instead of in the executor's next round."""
+
+    def answer(self, handle: ServerGoalHandle, result: RunTask.Result) -> None:
+        """Send a goal's result to whoever asked for it."""
+        response = RunTask.Impl.GetResultService.Response(status=handle.status, result=result)
+        future = self._result_futures[bytes(handle.goal_id.uuid)]
+        future._set_executor(None)  # or the executor would send it, too late
+        future.set_result(response)
+
+
 class TaskServer:
     """Serves the action from the executor's thread; `follow` starts a task, an empty one stops."""
 
     def __init__(
         self, node: LifecycleNode, follow: Callable[[str], None], status: Callable[[], Snapshot]
     ) -> None:
-        """Open the action."""
+        """Open the action; goals are refused until `start`."""
         self._node, self._follow, self._status = node, follow, status
         self._goal: Goal | None = None
-        self._server = ActionServer(
+        self._active = False
+        self._server = PromptServer(
             node, RunTask, '~/run_task', self._execute,
             goal_callback=self._on_goal, cancel_callback=self._on_cancel,
         )  # fmt: skip
         self._timer = node.create_timer(WATCH_PERIOD_S, self._watch, autostart=False)
 
+    def start(self) -> None:
+        """Take goals."""
+        self._active = True
+
+    def stop(self) -> None:
+        """End the goal, tell its client at once, and take no others."""
+        self._active = False
+        self._timer.cancel()
+        goal, self._goal = self._goal, None
+        if goal:
+            goal.end(RunTask.Result.OUTCOME_FAULT, DEACTIVATED)
+            # The executor may never get back to `_execute`.
+            self._server.answer(goal.handle, self._finish(goal))
+
     def close(self) -> None:
-        """End the goal and close the action."""
-        self.end(RunTask.Result.OUTCOME_FAULT, 'the policy node was deactivated')
+        """Close the action; not right after `stop`, or its last answer may be lost on its way."""
         self._node.destroy_timer(self._timer)
         self._server.destroy()
 
@@ -63,6 +89,9 @@ class TaskServer:
     def _on_goal(self, request: RunTask.Goal) -> GoalResponse:
         if not request.instruction.strip():
             self._node.get_logger().warning('run_task: refused a goal without an instruction')
+            return GoalResponse.REJECT
+        if not self._active:
+            self._node.get_logger().warning('run_task: refused, the policy node is not active')
             return GoalResponse.REJECT
         if self._status().state == State.FAULT:
             self._node.get_logger().warning(
@@ -79,24 +108,33 @@ class TaskServer:
 
     async def _execute(self, handle: ServerGoalHandle) -> RunTask.Result:
         """Follow one goal to its end."""
-        self.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer goal took over')
         goal = Goal(
             handle=handle, ended=Future(executor=self._node.executor),
             begun_ns=self._now_ns(), chunks_before=self._status().counters.chunks,
         )  # fmt: skip
-        self._follow(handle.request.instruction)
-        self._goal = goal
-        self._timer.reset()
-        outcome, message = await goal.ended
+        if handle.is_cancel_requested:
+            goal.end(RunTask.Result.OUTCOME_CANCELED, 'canceled before it began')
+        elif not self._active:
+            goal.end(RunTask.Result.OUTCOME_FAULT, DEACTIVATED)
+        else:
+            self._begin(goal)
+        await goal.ended
         if self._goal is goal:
             self._goal = None
             self._timer.cancel()
-            if outcome in (RunTask.Result.OUTCOME_TIMED_OUT, RunTask.Result.OUTCOME_FAULT):
-                self._follow('')
-        return self._finish(goal, outcome, message)
+        return self._finish(goal)
 
-    def _finish(self, goal: Goal, outcome: int, message: str) -> RunTask.Result:
-        if goal.handle.is_cancel_requested:
+    def _begin(self, goal: Goal) -> None:
+        self.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer goal took over')
+        self._follow(goal.handle.request.instruction)
+        self._goal = goal
+        self._timer.reset()
+
+    def _finish(self, goal: Goal) -> RunTask.Result:
+        outcome, message = goal.ended.result()
+        if not goal.handle.is_active:
+            pass  # `stop` has ended it
+        elif goal.handle.is_cancel_requested:
             goal.handle.canceled()
         elif outcome in (RunTask.Result.OUTCOME_SUCCEEDED, RunTask.Result.OUTCOME_TIMED_OUT):
             goal.handle.succeed()
@@ -113,8 +151,10 @@ class TaskServer:
         timeout_s = duration_to_s(goal.handle.request.timeout)
         status = self._status()
         if status.state == State.FAULT:
+            self._follow('')
             goal.end(RunTask.Result.OUTCOME_FAULT, status.message)
         elif timeout_s > 0 and self._now_ns() - goal.begun_ns >= timeout_s * NANOSECONDS:
+            self._follow('')  # now: what is asked for before the executor ends the goal stays
             goal.end(RunTask.Result.OUTCOME_TIMED_OUT, f'after {timeout_s:.1f} s')
 
     def feedback(self, status: PolicyStatus) -> None:

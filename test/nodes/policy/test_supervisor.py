@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that listens to the worker outlives every error; a real worker, without cameras."""
+
+import os
+import queue
+import signal
+import sys
+
+import pytest
+
+from xvla_ros.core.embodiment import load_embodiment
+from xvla_ros.core.errors import CheckpointError
+from xvla_ros.core.resources import shared_file
+from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
+
+pytestmark = pytest.mark.ros
+RESTART_S = 120.0
+
+
+class Listener:
+    """Notes what the supervisor reports; fails in handling the first that the worker lacks."""
+
+    def __init__(self):
+        self.heard, self.bad = queue.Queue(), True
+        self.events = WorkerEvents(
+            answer=lambda answer: None,
+            waiting=self._on_waiting,
+            lost=lambda reason: self.heard.put(('lost', reason)),
+            restarted=lambda: self.heard.put(('restarted', '')),
+            failed=lambda reason: self.heard.put(('failed', reason)),
+        )
+
+    def _on_waiting(self, waiting):
+        if self.bad:
+            self.bad = False
+            raise ValueError('no such source')
+        self.heard.put(('waiting', waiting.reason))
+
+    def next(self, kind):
+        """Return the text of the next report of a kind."""
+        while True:
+            heard, text = self.heard.get(timeout=RESTART_S)
+            if heard == kind:
+                return text
+
+
+@pytest.fixture
+def listener():
+    return Listener()
+
+
+@pytest.fixture
+def supervisor(ros_context, still_policy, listener):
+    overrides = {'policy.checkpoint': str(still_policy)}
+    embodiment = load_embodiment(shared_file('config', 'franka_sim.yaml'), overrides)
+    supervisor = WorkerSupervisor(embodiment, (), listener.events)
+    yield supervisor
+    supervisor.close()
+
+
+def test_an_error_in_handling_or_restarting_does_not_end_the_listening(
+    supervisor, listener, monkeypatch
+):
+    supervisor.start()
+    failed = listener.next('failed')
+    assert 'worker link' in failed
+    assert 'no such source' in failed
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, 'executable', '/no/such/python')
+        os.kill(supervisor.pid, signal.SIGKILL)
+        while 'restart failed' not in (reason := listener.next('lost')):
+            pass
+    assert '/no/such/python' in reason
+    listener.next('restarted')
+    assert listener.next('waiting')
+
+
+def test_a_worker_that_cannot_be_started_is_refused_with_the_reason(supervisor, monkeypatch):
+    monkeypatch.setattr(sys, 'executable', '/no/such/python')
+    with pytest.raises(CheckpointError, match=r'cannot be started.*/no/such/python'):
+        supervisor.start()
