@@ -29,10 +29,6 @@ class Holds:
         """Take back what a source said."""
         self._blocks.pop(source, None)
 
-    def clear(self) -> None:
-        """Forget all blocks; the fault stays."""
-        self._blocks.clear()
-
     @property
     def forbids_plans(self) -> bool:
         """Whether a plan made now must not be kept."""
