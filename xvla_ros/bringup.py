@@ -60,6 +60,11 @@ def embodiment_file(name: str, sim: bool) -> Path:
     return shared_file('config', f'{name}_sim.yaml' if sim else f'{name}.yaml')
 
 
+def checkpoint_folder(name: str) -> str:
+    """Return a folder below the working directory as an absolute path, other names as they are."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
 def processes(
     embodiment: Path, *, sim: bool, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Process, ...]:

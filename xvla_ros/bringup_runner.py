@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 import ctypes
 import fcntl
+from functools import partial
 import os
 from pathlib import Path
 import random
@@ -72,7 +73,7 @@ class Runner:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=partial(_end_with_parent, os.getpid()),
             )
 
     def log(self, name: str) -> Path:
@@ -119,9 +120,11 @@ def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
     process.wait()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Ask the kernel to end this process when its parent dies; runs between fork and exec."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before it could be told
+        os._exit(1)
 
 
 class Domain:

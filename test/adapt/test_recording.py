@@ -32,7 +32,7 @@ class ExpertLoop(ClosedLoop):
         self.scene = scene
         return super().run(scene)
 
-    def _infer(self, instruction, noise):
+    def _infer(self, instruction, noise, queue):
         tools = [self.world.tool_pose(name) for name in self.names]
         label = self.recorder._label(tools, self.scene, self.scene.colour)
         return self.profile.chunk(label, round(self.world.time_s * NANOSECONDS))

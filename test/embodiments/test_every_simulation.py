@@ -114,7 +114,8 @@ class Wanderer:
         rows, poses = [], at
         for _ in range(ANCHORS):
             poses = [self._towards(i, p, policy.anchor_period_s) for i, p in enumerate(poses)]
-            rows.append(pack(poses, policy.rotation_6d_layout))
+            # A gripper that is left alone, as after engaging, is not a number.
+            rows.append(np.nan_to_num(pack(poses, policy.rotation_6d_layout)))
         return Chunk(
             stamp_ns=stamp_ns,
             period_s=policy.anchor_period_s,

@@ -169,7 +169,7 @@ class ChunkQueue:
         """
         Return the targets for now, one per arm, or None when there is no plan: hold.
 
-        The gripper is the model's raw probability. A plan that nothing replaces comes to rest at
+        The gripper is the model's raw probability, NaN to leave it (after `engage`). A plan that nothing replaces comes to rest at
         its last anchor; from then on the answer is None.
         """
         with self._lock:

@@ -141,6 +141,8 @@ class PolicyCore:
     def _go_home(self) -> str:
         if self._home is None:
             raise ConfigError('the start pose is unknown: an arm has no urdf')
+        if not self._control.armed:
+            raise ConfigError('cannot go home: the robot is not armed')
         if reason := self._control.held_by:
             raise ConfigError(f'cannot go home: {reason}')
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.arguments import count
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
     from xvla_ros.adapt.demo_policy import Job
@@ -32,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--samples', type=Path, default=SAMPLES, help='folder of recordings; reused when complete'
     )
-    parser.add_argument('--scenes', type=int, default=1200, help='scenes recorded per robot')
+    parser.add_argument('--scenes', type=count, default=1200, help='scenes recorded per robot')
     parser.add_argument('--tower-steps', type=int, default=300)
     parser.add_argument('--grounding-steps', type=int, default=600)
     parser.add_argument('--policy-steps', type=int, default=3000)
@@ -69,8 +70,24 @@ def demo_job(args: Namespace) -> 'Job':
 
 
 def robots(files: list[Path] | None) -> list['Embodiment']:
-    """Read the named embodiments, or all simulated ones that run the demo policy, by domain."""
+    """
+    Read the named embodiments, or all simulated ones that run the demo policy, by domain.
+
+    :raises ConfigError: one has no simulation, or a domain that the demo policy has no row for.
+    """
     from xvla_ros.adapt.demo_policy import demo_embodiments
+    from xvla_ros.adapt.small_network import NUM_DOMAINS
     from xvla_ros.core.embodiment import load_embodiment
 
-    return [load_embodiment(file) for file in files] if files else demo_embodiments()
+    if not files:
+        return demo_embodiments()
+    named = [load_embodiment(file) for file in files]
+    for file, embodiment in zip(files, named, strict=True):
+        if embodiment.sim is None:
+            raise ConfigError(f"{file}: has no 'sim' block, so it cannot be simulated")
+        if embodiment.policy.domain_id >= NUM_DOMAINS:
+            raise ConfigError(
+                f'{file}: policy.domain_id is {embodiment.policy.domain_id}, the demo policy has '
+                f'rows 0 to {NUM_DOMAINS - 1}; 3 is free'
+            )
+    return named

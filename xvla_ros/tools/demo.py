@@ -17,7 +17,12 @@ import sys
 
 from tqdm import tqdm
 
-from xvla_ros.bringup import embodiment_file, processes, transport_environment
+from xvla_ros.bringup import (
+    checkpoint_folder,
+    embodiment_file,
+    processes,
+    transport_environment,
+)
 from xvla_ros.bringup_runner import Domain, Runner
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
@@ -55,10 +60,14 @@ def run(args: Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     path = embodiment_file(args.embodiment, sim=True).resolve()
-    overrides = {'policy.checkpoint': str(args.checkpoint)} if args.checkpoint else {}
+    overrides = (
+        {'policy.checkpoint': checkpoint_folder(args.checkpoint)} if args.checkpoint else {}
+    )
     embodiment = load_embodiment(path, overrides)
     if embodiment.sim is None:
         raise ConfigError(f"{path}: has no 'sim' block, so it cannot be simulated")
+    if not embodiment.control.start_armed:
+        raise ConfigError(f'{path}: control.start_armed is false: the robot would not move')
     args.out.mkdir(parents=True, exist_ok=True)
     with _system(args, path, embodiment, overrides) as runner:
         episodes = _episodes(args, embodiment, runner)

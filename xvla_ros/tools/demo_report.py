@@ -88,6 +88,9 @@ def table(episodes: Sequence[Episode], summary: dict[str, Any]) -> str:
         f'control {control["rate_hz"]:g} Hz, late p99 {control["lateness_ms_p99"]} ms '
         f'(twin {control["twin_lateness_ms_p99"]}), starved {control["starved_ticks"]}'
     )
+    if summary['faults']:
+        counted = ', '.join(f'{reason} ({n} times)' for reason, n in summary['faults'].items())
+        rows.append(f'held or refused: {counted}')
     return '\n'.join(rows)
 
 

@@ -11,7 +11,7 @@ from launch_ros.actions import Node
 import yaml
 
 from launch import LaunchContext, LaunchDescription
-from xvla_ros.bringup import embodiment_file, Process, processes
+from xvla_ros.bringup import checkpoint_folder, embodiment_file, Process, processes
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
@@ -83,6 +83,8 @@ def overrides(chosen: dict[str, str]) -> dict[str, Any]:
         for name in ('checkpoint', 'server_url', 'instruction')
         if chosen[name]
     }
+    if chosen['checkpoint']:
+        given['policy.checkpoint'] = checkpoint_folder(chosen['checkpoint'])
     if chosen['server_url'] and not chosen['checkpoint']:
         given['policy.checkpoint'] = ''  # one of the two: the server stands in for the checkpoint
     return given
