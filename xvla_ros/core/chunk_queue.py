@@ -169,8 +169,8 @@ class ChunkQueue:
         """
         Return the targets for now, one per arm, or None when there is no plan: hold.
 
-        The gripper is the model's raw probability, NaN to leave it (after `engage`). A plan that nothing replaces comes to rest at
-        its last anchor; from then on the answer is None.
+        The gripper is the model's raw probability, NaN to leave it (after `engage`). A plan that
+        nothing replaces comes to rest at its last anchor; from then on the answer is None.
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
