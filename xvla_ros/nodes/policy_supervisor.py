@@ -69,6 +69,7 @@ class WorkerSupervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Connection | None = None
         self._thread: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
         self.restarts = 0
 
     @property
@@ -143,9 +144,10 @@ class WorkerSupervisor:
             self._process, self._link, self._swapping = process, ours, ''
             self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
         facts = self._await_ready(ours)
-        threading.Thread(
+        self._watcher = threading.Thread(
             target=self._watch, args=(line, ours), name='worker life line', daemon=True
-        ).start()
+        )
+        self._watcher.start()
         return facts
 
     def _watch(self, line: LifeLine, link: Connection) -> None:
@@ -196,6 +198,8 @@ class WorkerSupervisor:
             if self._closing.is_set():
                 return
             self._end_process()
+            if self._watcher:
+                self._watcher.join()  # what it says of the old worker must not be heard of the new
             self.restarts += 1
             try:
                 self._spawn()

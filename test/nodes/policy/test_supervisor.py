@@ -5,12 +5,14 @@ import os
 import queue
 import signal
 import sys
+import time
 
 import pytest
 
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.core.resources import shared_file
+from xvla_ros.nodes.life_line import LifeLine
 from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
 
 pytestmark = pytest.mark.ros
@@ -73,6 +75,28 @@ def test_an_error_in_handling_or_restarting_does_not_end_the_listening(
     assert '/no/such/python' in reason
     listener.next('restarted')
     assert listener.next('waiting')
+
+
+class SlowLine(LifeLine):
+    """A life line whose end is noticed late, as on a loaded machine."""
+
+    def wait(self):
+        super().wait()
+        time.sleep(0.5)
+
+
+def test_a_worker_told_to_end_is_not_called_dead(supervisor, listener, monkeypatch):
+    monkeypatch.setattr('xvla_ros.nodes.policy_supervisor.LifeLine', SlowLine)
+    listener.bad = False
+    supervisor.start()
+    supervisor.swap(supervisor._embodiment, 'told to')
+    reasons = set()
+    while (report := listener.heard.get(timeout=RESTART_S)) != ('restarted', ''):
+        if report[0] == 'lost':
+            reasons.add(report[1])
+    assert reasons == {'told to'}
+    assert listener.next('waiting')
+    assert not [text for kind, text in listener.heard.queue if kind == 'lost']
 
 
 def test_a_worker_that_cannot_be_started_is_refused_with_the_reason(supervisor, monkeypatch):
