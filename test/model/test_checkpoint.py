@@ -306,14 +306,6 @@ def test_weights_stored_in_half_precision_load_into_the_dtype_asked_for(tmp_path
     assert np.abs(chunk(folder, dtype='bfloat16') - exact).max() < 0.05
 
 
-def test_a_row_as_it_was_initialised_counts_as_untrained(copied):
-    def reset(state):
-        state[PROMPTS][1] = 0.02 * torch.randn(128, generator=torch.Generator().manual_seed(0))
-
-    rewrite(copied, reset)
-    assert [row.trained for row in inspect(copied).rows] == [True, False, True]
-
-
 def test_inspection_says_what_a_checkpoint_is(checkpoint):
     found = inspect(checkpoint)
     assert found.layout == '2toinf'

@@ -2,6 +2,7 @@
 """What a checkpoint is, and which of its domain rows are trained."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
-from xvla_ros.model.head import DomainAwareLinear
 from xvla_ros.model.layouts import to_network
 from xvla_ros.model.lora import Adapter
 from xvla_ros.model.reading import read_config, WeightFiles
@@ -21,8 +21,6 @@ from xvla_ros.model.xvla import XVLA
 HUB = 'transformer.soft_prompt_hub.weight'
 ENCODER = 'transformer.action_encoder.{}.weight'
 DECODER = 'transformer.action_decoder.{}.weight'
-# Initial spread of the soft prompts (models/transformer.py).
-PROMPT_STD = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +28,12 @@ class DomainRow:
     """
     One domain's own parameters.
 
-    A row that training never saw keeps its initial values, because its gradient is exactly zero:
-    biases of zero, or prompts whose spread is still that of the initialisation. `nearest` is the
-    most similar other row and `cosine` how similar.
+    trained: as `moved_rows` says, None where the weights cannot tell. `nearest` is the most
+    similar other row and `cosine` how similar.
     """
 
     domain_id: int
-    trained: bool
+    trained: bool | None
     prompt_std: float
     encoder_std: float
     decoder_std: float
@@ -102,13 +99,13 @@ def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
 
     prompts = table(HUB)
     encoder, decoder = table(ENCODER.format('fc')), table(DECODER.format('fc'))
-    biases = torch.cat([table(ENCODER.format('bias')), table(DECODER.format('bias'))], dim=1)
+    moved = moved_rows(table(name) for name in domain_biases(names))
     similarity = row_similarity([prompts, encoder, decoder])
     others = similarity - 2.0 * np.eye(len(similarity))
     rows = tuple(
         DomainRow(
             domain_id=index,
-            trained=bool((biases[index] != 0).any()) and is_moved(prompts[index]),
+            trained=None if moved is None else index in moved,
             prompt_std=prompts[index].std().item(),
             encoder_std=encoder[index].std().item(),
             decoder_std=decoder[index].std().item(),
@@ -124,28 +121,34 @@ def trained_domains(network: XVLA, adapter: Adapter | None = None) -> tuple[int,
     """
     Return the rows that may have been trained, or None where the weights cannot tell.
 
-    Stricter than `DomainRow.trained`, because a robot is refused by it. A row counts as untrained
-    only while all its biases are exactly zero, as they started: its gradient was zero, and weight
-    decay leaves a zero alone. Prompts prove nothing here, decay shrinks those of every row. Where
-    no row has a bias, or an adapter was trained without them, biases were not trained at all.
+    Weights cannot tell either where an adapter was trained without the biases.
 
     :param adapter: the LoRA adapter that was merged into the network.
     """
-    layers = {
-        f'transformer.{name}.bias.weight': layer.bias.weight
-        for name, layer in network.transformer.named_modules()
-        if isinstance(layer, DomainAwareLinear)
-    }
-    if adapter is not None and not layers.keys() & adapter.replaced.keys():
+    state = network.state_dict()
+    names = domain_biases(state)
+    if adapter is not None and not adapter.replaced.keys() & set(names):
         return None
-    moved = torch.cat(list(layers.values()), dim=1).any(dim=1)
+    return moved_rows(state[name] for name in names)
+
+
+def domain_biases(names: Iterable[str]) -> list[str]:
+    """Return which of the network's tensors are tables of biases, a row per domain."""
+    return [n for n in names if n.startswith('transformer.') and n.endswith('.bias.weight')]
+
+
+def moved_rows(biases: Iterable[torch.Tensor]) -> tuple[int, ...] | None:
+    """
+    Return the rows of which any bias is not exactly zero, None where all rows are zero.
+
+    Biases start at zero, and of a domain that training never saw they stay there: the gradient is
+    zero, and weight decay leaves a zero alone. Prompts prove nothing, decay shrinks those of every
+    row. Where no row has a bias, biases were not trained at all. A robot is refused by this.
+
+    :param biases: tables (domains, n), at least one.
+    """
+    moved = torch.cat(list(biases), dim=1).any(dim=1)
     return tuple(moved.nonzero().flatten().tolist()) or None
-
-
-def is_moved(prompts: torch.Tensor) -> bool:
-    """Say whether a row's prompts spread otherwise than the N(0, 0.02) they start from."""
-    error = PROMPT_STD / math.sqrt(2 * prompts.numel())  # standard error of a spread
-    return abs(prompts.std().item() - PROMPT_STD) > 4 * error
 
 
 def row_similarity(tables: list[torch.Tensor]) -> np.ndarray:

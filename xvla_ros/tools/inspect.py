@@ -9,6 +9,7 @@ from xvla_ros.core.errors import XvlaError
 from xvla_ros.core.resources import checkpoint_folder
 
 MEGABYTE = 1e6
+TRAINED = {True: 'yes', False: 'no', None: '?'}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -54,10 +55,12 @@ def describe(found: 'Inspection') -> str:  # noqa: F821 - imports torch
         'domain  trained  prompts std  encoder std  decoder std  nearest (cosine)',
     ]
     lines += [
-        f'{row.domain_id:6d}  {"yes" if row.trained else "no":7s}  {row.prompt_std:11.4f}  '
+        f'{row.domain_id:6d}  {TRAINED[row.trained]:7s}  {row.prompt_std:11.4f}  '
         f'{row.encoder_std:11.4f}  {row.decoder_std:11.4f}  {row.nearest:7d} ({row.cosine:+.3f})'
         for row in found.rows
     ]
+    if any(row.trained is None for row in found.rows):
+        lines.append('trained ?: all biases are zero, so the weights cannot tell')
     return '\n'.join(lines)
 
 
@@ -77,7 +80,9 @@ def draw(found: 'Inspection', path: Path) -> None:  # noqa: F821 - imports torch
         'kx',
         label='nearest other row',
     )
-    labels = [f'{row.domain_id}{"" if row.trained else " (untrained)"}' for row in found.rows]
+    labels = [
+        f'{row.domain_id}{" (untrained)" if row.trained is False else ""}' for row in found.rows
+    ]
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.set_xticks(range(len(labels)), range(len(labels)), fontsize=7)
     axes.set(xlabel='domain id', title=f'Domain rows of {Path(found.path).name}')
