@@ -13,10 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.committed import CommittedMotion
-from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.interpolation import pose_to_arm, Trajectory
 from xvla_ros.core.profile import ActionProfile
 
 CONFIG = Path(__file__).parents[2] / 'config'
@@ -42,9 +41,9 @@ def random_arms(embodiment, rng):
 
 def random_plan(embodiment, rng):
     """Return a plan of random poses, in the base frame."""
-    profile = ActionProfile(embodiment)
-    raw = np.stack([profile.staying(random_arms(embodiment, rng), 1)[0] for _ in range(COUNT)])
-    return profile.chunk(raw, int(rng.integers(0, 10 * NANOSECONDS)))
+    layout = embodiment.policy.rotation_6d_layout
+    raw = np.stack([pack(random_arms(embodiment, rng), layout) for _ in range(COUNT)])
+    return ActionProfile(embodiment).chunk(raw, int(rng.integers(0, 10 * NANOSECONDS)))
 
 
 @each_embodiment
@@ -52,45 +51,18 @@ def random_plan(embodiment, rng):
 @given(seed=seeds, late=st.integers(0, COUNT + 5))
 def test_a_plan_seen_later_is_the_plan_shifted_until_it_is_over(name, seed, late):
     embodiment, rng = EMBODIMENTS[name], np.random.default_rng(seed)
-    plan, measured = random_plan(embodiment, rng), random_arms(embodiment, rng)
+    plan = random_plan(embodiment, rng)
     stamp_ns = plan.stamp_ns + late * plan.period_ns
-    guess = CommittedMotion(embodiment).guess(plan, measured, stamp_ns, COUNT)
+    guess = CommittedMotion(embodiment).guess(plan, stamp_ns, COUNT)
     expected = ActionProfile(embodiment).raw(plan)[np.minimum(np.arange(COUNT) + late, COUNT - 1)]
     if late > COUNT:
-        expected = ActionProfile(embodiment).staying(measured, COUNT)
-    np.testing.assert_allclose(guess, expected, atol=2e-6)
+        assert guess is None
+    else:
+        np.testing.assert_allclose(guess, expected, atol=2e-6)
 
 
-@each_embodiment
-@FEW
-@given(seed=seeds)
-def test_without_a_plan_the_arms_stay_where_they_are(name, seed):
-    embodiment, rng = EMBODIMENTS[name], np.random.default_rng(seed)
-    measured = random_arms(embodiment, rng)
-    guess = CommittedMotion(embodiment).guess(None, measured, 0, COUNT)
-    assert guess.shape == (COUNT, 20)
-    chunk = ActionProfile(embodiment).chunk(guess, 0)
-    trajectory = Trajectory(chunk, embodiment.policy.rotation_6d_layout, len(measured))
-    for time_ns in (chunk.due_ns(0), chunk.end_ns):
-        for pose, arm in zip(trajectory.at(time_ns), measured, strict=True):
-            there = pose_to_arm(pose)
-            np.testing.assert_allclose(there.position, arm.position, atol=1e-6)
-            back = Rotation.from_quat(there.quaternion).inv()
-            assert (back * Rotation.from_quat(arm.quaternion)).magnitude() < 1e-5
-
-
-@each_embodiment
-def test_staying_is_what_a_model_is_told_of_the_arms(name):
-    embodiment = EMBODIMENTS[name]
-    told = replace(embodiment.policy, proprio_source='measured', proprio_gripper='measured')
-    profile = ActionProfile(replace(embodiment, policy=told))
-    measured = random_arms(embodiment, np.random.default_rng(3))
-    assert np.array_equal(profile.staying(measured, 2), [profile.proprio(measured)] * 2)
-
-
-def test_a_gripper_nobody_measures_is_told_as_zero(franka, pose):
-    unknown = replace(pose(), gripper=float('nan'))
-    assert np.isfinite(ActionProfile(franka).staying([unknown], 2)).all()
+def test_without_a_plan_nothing_is_guessed(franka):
+    assert CommittedMotion(franka).guess(None, 0, COUNT) is None
 
 
 @FEW
@@ -100,7 +72,7 @@ def test_a_prefix_is_the_settled_beginning_of_the_guess(franka, seed, reach_s, l
     plan, motion = random_plan(franka, rng), CommittedMotion(franka)
     stamp_ns = plan.stamp_ns + round(late_s * NANOSECONDS)
     prefix = motion.prefix(plan, stamp_ns, reach_s, most)
-    whole = motion.guess(plan, random_arms(franka, rng), stamp_ns, COUNT)
+    whole = motion.guess(plan, stamp_ns, COUNT)
     settled_ns = min(stamp_ns + round(reach_s * NANOSECONDS), plan.end_ns)
     due_ns = stamp_ns + np.arange(1, COUNT + 1) * plan.period_ns
     count = min(int((due_ns <= settled_ns).sum()), most)

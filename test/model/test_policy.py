@@ -136,6 +136,20 @@ def test_a_warm_start_begins_from_its_plan(policy):
     assert np.abs(one - two).max() > 1e-4
 
 
+@pytest.mark.parametrize(('steps', 'times'), [(1, (0.1,)), (2, (0.1, 0.05)), ([0.3], (0.3,))])
+def test_a_warm_start_without_a_plan_predicts_one_first(policy, steps, times):
+    start = WarmStart(plan=None, time=0.1)
+    unplanned = predict(policy, warm_start=start, steps=steps)
+    assert policy.last_steps == 1 + len(times)
+    assert np.array_equal(unplanned, predict(policy, steps=(1.0, *times)))
+
+
+def test_a_warm_start_from_time_one_needs_no_plan(policy):
+    assert np.array_equal(
+        predict(policy, warm_start=WarmStart(plan=None, time=1.0)), predict(policy)
+    )
+
+
 def test_bfloat16_agrees_to_its_rounding(policy, checkpoint):
     half = load_policy(checkpoint, dtype='bfloat16')
     assert np.abs(predict(half) - predict(policy)).max() < 0.05
@@ -184,6 +198,7 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)
         ({'prefix': np.zeros((2, 10))}, r'prefix has shape \(2, 10\)'),
         ({'prefix': [0.0]}, 'prefix: expected an array'),
         ({'warm_start': WarmStart(plan=np.zeros((6, 20)), time=0.0)}, r'warm_start\.time is 0\.0'),
+        ({'warm_start': WarmStart(plan=None, time=1.5)}, r'warm_start\.time is 1\.5'),
         ({'warm_start': WarmStart(plan=np.zeros((5, 20)))}, r'warm_start\.plan has 5 rows'),
         ({'tolerance': (-1.0, 0.0)}, 'tolerance is'),
         ({'tolerance': (1.0, np.nan)}, 'tolerance is'),

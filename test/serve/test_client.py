@@ -63,9 +63,11 @@ def test_a_prefix_is_continued(server, policy, observation, version):
     np.testing.assert_allclose(actions[:2], committed, atol=1e-6)
 
 
+@pytest.mark.parametrize('planned', [True, False])
 @pytest.mark.parametrize('version', VERSIONS)
-def test_a_warm_start_arrives_as_it_does_here(server, policy, observation, version):
-    start = WarmStart(plan=policy.predict(**observation), time=0.1)
+def test_a_warm_start_arrives_as_it_does_here(server, policy, observation, version, planned):
+    plan = policy.predict(**observation) if planned else None
+    start = WarmStart(plan=plan, time=0.1)
     asked = observation | {'warm_start': start, 'steps': 1}
     with RemotePredictor(url_of(server, version), timeout_s=30.0) as remote:
         actions = remote.predict(**asked)

@@ -147,6 +147,11 @@ def test_a_warm_start_is_read_with_its_time(time):
     assert start.time == pytest.approx(1.0 if time == 1 else 0.1)
 
 
+def test_a_warm_start_without_a_plan_is_one():
+    start = read(v1(warm_start_time=0.1)).warm_start
+    assert (start.plan, start.time) == (None, 0.1)
+
+
 PLAN = json_numpy.dumps(np.zeros((30, 20)))
 
 
@@ -154,7 +159,7 @@ PLAN = json_numpy.dumps(np.zeros((30, 20)))
     ('fields', 'words'),
     [
         ({'warm_start': PLAN}, 'warm_start_time: missing'),
-        ({'warm_start_time': 0.1}, 'warm_start: missing'),
+        ({'warm_start_time': 0.0}, 'warm_start_time: is 0'),
         ({'warm_start': json_numpy.dumps(np.zeros((29, 20)))}, 'warm_start: has shape [29, 20]'),
         ({'warm_start': PLAN, 'warm_start_time': 0.0}, 'warm_start_time: is 0'),
         ({'warm_start': PLAN, 'warm_start_time': 1.5}, 'warm_start_time: is 1.5'),
@@ -165,7 +170,7 @@ PLAN = json_numpy.dumps(np.zeros((30, 20)))
         ({'warm_start': PLAN, 'warm_start_time': [0.1]}, 'warm_start_time: is list'),
     ],
 )
-def test_half_a_warm_start_is_refused(fields, words):
+def test_a_wrong_warm_start_is_refused(fields, words):
     assert words in str(refusal(v1(**fields)))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.committed import CommittedMotion
-from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.profile import ActionProfile
 from xvla_ros.core.warm_start import WarmStart
@@ -138,19 +137,17 @@ class ClosedLoop:
             settings.domain_id,
             steps=self.conditions.steps,
             noise=noise.standard_normal(shape).astype(np.float32),
-            warm_start=self._warm_start(queue, measured, now_ns),
+            warm_start=self._warm_start(queue, now_ns),
         )
         return self.profile.chunk(actions, now_ns)
 
-    def _warm_start(
-        self, queue: ChunkQueue, measured: Sequence[ArmPose], now_ns: int
-    ) -> WarmStart | None:
+    def _warm_start(self, queue: ChunkQueue, now_ns: int) -> WarmStart | None:
         """Return the plan in execution, where denoising starts from it."""
         if not self.conditions.warm_start_time:
             return None
         count = self.policy.config.num_actions
         plan = queue.plan(now_ns, self.embodiment.policy.anchor_period_s, count)
-        guess = self.committed.guess(plan, measured, now_ns, count)
+        guess = self.committed.guess(plan, now_ns, count)
         return WarmStart(plan=guess, time=self.conditions.warm_start_time)
 
     def _command(self, queue: ChunkQueue) -> None:

@@ -45,7 +45,8 @@ SETTINGS = {
     'tolerance_0.2mm_0.1deg': Knobs(tolerance=(0.2, 0.1)),
     'tolerance_1mm_0.5deg': Knobs(tolerance=(1.0, 0.5)),
     'bfloat16': Knobs(dtype='bfloat16'),
-    # One step from the plan in execution, at the last of the reference's ten times.
+    # One step from the plan in execution, at the last of the reference's ten times; the first
+    # chunk of an episode has no plan and takes two.
     'warm_start': Knobs(steps=1, warm_start_time=0.1),
     'warm_start_bfloat16': Knobs(steps=1, warm_start_time=0.1, dtype='bfloat16'),
 }
@@ -119,7 +120,7 @@ class Comparison:
         """Answer one episode's observations; return chunks and step counts."""
         chunks, steps, policy = [], [], self._policy(knobs.dtype)
         for observation in asked:
-            start = self._warm_start(knobs, observation, chunks)
+            start = self._warm_start(knobs, chunks)
             options = {'steps': knobs.steps, 'tolerance': knobs.tolerance, 'warm_start': start}
             chunks.append(policy.predict(**observation, **options))
             steps.append(policy.last_steps)
@@ -130,19 +131,11 @@ class Comparison:
             self._policies[dtype] = load_policy(self._path, dtype=dtype)
         return self._policies[dtype]
 
-    def _warm_start(
-        self, knobs: Knobs, observation: dict[str, Any], chunks: Sequence[np.ndarray]
-    ) -> WarmStart | None:
-        """
-        Return the plan: the last answer, or staying.
-
-        This embodiment tells the model exactly where the arm is: to stay is to act like that.
-        """
+    def _warm_start(self, knobs: Knobs, chunks: Sequence[np.ndarray]) -> WarmStart | None:
+        """Return the plan: the last answer, if there is one."""
         if not knobs.warm_start_time:
             return None
-        count = self._policies['float32'].config.num_actions
-        staying = np.tile(observation['proprio'], (count, 1))
-        plan = shifted_plan(chunks[-1], REPLAN_S, self._period_s) if chunks else staying
+        plan = shifted_plan(chunks[-1], REPLAN_S, self._period_s) if chunks else None
         return WarmStart(plan=plan, time=knobs.warm_start_time)
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The motion that a robot is committed to, as a checkpoint would have put it."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,17 +40,14 @@ class CommittedMotion:
         count = min(reach_ns // period_ns, most)
         return self._anchors(plan, stamp_ns, count) if count >= 1 else None
 
-    def guess(
-        self, plan: Chunk | None, measured: Sequence[ArmPose], stamp_ns: int, count: int
-    ) -> NDArray[np.float32]:
+    def guess(self, plan: Chunk | None, stamp_ns: int, count: int) -> NDArray[np.float32] | None:
         """
-        Return a whole chunk (count, 20) for an observation: the plan, its end held, or staying.
+        Return a whole chunk (count, 20) for an observation: the plan, its end held.
 
-        The arms stay where they are measured when there is no plan, or when it is over: since
-        then they may have been moved.
+        None without a plan, or when it is over: since then the arms may have been moved.
         """
         if plan is None or stamp_ns > plan.end_ns:
-            return self._profile.staying(measured, count)
+            return None
         return self._anchors(plan, stamp_ns, count)
 
     @property

@@ -66,23 +66,13 @@ class ActionProfile:
 
     def _told(self, measured: Sequence[ArmPose]) -> list[ArmPose]:
         """Return measured poses as the model is told of them."""
-        arms = self._sensed(measured)
-        if self._policy.proprio_rotation == 'identity':
-            arms = [replace(arm, quaternion=np.array(IDENTITY_QUATERNION)) for arm in arms]
-        return arms
-
-    def _sensed(self, measured: Sequence[ArmPose]) -> list[ArmPose]:
-        """Return measured poses in the policy's frame, grippers as its closed probability."""
         arms = []
         for arm, settings in zip(self._in_policy(measured), self._arms, strict=True):
             closed = settings.gripper.closed_probability
             arms.append(replace(arm, gripper=closed + (1 - 2 * closed) * arm.gripper))
+        if self._policy.proprio_rotation == 'identity':
+            arms = [replace(arm, quaternion=np.array(IDENTITY_QUATERNION)) for arm in arms]
         return arms
-
-    def staying(self, measured: Sequence[ArmPose], count: int) -> NDArray[np.float32]:
-        """Return the actions (count, 20) by which the model would leave the arms as they are."""
-        action = np.nan_to_num(pack(self._sensed(measured), self._layout), nan=0.0)
-        return np.tile(action.astype(np.float32), (count, 1))
 
     def chunk(
         self,

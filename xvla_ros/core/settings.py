@@ -47,8 +47,8 @@ class PolicySettings:
         'Same for rotation [deg]; used when tolerance_mm > 0.', 1.0, low=0.0
     )
     warm_start_time: float = param(
-        'Flow time to start denoising at, from the plan in execution, or from staying in place '
-        'while there is none; 0 = from noise alone.',
+        'Flow time to start denoising at, from the plan in execution; while there is none, the '
+        'model first predicts one from noise. 0 = from noise alone.',
         0.0,
         low=0.0,
         high=1.0,

@@ -12,11 +12,12 @@ class WarmStart:
     """
     A first guess of the chunk, so that denoising can start below t = 1.
 
-    :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them.
+    :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them; None
+        has the model guess first, from noise, which takes one prediction more.
     :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
     """
 
-    plan: NDArray[np.floating]
+    plan: NDArray[np.floating] | None
     time: float = 0.5
 
 

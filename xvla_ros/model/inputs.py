@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.model.sampler import flow_times, Tolerance
 
 # More denoising steps than this is a mistake: the reference uses 10.
@@ -32,14 +33,25 @@ def checked_integer(value: int, name: str, low: int, high: int) -> int:
     return int(value)
 
 
-def checked_times(steps: int | Sequence[float], start: float) -> tuple[float, ...]:
-    """Return the flow times of a number of steps, or of the times themselves, or refuse them."""
-    if not isinstance(steps, (list, tuple)):
-        return flow_times(checked_integer(steps, 'steps', 1, MOST_STEPS), start)
-    numbers = all(isinstance(t, (int, float)) and 0.0 < t <= 1.0 for t in steps)
-    if not numbers or not 1 <= len(steps) <= MOST_STEPS:
-        raise ObservationError(f'steps is {steps!r}, expected a number, or times in (0, 1]')
-    return tuple(float(t) for t in steps)
+def checked_times(
+    steps: int | Sequence[float], start: WarmStart | None = None
+) -> tuple[float, ...]:
+    """
+    Return the flow times of a run, or refuse them.
+
+    :param steps: number of steps, or the times themselves.
+    :param start: where a number of steps begins; 1 without. If it has no plan, time 1 comes first.
+    """
+    if isinstance(steps, (list, tuple)):
+        numbers = all(isinstance(t, (int, float)) and 0.0 < t <= 1.0 for t in steps)
+        if not numbers or not 1 <= len(steps) <= MOST_STEPS:
+            raise ObservationError(f'steps is {steps!r}, expected a number, or times in (0, 1]')
+        times = tuple(float(t) for t in steps)
+    else:
+        count = checked_integer(steps, 'steps', 1, MOST_STEPS)
+        times = flow_times(count, start.time if start else 1.0)
+    unplanned = start is not None and start.plan is None and times[0] < 1.0
+    return (1.0, *times) if unplanned else times
 
 
 def checked_tolerance(value: Tolerance | tuple[float, float] | None) -> Tolerance | None:

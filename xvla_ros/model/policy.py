@@ -97,7 +97,7 @@ class Policy:
         :raises InferenceError: the network answered something that is not finite.
         """
         row = self._row(images, proprio, instruction, domain_id, noise, warm_start)
-        times = checked_times(steps, warm_start.time if warm_start else 1.0)
+        times = checked_times(steps, warm_start)
         options = {}
         if prefix is not None:
             options['prefix'] = self._committed(prefix).to(self.device)
@@ -117,7 +117,7 @@ class Policy:
         One question gets the bits that `predict` gives; more get them up to the rounding of larger
         matrix products. The rest is as in `predict`.
         """
-        times = checked_times(steps, 1.0)
+        times = checked_times(steps)
         rows = [
             self._row(q.images, q.proprio, q.instruction, q.domain_id, q.noise) for q in questions
         ]
@@ -129,7 +129,7 @@ class Policy:
         instruction: str = 'warm up',
         domain_id: int = 0,
         steps: int | Sequence[float] = 10,
-        warm_start_time: float = 1.0,
+        warm_start_time: float | None = None,
     ) -> None:
         """
         Answer a blank observation, so that the first real answer is as quick as those after it.
@@ -137,19 +137,26 @@ class Policy:
         On a GPU the run is recorded first: later calls with as many views and the same steps,
         without prefix and tolerance, replay it.
 
-        :param warm_start_time: where calls with a warm start begin; 1.0 for those without.
+        :param warm_start_time: where calls with a warm start begin, with a plan and without.
         """
         blank = [np.zeros((*self.images.size, 3), np.uint8)] * views
         state = np.zeros(self.network.dim_proprio, np.float32)
-        rest = np.zeros((self.config.num_actions, self.mode.real_dim), np.float32)
-        start = WarmStart(plan=rest, time=warm_start_time)
-        if self.device.type == 'cuda':
-            row = self._row(blank, state, instruction, domain_id, warm_start=start)
-            geometry = Geometry(views=(views,), times=checked_times(steps, start.time))
-            with torch.inference_mode():
-                batch = self._batch([row], geometry.times)
-                self.captured[geometry] = CapturedAnswer(self.network, batch, geometry)
-        self.predict(blank, state, instruction, domain_id, steps=steps, warm_start=start)
+        starts: tuple[WarmStart | None, ...] = (None,)
+        if warm_start_time:
+            rest = np.zeros((self.config.num_actions, self.mode.real_dim), np.float32)
+            starts = tuple(WarmStart(plan=plan, time=warm_start_time) for plan in (None, rest))
+        for start in starts:
+            if self.device.type == 'cuda':
+                row = self._row(blank, state, instruction, domain_id, warm_start=start)
+                self._capture(row, checked_times(steps, start))
+            self.predict(blank, state, instruction, domain_id, steps=steps, warm_start=start)
+
+    def _capture(self, row: Row, times: tuple[float, ...]) -> None:
+        """Record the run of one such row, for later ones of its geometry to replay."""
+        geometry = Geometry(views=(len(row.images),), times=times)
+        with torch.inference_mode():
+            batch = self._batch([row], times)
+            self.captured[geometry] = CapturedAnswer(self.network, batch, geometry)
 
     def view_features(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Encode the given views as one batch; empty slots are exact zeros: (1, V, tokens, C)."""
@@ -187,7 +194,7 @@ class Policy:
             words,
             checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1),
             checked_array(noise, shape, 'noise'),
-            torch.zeros(1, *shape) if warm_start is None else self._plan(warm_start),
+            self._plan(warm_start),
         )
 
     def _batch(self, rows: Sequence[Row], times: tuple[float, ...]) -> Batch:
@@ -231,10 +238,12 @@ class Policy:
         checked = checked_array(actions, (rows, self.mode.real_dim), name)
         return self.mode.raw(torch.from_numpy(checked)[None])
 
-    def _plan(self, start: WarmStart) -> torch.Tensor:
-        """Check a warm start; return its plan in the network's form."""
-        if not 0.0 < start.time <= 1.0:
+    def _plan(self, start: WarmStart | None) -> torch.Tensor:
+        """Check a warm start; return its plan in the network's form, zeros where there is none."""
+        if start is not None and not 0.0 < start.time <= 1.0:
             raise ObservationError(f'warm_start.time is {start.time}, expected above 0, up to 1')
+        if start is None or start.plan is None:
+            return torch.zeros(1, self.config.num_actions, self.mode.dim)
         plan = self._committed(start.plan, 'warm_start.plan')
         if plan.shape[1] != self.config.num_actions:
             raise ObservationError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 
-from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.committed import CommittedMotion
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, XvlaError
@@ -165,16 +165,15 @@ class InferenceLoop:
             tolerance=(settings.tolerance_mm, settings.tolerance_deg)
             if settings.tolerance_mm > 0
             else None,
-            warm_start=self._warm_start(plan, observation),
+            warm_start=self._warm_start(upcoming, stamp_ns),
         )
 
-    def _warm_start(self, plan: Plan, observation: Observation) -> WarmStart | None:
+    def _warm_start(self, upcoming: Chunk | None, stamp_ns: int) -> WarmStart | None:
         """Return the plan as a first guess of the answer, where that is asked for."""
         time, count = self._embodiment.policy.warm_start_time, self._facts.num_actions
         if not time:
             return None
-        guess = self._committed.guess(plan.upcoming, observation.arms, observation.stamp_ns, count)
-        return WarmStart(plan=guess, time=time)
+        return WarmStart(plan=self._committed.guess(upcoming, stamp_ns, count), time=time)
 
     def _noise(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Return noise of the seed and the observation alone: a replay draws the same."""

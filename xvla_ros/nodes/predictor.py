@@ -53,10 +53,9 @@ def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts
     words, steps = settings.instruction or 'warm up', settings.denoising_steps
     start_time = settings.warm_start_time
     if settings.checkpoint:
-        predictor.warm_up(views, words, settings.domain_id, steps, start_time or 1.0)
+        predictor.warm_up(views, words, settings.domain_id, steps, start_time)
         return
-    rest = np.zeros((facts.num_actions or 1, facts.dim_action or EE6D_SIZE), np.float32)
-    start = WarmStart(plan=rest, time=start_time) if start_time else None
+    start = WarmStart(plan=None, time=start_time) if start_time else None
     state = np.zeros(facts.dim_proprio or facts.dim_action or EE6D_SIZE)
     images = [np.zeros((224, 224, 3), np.uint8)] * views
     predictor.predict(images, state, words, settings.domain_id, steps=steps, warm_start=start)

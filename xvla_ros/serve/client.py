@@ -116,8 +116,9 @@ class RemotePredictor:
         arrays = {'noise': noise, 'prefix': prefix, 'tolerance': pair(tolerance)}
         wanted: dict[str, Any] = {n: np.asarray(v) for n, v in arrays.items() if v is not None}
         if warm_start is not None:
-            wanted['warm_start'] = np.asarray(warm_start.plan)
             wanted['warm_start_time'] = float(warm_start.time)
+            if warm_start.plan is not None:
+                wanted['warm_start'] = np.asarray(warm_start.plan)
         if not self._one_caller.acquire(timeout=self.timeout_s):
             raise InferenceError(f'{self.url}: another request took {self.timeout_s:g} s')
         try:
@@ -135,7 +136,7 @@ class RemotePredictor:
         if not self._connected:
             self._connect(deadline_s)
         self.left_out = tuple(name for name in wanted if name not in self._extensions)
-        if 'warm_start' in self.left_out:  # its few steps would be taken from noise instead
+        if 'warm_start_time' in self.left_out:  # its few steps would be taken from noise instead
             raise InferenceError(
                 f'{self.url}: the server cannot start from a plan, '
                 "expected 'warm_start' among its extensions"

@@ -95,14 +95,13 @@ def read_tolerance(payload: Mapping[str, Any], limits: Limits) -> tuple[float, f
 def read_warm_start(
     payload: Mapping[str, Any], contract: Contract, limits: Limits
 ) -> WarmStart | None:
-    """Read a plan (num_actions, dim_action) with the flow time to start from it, or neither."""
+    """Read a plan (num_actions, dim_action) with the flow time to start from it; both optional."""
     plan = read_optional(payload, 'warm_start', contract.action_shape, limits)
     sent = payload.get('warm_start_time')
-    if (plan is None) != (sent is None):
-        missing = 'warm_start' if plan is None else 'warm_start_time'
-        raise RequestError(f'{missing}: missing, expected warm_start and warm_start_time together')
-    if plan is None:
+    if sent is None and plan is None:
         return None
+    if sent is None:
+        raise RequestError('warm_start_time: missing, expected with every warm_start')
     return WarmStart(plan=plan, time=read_flow_time(sent, 'warm_start_time'))
 
 
