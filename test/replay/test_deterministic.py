@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip('rclpy', reason='messages are read as the classes of ROS')
 
 from xvla_ros.replay.bag import open_bag
-from xvla_ros.replay.chunks import recorded_chunks, recorded_targets
+from xvla_ros.replay.chunks import plan_ends_ns, recorded_chunks, recorded_targets
 from xvla_ros.replay.comparison import open_loop_error, Path3d
 from xvla_ros.replay.message_types import header_stamp_ns, moved_stamp
 from xvla_ros.replay.recording import RECORDING_TOPIC
@@ -101,7 +101,8 @@ def test_chunks_of_the_same_observations_are_the_live_ones(simulated, replayed):
     assert summary['largest_difference'] < 1e-6
 
 
-def test_plans_are_compared_with_where_the_robot_went():
+@pytest.mark.parametrize('ends_s', [(), (0.0, 0.55), (0.5,)])
+def test_plans_are_compared_with_where_the_robot_went_until_they_are_dropped(ends_s):
     """A robot that moves 1 cm per second along x, and a plan that is 2 cm off in z."""
     times = np.arange(0, 3 * 10**9, 10**7)
     measured = np.zeros((len(times), 7))
@@ -113,10 +114,26 @@ def test_plans_are_compared_with_where_the_robot_went():
         arms=('arm',), stamps_ns=np.zeros(30, int), sequence=np.ones(30, int), third=due,
         values=planned,
     )  # fmt: skip
-    errors = open_loop_error(chunks, [Path3d(stamps_ns=times, poses=measured)])
-    assert errors['0.5 s'] == {
-        'n': 1, 'position_mm_mean': 20.0, 'position_mm_p95': 20.0, 'rotation_deg_mean': 0.0,
+    ends_ns = (np.array(ends_s) * 1e9).astype(int)
+    errors = open_loop_error(chunks, [Path3d(stamps_ns=times, poses=measured)], ends_ns)
+    known = {
+        'n': 1, 'left_out': 0,
+        'position_mm_mean': 20.0, 'position_mm_p95': 20.0, 'rotation_deg_mean': 0.0,
     }  # fmt: skip
+    dropped = {'n': 0, 'left_out': 1}
+    assert errors['0.2 s'] == known
+    assert errors['0.5 s'] == (dropped if 0.5 in ends_s else known)
+    assert errors['1 s'] == (dropped if ends_s else known)
+
+
+def test_what_the_next_task_dropped_is_no_error_of_the_plan(simulated, replayed):
+    """The arm is put home at each task's begin: plans of the one before ended 34 cm off."""
+    bag = open_bag(simulated)
+    tasks = [raw.time_ns for raw in bag.messages({'/policy_node/task'})]
+    assert set(tasks) <= set(plan_ends_ns(bag, 0).tolist())
+    errors = json.loads((replayed / 'summary.json').read_text())['open_loop_error']
+    assert errors['1 s']['left_out'] > 0
+    assert all(each['position_mm_p95'] < 80 for each in errors.values())
 
 
 def test_a_model_answers_and_repeats(simulated, checkpoint, tmp_path):

@@ -26,7 +26,7 @@ from xvla_ros.nodes.replay_worker import (
     ReplayedWorker,
 )
 from xvla_ros.replay.bag import Bag, open_bag
-from xvla_ros.replay.chunks import arm_rows, ChunkSaid, recorded_chunks
+from xvla_ros.replay.chunks import arm_rows, ChunkSaid, plan_ends_ns, recorded_chunks
 from xvla_ros.replay.comparison import largest_difference, open_loop_error, Path3d
 from xvla_ros.replay.fingerprint import find_checkpoint
 from xvla_ros.replay.message_types import read_message
@@ -130,7 +130,9 @@ def replay_deterministic(path: Path, out: Path, options: Options) -> Replayed:
     arms = len(embodiment.arm_names)
     summary = {
         'counts': _counts(counters),
-        'open_loop_error': open_loop_error(chunks, outcome.paths(arms)),
+        'open_loop_error': open_loop_error(
+            chunks, outcome.paths(arms), plan_ends_ns(bag, offset_ns)
+        ),
         'recorded_chunks': largest_difference(chunks, said),
         'gaps': bag.gaps,
     }

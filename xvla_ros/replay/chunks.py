@@ -16,7 +16,7 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.rotations import matrix_to_rotate6d, rotate6d_to_matrix
 from xvla_ros.replay.bag import Bag
 from xvla_ros.replay.message_types import read_message
-from xvla_ros.replay.topics import CHUNK, recorded_name, TARGET
+from xvla_ros.replay.topics import CHUNK, INSTRUCTION, recorded_name, TARGET, TASK
 
 KINDS = {CHUNK: 'xvla_ros/msg/ActionChunk', TARGET: 'xvla_ros/msg/EndEffectorCommand'}
 VERDICTS = ('accepted', 'clamped', 'rejected')
@@ -60,6 +60,25 @@ def recorded_chunks(bag: Bag, embodiment: Embodiment) -> list[ChunkSaid]:
 def recorded_targets(bag: Bag) -> list[TargetSaid]:
     """Return the commands of a bag."""
     return [_target(read_message(raw.kind, raw.data)) for raw in _said(bag, TARGET)]
+
+
+def plan_ends_ns(bag: Bag, offset_ns: int) -> NDArray[np.int64]:
+    """
+    Return when the robot stopped following what was planned until then (N,) [ns], ascending.
+
+    A new task or the end of one drops the plan, and so does whatever made the robot hold. A bag
+    that holds neither tasks nor targets tells of no end.
+
+    :param offset_ns: how far the recorder's clock is ahead of the one that stamps are from.
+    """
+    tasks = recorded_name(TASK, bag.topics) or recorded_name(INSTRUCTION, bag.topics)
+    ends = [raw.time_ns - offset_ns for raw in bag.messages({tasks})]
+    follows = False
+    for target in recorded_targets(bag):
+        if follows and target.arms is None:
+            ends.append(target.stamp_ns)
+        follows = target.arms is not None
+    return np.sort(np.array(ends, np.int64))
 
 
 def _said(bag: Bag, topic: str) -> Iterator[Any]:

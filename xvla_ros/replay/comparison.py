@@ -90,13 +90,20 @@ class Path3d:
         return poses
 
 
-def open_loop_error(chunks: Table, paths: Sequence[Path3d]) -> dict[str, dict[str, object]]:
+def open_loop_error(
+    chunks: Table, paths: Sequence[Path3d], ends_ns: NDArray[np.int64]
+) -> dict[str, dict[str, object]]:
     """
     Return how far plans are from where the robot went, per horizon, over all arms.
 
     On the robot that followed these plans this is its tracking error; on a demonstration, how
     unlike the demonstrator the policy would have acted.
+
+    :param ends_ns: (N,) ascending, when plans were dropped. Steps due after the first of them that
+        follows their observation are left out, and counted: the robot went its way without them.
     """
+    later = np.append(ends_ns, np.iinfo(np.int64).max)
+    kept = chunks.third < later[np.searchsorted(ends_ns, chunks.stamps_ns, side='right')]
     after_s = (chunks.third - chunks.stamps_ns) / NANOSECONDS
     metres, degrees = [], []
     for index, path in enumerate(paths):
@@ -105,11 +112,15 @@ def open_loop_error(chunks: Table, paths: Sequence[Path3d]) -> dict[str, dict[st
         degrees.append(_turns(planned[:, 3:7], measured[:, 3:7]))
     errors = {}
     for horizon in HORIZONS_S:
-        near = np.abs(after_s - horizon) <= _half_period(after_s) + 1e-9
-        errors[f'{horizon:g} s'] = _figures(
-            np.concatenate([each[near] for each in metres] or [np.empty(0)]),
-            np.concatenate([each[near] for each in degrees] or [np.empty(0)]),
-        )
+        due = np.abs(after_s - horizon) <= _half_period(after_s) + 1e-9
+        near = due & kept
+        errors[f'{horizon:g} s'] = {
+            'left_out': int((due & ~kept).sum()),
+            **_figures(
+                np.concatenate([each[near] for each in metres] or [np.empty(0)]),
+                np.concatenate([each[near] for each in degrees] or [np.empty(0)]),
+            ),
+        }
     return errors
 
 
