@@ -147,7 +147,7 @@ def test_a_model_answers_and_repeats(simulated, checkpoint, tmp_path):
 
 
 def test_a_warm_start_in_one_step_stays_near_ten_steps_from_noise(simulated, tmp_path):
-    """The demo policy: 0.41 mm at most; one step from noise is up to 5.5 mm off."""
+    """The demo policy: 0.04 mm at most; one step from noise is up to 7.3 mm off."""
     runs = {'ten': 'denoising_steps=10', 'one': 'denoising_steps=1', 'warm': 'warm_start_time=0.1'}
     tables = {}
     for name, setting in runs.items():

@@ -139,7 +139,7 @@ class RemotePredictor:
         if 'warm_start_time' in self.left_out:  # its few steps would be taken from noise instead
             raise InferenceError(
                 f'{self.url}: the server cannot start from a plan, '
-                "expected 'warm_start' among its extensions"
+                "expected 'warm_start_time' among its extensions"
             )
         extras = {name: v for name, v in wanted.items() if name not in self.left_out}
         return self._checked(self._wait(self._transport.ask(payload | extras), deadline_s))
