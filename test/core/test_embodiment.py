@@ -230,3 +230,21 @@ def test_an_arm_that_stands_elsewhere_in_the_simulation_is_refused(change):
     elsewhere = 0.5 if change.endswith('yaw_rad') else [0.0, 0.0, 0.0, 0.5]
     with pytest.raises(ConfigError, match=r"'arms\.arm\.base_in_world'.*'sim\.arms\.arm' puts"):
         embodiment_from_parameters(put(change, elsewhere), 'test.yaml')
+
+
+@pytest.mark.parametrize(
+    ('change', 'value', 'words'),
+    [
+        ('sim.cameras.wrist.mount', 'hand', r"'sim\.cameras\.wrist\.mount' is 'hand'.*\['arm'\]"),
+        ('sim.arms.arm.finger_open_m', [0.04], r"'sim\.arms\.arm': finger_open_m must hold 2"),
+        ('sim.arms.arm.finger_open_m', [0.0, 0.0], 'finger_open_m to differ'),
+        ('sim.arms.arm.base_position_m', [0.0], 'base_position_m must hold 3'),
+        ('sim.arms.arm.block_min_m', [0.9, 0.0], 'block_min_m .* must be below block_max_m'),
+        ('sim.cameras.main.position_m', [1.0, 0.0], 'position_m must hold 3'),
+        ('sim.cameras.main.up', [0.0, 0.0, 0.0], r"'sim\.cameras\.main': .* is no view"),
+        ('sim.table_max_m', [0.9], 'table_max_m must hold 2'),
+    ],
+)
+def test_a_simulation_that_cannot_be_built_is_refused_by_its_key(change, value, words):
+    with pytest.raises(ConfigError, match=words):
+        embodiment_from_parameters(put(change, value), 'test.yaml')

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_node over real DDS: rates, stamps, pictures, scenes, and what its controllers drop."""
 
+import os
+import subprocess
+import sys
+
 from cell import Client, processes, ROOT
 from geometry_msgs.msg import PoseStamped
 import numpy as np
@@ -132,20 +136,51 @@ def test_a_pose_that_is_none_moves_nothing(client):
     client.node.destroy_publisher(publisher)
 
 
-def test_an_embodiment_without_a_simulation_is_one_clear_line(tmp_path):
-    import subprocess
-    import sys
-
-    text = (ROOT / 'config' / 'franka_sim.yaml').read_text()
-    config = tmp_path / 'real.yaml'
-    config.write_text(text[: text.index('    sim:')])
-    done = subprocess.run(
-        [sys.executable, ROOT / 'scripts' / 'sim_node', '--ros-args', '--params-file', config],
+def run_until_it_ends(config, *command, **environment):
+    return subprocess.run(
+        [sys.executable, *command, '--ros-args', '--params-file', config],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**__import__('os').environ, 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, 'PYTHONPATH': str(ROOT), **environment},
     )
-    assert done.returncode == 1
-    assert "no 'sim' block" in done.stderr
+
+
+def fatal(done):
+    """Return the reason that a node ended for."""
+    assert done.returncode == 1, done
+    (line,) = (line for line in done.stderr.splitlines() if 'FATAL' in line)
+    return line
+
+
+NODE = ROOT / 'scripts' / 'sim_node'
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda text: text[: text.index('    sim:')], "no 'sim' block"),
+        (lambda text: text.replace('mount: arm', 'mount: hand'), "wrist.mount' is 'hand'"),
+        (lambda text: text.replace('[fr3_finger_joint1,', '[finger,'), "no joint 'finger'"),
+    ],
+)
+def test_an_embodiment_that_cannot_be_simulated_is_one_clear_line(tmp_path, change, words):
+    config = tmp_path / 'robot.yaml'
+    config.write_text(change((ROOT / 'config' / 'franka_sim.yaml').read_text()))
+    done = run_until_it_ends(config, NODE)
+    assert words in fatal(done)
     assert 'Traceback' not in done.stderr
+
+
+def test_what_ends_the_physics_ends_the_node_for_that_reason():
+    config = ROOT / 'config' / 'franka_sim.yaml'
+    done = run_until_it_ends(config, NODE, MUJOCO_GL='glfw', DISPLAY='')
+    assert 'cannot draw with MUJOCO_GL=glfw' in fatal(done)
+    code = (
+        'from xvla_ros.nodes import sim; import sys\n'
+        'sim.SceneFeedback.publish = lambda *_: 1 / 0\n'
+        'sys.exit(sim.main(sys.argv))'
+    )
+    done = run_until_it_ends(config, '-c', code)
+    assert 'the physics ended: ZeroDivisionError: division by zero' in fatal(done)
+    assert 'in _simulate' in done.stderr

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated cell: repeatable, within limits, true to the kinematics, solved by its expert."""
 
+from dataclasses import replace
 import itertools
 import os
+import re
 
 import numpy as np
 import pytest
@@ -169,6 +171,55 @@ def test_looks_differ_between_scenes_and_every_block_is_in_the_main_picture(worl
             excess = picture[..., channel] - picture[..., others].max(axis=-1)
             assert (excess > 40).sum() >= 8, f'{colour} block hidden in episode {episode}'
     assert all(np.abs(a - b).mean() > 1 for a, b in itertools.pairwise(pictures))
+
+
+def without_inertials(text):
+    return re.sub(r'<(inertial|visual|collision)>.*?</\1>', '', text)
+
+
+@pytest.mark.parametrize(
+    ('change', 'keys', 'words'),
+    [
+        (without_inertials, {}, r"'link1'.*\(a link that moves needs an <inertial>"),
+        (lambda t: t.replace('effort="10"', 'effort="0"'), {}, "'joint7' .* effort limit of 0"),
+        (lambda t: t.replace('velocity="3.14', 'velocity="0" x="'), {}, 'velocity limit of 0'),
+        (lambda t: t.replace('<box size="', '<mesh filename="x.stl" scale="'), {}, 'x.stl'),
+        (str, {'base_frame': 'link1'}, r"root is the link 'base_link'.*arms\.left\.base_frame"),
+        (str, {'tool_frame': 'hand'}, r"no link 'hand' \('arms\.left\.tool_frame'\).*link6"),
+    ],
+)  # fmt: skip
+def test_a_robot_description_that_cannot_be_simulated_is_refused_in_one_line(
+    tmp_path, change, keys, words
+):
+    robot = load_embodiment(shared_file('config', 'agilex_sim.yaml'))
+    text = shared_file('resource', robot.arms['left'].urdf).read_text()
+    urdf = tmp_path / 'robot.urdf'
+    urdf.write_text(change(text))
+    arms = {**robot.arms, 'left': replace(robot.arms['left'], urdf=str(urdf), **keys)}
+    with pytest.raises(ConfigError, match=words) as raised:
+        World(replace(robot, arms=arms))
+    assert str(raised.value).startswith(str(urdf))
+    assert '\n' not in str(raised.value)
+
+
+@pytest.mark.parametrize('finger', ['joint9', 'joint1'])  # there is none; it is the arm's
+def test_finger_joints_that_are_none_are_refused_by_their_key(finger):
+    robot = load_embodiment(shared_file('config', 'agilex_sim.yaml'))
+    place = replace(robot.sim.arms['right'], finger_joints=('joint7', finger))
+    sim = replace(robot.sim, arms={**robot.sim.arms, 'right': place})
+    with pytest.raises(ConfigError, match=rf'piper\.urdf: .*{finger}') as raised:
+        World(replace(robot, sim=sim))
+    assert 'sim.arms.right.finger_joints' in str(raised.value)
+
+
+def test_a_simulation_that_explodes_says_so_instead_of_beginning_anew(world):
+    scene = sample_scene(world.embodiment, TRAIN, 0, 0)
+    world.reset(scene)
+    world._data.qvel[0] = 1e12
+    with pytest.raises(ConfigError, match=r"simulation of '\w+' became unstable after 0\.\d\d s"):
+        world.step(0.01)
+    world.reset(scene)
+    world.step(0.01)
 
 
 def test_an_unknown_camera_is_named(world):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xvla_ros.core.schema import param
+from xvla_ros.core.schema import check_corners, check_lengths, param
 
 # How `urdf` begins when it names a topic.
 TOPIC = 'topic:'
@@ -136,14 +136,7 @@ class ArmSettings:
                     f'{name} must be a rotation and a translation, rows of '
                     f'[R t; 0 0 0 1], got {getattr(self, name)}'
                 )
-        if any(
-            low >= high
-            for low, high in zip(self.workspace_min_m, self.workspace_max_m, strict=True)
-        ):
-            raise ValueError(
-                f'workspace_min_m {self.workspace_min_m} must be below '
-                f'workspace_max_m {self.workspace_max_m}'
-            )
+        check_corners(self, 'workspace_min_m', 'workspace_max_m')
         if self.pose_source == 'pose' and not self.pose_topic:
             raise ValueError("pose_source 'pose' needs pose_topic")
         if self.urdf == TOPIC:
@@ -160,14 +153,9 @@ class ArmSettings:
 
     def _check_lengths(self) -> None:
         """Check how many numbers each list holds."""
-        for name, size in (
-            ('base_from_policy', 16), ('policy_from_tool', 16), ('base_in_world', 4),
-            ('workspace_min_m', 3), ('workspace_max_m', 3), ('home_rad', len(self.joint_names)),
-        ):  # fmt: skip
-            if len(getattr(self, name)) != size:
-                raise ValueError(
-                    f'{name} must hold {size} numbers, got {len(getattr(self, name))}'
-                )
+        matrices = {'base_from_policy': 16, 'policy_from_tool': 16, 'base_in_world': 4}
+        box = {'workspace_min_m': 3, 'workspace_max_m': 3}
+        check_lengths(self, {**matrices, **box, 'home_rad': len(self.joint_names)})
         if len(self.half_spaces) % 4:
             raise ValueError(
                 f'half_spaces must hold rows of 4 numbers, got {len(self.half_spaces)}'

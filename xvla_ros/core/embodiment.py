@@ -77,6 +77,12 @@ class Embodiment:
         missing = set(self.camera_names) - set(sim.cameras)
         if missing:
             raise ValueError(f'sim.cameras lacks {sorted(missing)}, which camera_names lists')
+        for name, camera in sim.cameras.items():
+            if camera.mount and camera.mount not in self.arms:
+                raise ValueError(
+                    f"'sim.cameras.{name}.mount' is '{camera.mount}', expected one of the arms "
+                    f'{list(self.arm_names)}, or nothing for a camera fixed in the world'
+                )
         for name, arm in self.arms.items():
             if not arm.urdf or arm.urdf_topic:
                 raise ValueError(f"a simulated arm needs 'arms.{name}.urdf', a file")

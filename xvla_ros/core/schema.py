@@ -65,6 +65,31 @@ def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str =
         raise ConfigError(f"{source}: '{path or 'embodiment'}': {error}") from error
 
 
+def check_lengths(settings: object, sizes: Mapping[str, int]) -> None:
+    """
+    Check how many numbers the lists of a block hold.
+
+    :param sizes: name of a field -> how many it must hold.
+    :raises ValueError: naming the field.
+    """
+    for name, size in sizes.items():
+        count = len(getattr(settings, name))
+        if count != size:
+            raise ValueError(f'{name} must hold {size} numbers, got {count}')
+
+
+def check_corners(settings: object, lower: str, upper: str) -> None:
+    """
+    Check that one corner of a box is below the other.
+
+    :param lower: name of the field of one corner, `upper` of the other; of the same length.
+    :raises ValueError: naming both fields.
+    """
+    low, high = getattr(settings, lower), getattr(settings, upper)
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        raise ValueError(f'{lower} {low} must be below {upper} {high}')
+
+
 def _join(path: str, name: object) -> str:
     return f'{path}.{name}' if path else str(name)
 

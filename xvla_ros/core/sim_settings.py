@@ -3,7 +3,12 @@
 
 from dataclasses import dataclass
 
-from xvla_ros.core.schema import param
+import numpy as np
+
+from xvla_ros.core.schema import check_corners, check_lengths, param
+
+# Length of view x up [m] below which a camera has no side: its target or its up is misplaced.
+LEAST_SIDE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,19 @@ class SimArmSettings:
     )
     block_max_m: tuple[float, ...] = param('Upper corner of that area [m].')
 
+    def __post_init__(self) -> None:
+        """Refuse fingers that do not move and an area that is none."""
+        fingers = len(self.finger_joints)
+        lists = {'finger_open_m': fingers, 'finger_closed_m': fingers, 'base_position_m': 3}
+        check_lengths(self, {**lists, 'block_min_m': 2, 'block_max_m': 2})
+        ends = list(zip(self.finger_open_m, self.finger_closed_m, strict=True))
+        if not ends or any(opened == closed for opened, closed in ends):
+            raise ValueError(
+                'expected at least one of finger_joints, and finger_open_m to differ from '
+                f'finger_closed_m for each, got {self.finger_open_m} and {self.finger_closed_m}'
+            )
+        check_corners(self, 'block_min_m', 'block_max_m')
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimCameraSettings:
@@ -37,6 +55,16 @@ class SimCameraSettings:
         'Direction that is up in its image, same frame.', (0.0, 0.0, 1.0)
     )
     fov_deg: float = param('Vertical field of view [deg].', 45.0, low=5.0, high=150.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a camera that looks nowhere."""
+        check_lengths(self, {'position_m': 3, 'target_m': 3, 'up': 3})
+        view = np.subtract(self.target_m, self.position_m)
+        if np.linalg.norm(np.cross(view, self.up)) < LEAST_SIDE:
+            raise ValueError(
+                f'from position_m {self.position_m} to target_m {self.target_m} with up {self.up} '
+                'is no view: expected two different points, and up not along the line between them'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +91,8 @@ class SimSettings:
         'Lower x, y corner of the table top in the world [m].', (-0.2, -0.6)
     )
     table_max_m: tuple[float, ...] = param('Upper corner [m].', (0.9, 0.6))
+
+    def __post_init__(self) -> None:
+        """Refuse a table without a top."""
+        check_lengths(self, {'table_min_m': 2, 'table_max_m': 2})
+        check_corners(self, 'table_min_m', 'table_max_m')

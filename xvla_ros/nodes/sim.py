@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import sys
 import threading
 import time
+import traceback
 
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import SetParametersResult
@@ -55,9 +56,12 @@ class SimNode(Node):
         self._arms = [ArmFeedback(self, name, arm) for name, arm in arms]
         self._cameras = CameraFeedback(self, self.embodiment)
         self._markers = SceneFeedback(self, self.embodiment)
+        self._world = World(self.embodiment)
         self._requested: Scene | None = self._scene
         self._begun = threading.Condition()
         self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._failed = self.create_guard_condition(self._give_up)
         self._lost_s = 0.0
         self._thread = threading.Thread(target=self._run, name='physics', daemon=True)
         self.add_on_set_parameters_callback(self._set)
@@ -105,7 +109,8 @@ class SimNode(Node):
             return SetParametersResult(successful=False, reason=str(error))
         with self._begun:
             self._requested = scene
-            begun = self._begun.wait_for(lambda: self._requested is None, RESET_TIMEOUT_S)
+            self._begun.wait_for(lambda: not self._requested or self._failure, RESET_TIMEOUT_S)
+            begun = self._requested is None
         if not begun:
             return SetParametersResult(successful=False, reason='the physics did not answer')
         self._choice.update(ours)
@@ -114,13 +119,26 @@ class SimNode(Node):
     def _run(self) -> None:
         """Advance the world in real time until stopped; what draws lives on this thread."""
         try:
-            world = World(self.embodiment)
-            self._cameras.warm_up(world)
-            self._simulate(world)
-            world.close()
-        except XvlaError as error:
-            self.get_logger().fatal(str(error))
-            self.context.try_shutdown()
+            self._cameras.warm_up(self._world)
+            self._simulate(self._world)
+            self._world.close()
+        except Exception as error:  # whatever it is, the node must not live on without physics
+            with self._begun:
+                self._failure = error
+                self._begun.notify_all()
+            self._failed.trigger()
+
+    def _give_up(self) -> None:
+        """
+        End the node, on the executor's thread, for the reason that ended the physics.
+
+        :raises XvlaError: always.
+        """
+        error = self._failure
+        if isinstance(error, XvlaError):
+            raise error
+        self.get_logger().error(''.join(traceback.format_exception(error)))
+        raise XvlaError(f'the physics ended: {type(error).__name__}: {error}') from error
 
     def _simulate(self, world: World) -> None:
         assert self.embodiment.sim is not None

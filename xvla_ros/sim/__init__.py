@@ -2,7 +2,7 @@
 """
 Simulated robots with true kinematics on a table with three coloured blocks, in MuJoCo.
 
-scenes < model < cameras, robot < world; expert solves what scenes set.
+scenes, description < model < cameras, robot < world; expert solves what scenes set.
 """
 
 # Before anything here imports mujoco, which reads once how it is to draw without a screen.

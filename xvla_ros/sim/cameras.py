@@ -60,7 +60,7 @@ class Cameras:
         if (width, height) not in self._renderers:
             try:
                 self._renderers[width, height] = mujoco.Renderer(self._model, height, width)
-            except (RuntimeError, ImportError, AttributeError) as error:
+            except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:
                 raise ConfigError(
                     f'cannot draw with MUJOCO_GL={BACKEND}: {error}; install it with '
                     "'apt install libegl1 libgl1-mesa-dri' or 'apt install libosmesa6'"

@@ -8,9 +8,9 @@ import numpy as np
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.sim_settings import SimArmSettings, SimSettings
+from xvla_ros.sim.description import compile_world, read_arm
 from xvla_ros.sim.scenes import COLOURS
 
 BLOCK_RGB = {'red': (0.85, 0.08, 0.07), 'green': (0.1, 0.62, 0.16), 'blue': (0.1, 0.25, 0.85)}
@@ -38,6 +38,8 @@ def build_model(embodiment: Embodiment) -> mujoco.MjModel:
     Return the compiled world of an embodiment, its servos tuned.
 
     Arm a's bodies, joints and actuators are named 'a/<name in its URDF>', blocks 'block/<colour>'.
+
+    :raises ConfigError: there is no `sim` block, or an arm's URDF does not fit it.
     """
     sim = embodiment.sim
     if sim is None:
@@ -68,7 +70,7 @@ def build_model(embodiment: Embodiment) -> mujoco.MjModel:
             quat=look_at(camera.position_m, camera.target_m, camera.up),
             fovy=camera.fov_deg,
         )
-    model = spec.compile()
+    model = compile_world(spec, embodiment)
     _tune(model, embodiment)
     return model
 
@@ -130,8 +132,7 @@ def _attach(
     spec: mujoco.MjSpec, name: str, arm: ArmSettings, place: SimArmSettings, index: int, count: int
 ) -> None:
     """Put one arm into the world, weightless to its servos, with one actuator per joint."""
-    path = shared_file('resource', arm.urdf)
-    robot = mujoco.MjSpec.from_file(str(path))
+    robot = read_arm(name, arm, place)
     own = WORLD_BIT << (index + 1)
     others = sum(WORLD_BIT << (i + 1) for i in range(count) if i != index)
     for body in robot.bodies[1:]:
@@ -141,13 +142,6 @@ def _attach(
         geom.group = 3 if solid else 1
         geom.contype, geom.conaffinity = (own, WORLD_BIT | others) if solid else (0, 0)
         geom.friction = (1.5, 0.02, 0.001)
-    known = {joint.name for joint in robot.joints}
-    for joint in (*arm.joint_names, *place.finger_joints):
-        if joint not in known:
-            raise ConfigError(
-                f"{path}: no joint '{joint}', which arm '{name}' names; "
-                f'it has: {", ".join(sorted(known))}'
-            )
     x, y, z = place.base_position_m
     half_yaw = place.base_yaw_rad / 2
     frame = spec.worldbody.add_frame(

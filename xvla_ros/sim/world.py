@@ -8,12 +8,22 @@ from numpy.typing import ArrayLike, NDArray
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 from xvla_ros.sim.cameras import Cameras
 from xvla_ros.sim.model import BLOCK_RGB, build_model, look_at
 from xvla_ros.sim.robot import SimArm
 from xvla_ros.sim.scenes import COLOURS, Look, Scene
 
+# MuJoCo's warnings after which it begins the simulation anew by itself.
+UNSTABLE = [
+    int(warning)
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+    )
+]
 # Rate of the arms' own controllers: setpoints move and tool targets are tracked this often.
 CONTROL_RATE_HZ = 100.0
 
@@ -59,13 +69,23 @@ class World:
         mujoco.mj_forward(self._model, self._data)
 
     def step(self, dt_s: float) -> None:
-        """Let time pass, rounded to whole physics steps (at least one)."""
+        """
+        Let time pass, rounded to whole physics steps (at least one).
+
+        :raises ConfigError: positions, speeds or accelerations have left all bounds.
+        """
         for _ in range(max(1, round(dt_s * self._sim.physics_rate_hz))):
             if self._steps % self._steps_per_tick == 0:
                 for arm in self.arms.values():
                     arm.tick(self._steps_per_tick / self._sim.physics_rate_hz)
             mujoco.mj_step(self._model, self._data)
             self._steps += 1
+        if self._data.warning.number[UNSTABLE].any():  # MuJoCo has put everything back by itself
+            raise ConfigError(
+                f"the simulation of '{self.embodiment.robot}' became unstable after "
+                f'{self._steps / self._sim.physics_rate_hz:.2f} s: masses, inertias or efforts in '
+                'a URDF are out of proportion, or sim.physics_rate_hz is too low'
+            )
 
     @property
     def time_s(self) -> float:
@@ -137,12 +157,13 @@ class World:
 
     def _arm(self, name: str) -> SimArm:
         arm = self.embodiment.arms[name]
-        kinematics = Kinematics(
-            shared_file('resource', arm.urdf),
-            arm.tool_frame,
-            arm.joint_names,
-            posture=arm.home_rad,
-        )
+        urdf = shared_file('resource', arm.urdf)
+        kinematics = Kinematics(urdf, arm.tool_frame, arm.joint_names, posture=arm.home_rad)
+        for joint, speed in zip(arm.joint_names, kinematics.velocity_limit, strict=True):
+            if speed <= 0:
+                raise ConfigError(
+                    f"{urdf}: joint '{joint}' has a velocity limit of {speed:g}, expected above 0"
+                )
         return SimArm(self._model, self._data, name, kinematics, arm, self._sim.arms[name])
 
     def _dress(self, look: Look) -> None:
