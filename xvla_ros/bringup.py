@@ -13,6 +13,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 
 PACKAGE = 'xvla_ros'
@@ -53,11 +54,20 @@ def embodiment_file(name: str, sim: bool) -> Path:
     """
     Return the parameter file of an embodiment: a path, or a robot's name looked up in config/.
 
-    :raises ConfigError: there is no such file; the message lists where it was looked for.
+    :raises ConfigError: there is no such file; the message lists where it was looked for, or which
+        robots there are.
     """
     if name.endswith(('.yaml', '.yml')):
         return Path(name) if Path(name).exists() else shared_file('config', name)
-    return shared_file('config', f'{name}_sim.yaml' if sim else f'{name}.yaml')
+    files = {file.stem: file for file in sorted(shared_file('config', '').glob('*.yaml'))}
+    wanted = f'{name}_sim' if sim else name
+    if wanted not in files:
+        known = [s.removesuffix('_sim') for s in files if s.endswith('_sim')] if sim else files
+        raise ConfigError(
+            f"unknown {'simulated robot' if sim else 'robot'} '{name}': expected one of "
+            f'{", ".join(known)}, or a parameter file (.yaml)'
+        )
+    return files[wanted]
 
 
 def checkpoint_folder(name: str) -> str:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped checkpoint: small enough, loads, answers repeatably, reaches on every robot."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from xvla_ros.adapt.demo_policy import CHECKPOINT, demo_embodiments
 from xvla_ros.core.resources import shared_file
 from xvla_ros.model.loading import load_policy
 from xvla_ros.sim.scenes import VALIDATE
+from xvla_ros.tools.cli import main
 
 MOST_BYTES = 8_000_000
 
@@ -52,3 +56,27 @@ def test_every_simulated_robot_has_its_own_row(policy):
 def test_it_reaches_the_named_block(robot, policy):
     outcomes = evaluate(robot, policy, VALIDATE, 0, range(4), Conditions())
     assert sum(outcome.reached for outcome in outcomes) >= 3
+
+
+def test_a_robot_is_evaluated_by_its_name(tmp_path, capsys):
+    out = tmp_path / 'out.json'
+    arguments = ['evaluate', '--embodiment', 'widowx', '--episodes', '1', '--limit', '1']
+    assert main([*arguments, '--json', str(out)]) == 0
+    assert capsys.readouterr().out.startswith('widowx: ')
+    assert [result['robot'] for result in json.loads(out.read_text())] == ['widowx']
+
+
+@pytest.mark.parametrize(
+    ('command', 'name', 'words'),
+    [
+        ('evaluate', 'no_such_robot', 'expected one of agilex, franka, ur5e, widowx'),
+        ('evaluate', 'ur5e', r"does not know embodiment 'ur5e'.* is 12, trained are \[0, 1, 2\]"),
+        ('adapt', 'no_such_robot', 'expected one of agilex, franka, ur5e, widowx'),
+        ('adapt', 'ur5e', "embodiment 'ur5e': policy.domain_id is 12, .*; 3 is free"),
+    ],
+)
+def test_a_robot_that_cannot_be_taken_is_one_line(command, name, words, capsys):
+    options = ['--demo'] if command == 'adapt' else []
+    assert main([command, *options, '--embodiment', name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(words, line)

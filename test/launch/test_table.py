@@ -58,9 +58,18 @@ def test_the_command_line_holds_parameters_as_yaml():
         assert argument in command
 
 
-def test_an_unknown_robot_is_named_with_the_places_searched():
-    with pytest.raises(ConfigError, match=r'no_such_robot_sim\.yaml'):
-        embodiment_file('no_such_robot', sim=True)
+@pytest.mark.parametrize(
+    ('sim', 'known'),
+    [(True, 'agilex, franka, ur5e, widowx,'), (False, 'franka, franka_sim')],
+)
+def test_an_unknown_robot_is_refused_with_those_that_are_known(sim, known):
+    with pytest.raises(ConfigError, match=rf"robot 'no_such_robot': expected one of .*{known}"):
+        embodiment_file('no_such_robot', sim=sim)
+
+
+def test_a_file_that_is_none_is_named_with_the_places_searched():
+    with pytest.raises(ConfigError, match=r'no_such\.yaml: no such file; looked for .*config'):
+        embodiment_file('no_such.yaml', sim=True)
 
 
 def test_the_users_own_transport_profile_is_kept(monkeypatch):

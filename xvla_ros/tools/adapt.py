@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count
 
@@ -23,9 +24,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--embodiment',
         action='append',
-        type=Path,
-        metavar='FILE',
-        help='simulated embodiment, again for each (default: all that use the demo policy)',
+        help='simulated robot, or a parameter file; may be repeated (default: all that the demo '
+        'policy drives)',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('out/demo_policy'), help='checkpoint folder'
@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
 
     limit_threads(args.threads)
     job = demo_job(args)
-    DemoTraining(record_all(robots(args.embodiment), job), job).run()
+    DemoTraining(record_all(trainable(robots(args.embodiment)), job), job).run()
     print(f'checkpoint: {args.out}; measure it with: xvla evaluate --checkpoint {args.out}')
     return 0
 
@@ -69,25 +69,38 @@ def demo_job(args: Namespace) -> 'Job':
     return Job(samples=args.samples, checkpoint=args.out, recipe=recipe, scenes=args.scenes)
 
 
-def robots(files: list[Path] | None) -> list['Embodiment']:
+def robots(names: list[str] | None) -> list['Embodiment']:
     """
     Read the named embodiments, or all simulated ones that run the demo policy, by domain.
 
-    :raises ConfigError: one has no simulation, or a domain that the demo policy has no row for.
+    :raises ConfigError: one is not known, or has no simulation.
     """
     from xvla_ros.adapt.demo_policy import demo_embodiments
-    from xvla_ros.adapt.small_network import NUM_DOMAINS
     from xvla_ros.core.embodiment import load_embodiment
 
-    if not files:
+    if not names:
         return demo_embodiments()
+    files = [embodiment_file(name, sim=True) for name in names]
     named = [load_embodiment(file) for file in files]
     for file, embodiment in zip(files, named, strict=True):
         if embodiment.sim is None:
             raise ConfigError(f"{file}: has no 'sim' block, so it cannot be simulated")
+    return named
+
+
+def trainable(embodiments: list['Embodiment']) -> list['Embodiment']:
+    """
+    Return the embodiments as they are.
+
+    :raises ConfigError: one has a domain that the demo policy has no row for.
+    """
+    from xvla_ros.adapt.small_network import NUM_DOMAINS
+
+    for embodiment in embodiments:
         if embodiment.policy.domain_id >= NUM_DOMAINS:
             raise ConfigError(
-                f'{file}: policy.domain_id is {embodiment.policy.domain_id}, the demo policy has '
-                f'rows 0 to {NUM_DOMAINS - 1}; 3 is free'
+                f"embodiment '{embodiment.robot}': policy.domain_id is "
+                f'{embodiment.policy.domain_id}, the demo policy has rows 0 to {NUM_DOMAINS - 1}; '
+                '3 is free: set it in a copy of the file, and give that'
             )
-    return named
+    return embodiments

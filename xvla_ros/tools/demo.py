@@ -68,6 +68,12 @@ def run(args: Namespace) -> int:
         raise ConfigError(f"{path}: has no 'sim' block, so it cannot be simulated")
     if not embodiment.control.start_armed:
         raise ConfigError(f'{path}: control.start_armed is false: the robot would not move')
+    if not (embodiment.policy.checkpoint or embodiment.policy.server_url):
+        raise ConfigError(
+            f"no policy drives '{embodiment.robot}': {path} names no policy.checkpoint, because "
+            'the demo policy that comes with the package was not trained for it; train one '
+            "(docs/add-a-robot.md, 'Teach a policy') and give it by --checkpoint DIR"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     with _system(args, path, embodiment, overrides) as runner:
         episodes = _episodes(args, embodiment, runner)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
@@ -25,9 +26,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--embodiment',
         action='append',
-        type=Path,
-        metavar='FILE',
-        help='simulated embodiment, again for each (default: all that use the demo policy)',
+        help='simulated robot, or a parameter file; may be repeated (default: all that the demo '
+        'policy drives)',
     )
     parser.add_argument('--episodes', type=count, default=12, help='episodes per robot')
     parser.add_argument('--seed', type=int, default=0, help='seed of the scenes')
@@ -80,7 +80,25 @@ def evaluate_all(args: Namespace) -> list[dict]:
         steps=args.steps,
         warm_start_time=args.warm_start,
     )
-    return [evaluate_robot(robot, policy, conditions, args) for robot in robots(args.embodiment)]
+    named = robots(args.embodiment)
+    for robot in named:
+        check_row(robot, policy, folder)
+    return [evaluate_robot(robot, policy, conditions, args) for robot in named]
+
+
+def check_row(robot: 'Embodiment', policy: 'Policy', folder: Path) -> None:
+    """
+    Refuse a robot that the checkpoint was not trained for.
+
+    :raises ConfigError: its domain is none of the checkpoint's, or certainly untrained.
+    """
+    rows = policy.trained_domains or tuple(range(policy.config.num_domains))
+    if robot.policy.domain_id not in rows:
+        raise ConfigError(
+            f"checkpoint '{folder}' does not know embodiment '{robot.robot}': its "
+            f'policy.domain_id is {robot.policy.domain_id}, trained are {list(rows)}; '
+            "see docs/add-a-robot.md, 'Teach a policy'"
+        )
 
 
 def evaluate_robot(
