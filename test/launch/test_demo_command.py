@@ -74,6 +74,14 @@ def test_one_episode_leaves_its_results(tmp_path):
     assert wait_gone(tmp_path)
 
 
+def test_a_run_that_reaches_nothing_completes_and_says_so(tmp_path):
+    process = demo(tmp_path, '--episodes', '1', '--time-limit', '0.1')
+    _, errors = process.communicate(timeout=DEMO_S)
+    assert process.returncode == 0, errors
+    assert json.loads((tmp_path / 'summary.json').read_text())['successes'] == 0
+    assert f'no episode reached its block; {tmp_path}/log' in errors
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_no_process_behind(tmp_path, number):
     process = demo(tmp_path, '--episodes', '50')

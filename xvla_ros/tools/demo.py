@@ -88,6 +88,12 @@ def run(args: Namespace) -> int:
     write_video(args.out / 'demo.mp4', episodes)
     print(table(episodes, summary))
     print(f'results are in {args.out}/')
+    if not summary['successes']:
+        print(
+            f'xvla: no episode reached its block; {args.out}/log holds what every process said, '
+            '`xvla doctor` looks at this machine',
+            file=sys.stderr,
+        )
     return 0
 
 
