@@ -36,8 +36,7 @@ Array = NDArray[np.float64]
 LONGEST_STEP_S = 0.1
 # After this many of those without a step the robot has stopped; motion begins anew where it is.
 GAP = 5
-# Motion may begin this far [m] outside the workspace (sag and noise at its boundary); the targets
-# lie inside from the first one on.
+# Motion may begin this far [m] outside the workspace (sag, noise); its first target lies inside.
 START_TOLERANCE_M = 0.01
 # Halvings between braking and the step wanted; 2^-12 of a step is below a micrometre.
 HALVINGS = 12
@@ -70,6 +69,10 @@ class SafetyGate:
         self._states: tuple[ToolState, ...] | None = None
         self._goals: tuple[ToolState, ...] | None = None
         self._grippers = (math.nan,) * len(self._spaces)
+
+    def rest(self) -> None:
+        """Take note that the tools have come to rest where they were sent last."""
+        self._states = tuple(map(stopped, self._states or ())) or None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -134,8 +137,7 @@ class SafetyGate:
         if not 0 < dt_s < math.inf:
             return ['time']
         if self._states is not None and dt_s > GAP * self._longest_s:
-            stay = not self._far(measured, self._states)
-            self._states = tuple(map(stopped, self._states)) if stay else None
+            self.reset() if self._far(measured, self._states) else self.rest()
         return self._begin(targets, measured) if self._states is None else []
 
     def _begin(self, targets: Sequence[ArmPose], measured: Sequence[ArmPose]) -> list[str]:

@@ -3,9 +3,9 @@
 controller_node: executes targets through the robot's driver, within its limits.
 
 A target that is old, from the future, malformed, out of limits or that one arm cannot follow is
-refused as a whole. Silence is an event: without an executed target for `control.hold_after_s`, or
-with a deadman that is not held, all arms brake and stay. An emergency stop, or an arm that does
-not follow, latches until ~/reset.
+refused as a whole. Silence is an event: without an executed target for `control.hold_after_s` all
+arms stay where they were sent last, without a deadman that is held they brake and stay. An
+emergency stop, or an arm that does not follow, latches until ~/reset.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.controller_following import Following
+from xvla_ros.nodes.controller_pace import Pace
 from xvla_ros.nodes.controller_report import BRAKING, HOLDING, MOVING, Report, STOPPED
 from xvla_ros.nodes.controller_robot import farthest_m, Measured, read_targets, Robot
 from xvla_ros.nodes.conversions import stamp_to_ns
@@ -31,9 +32,6 @@ from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.running import run
 
 TARGET_TOPIC = 'policy_node/target'
-# A step gets the time since the last one, at most this many control periods: after a gap nothing
-# jumps.
-MOST_PERIODS = 2.0
 # After this long without a step motion begins anew, where the arms are measured.
 REST_S = 0.5
 # Braking is over when a step is shorter than this; an arm that is then farther behind its target
@@ -57,11 +55,9 @@ class ControllerNode(Node):
         self._estop_pressed = False
         self._released = ''  # why the deadman forbids motion
         self._braked: tuple[ArmPose, ...] | None = None
-        self._stamp_ns = 0  # of the last step that the gate judged
-        self._executed_ns = 0  # when the last target was executed
         self._seen_ns = 0  # the last time the clock was read
-        self._period_s = 1.0 / self.embodiment.control.rate_hz
         control = self.embodiment.control
+        self._pace = Pace(1.0 / control.rate_hz)
         self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
         self.create_subscription(Bool, control.estop_topic, self._on_estop, 10)
         self._deadman = Deadman(self, control, self._on_deadman)
@@ -69,7 +65,7 @@ class ControllerNode(Node):
         simulated = self.get_parameter('use_sim_time').value
         # Set back, the system's clock would halt its timers.
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(self._period_s, self._tick, clock=clock)
+        self.create_timer(1.0 / control.rate_hz, self._tick, clock=clock)
 
     def _now_ns(self) -> int:
         """Return the time [ns]; when it went backwards, end every motion and begin anew."""
@@ -86,6 +82,7 @@ class ControllerNode(Node):
         """Have the next step begin at rest where the arms are measured."""
         self._gate.reset()
         self._robot.forget()
+        self._pace.reset()
 
     def _on_target(self, message: EndEffectorCommand) -> None:
         """Execute a command, or say why not."""
@@ -104,10 +101,10 @@ class ControllerNode(Node):
             raise ObservationError(self._released)
         targets = read_targets(message, self.embodiment, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
-        dt_s = self._step_s(stamp_ns)
+        dt_s = self._step_s(stamp_ns, now_ns)
         measured = self._robot.measure(now_ns)
         self._robot.demand(targets, measured)
-        self._stamp_ns = stamp_ns
+        self._pace.judge(stamp_ns, now_ns)
         plans, clamped = self._step(targets, measured, dt_s)
         self._note(plans, clamped, now_ns)
         lost = self._following.check(plans, measured.poses, now_ns)
@@ -119,7 +116,7 @@ class ControllerNode(Node):
         reasons = [*clamped, *(reason for plan in plans for reason in plan.reasons)]
         if self._report.state != MOVING:
             self._following.reset()
-        self._executed_ns = now_ns
+        self._pace.execute(now_ns)
         self._report.counts['executed'] += 1
         self._report.counts['clamped'] += bool(reasons)
         self._report.enter(MOVING, '; '.join(reasons))
@@ -152,20 +149,17 @@ class ControllerNode(Node):
         if targets is not None:
             self._robot.send(self._robot.plan(targets, now, dt_s))
 
-    def _step_s(self, stamp_ns: int) -> float:
+    def _step_s(self, stamp_ns: int, now_ns: int) -> float:
         """
         Return the time that a step due at a stamp may take up [s].
 
         :raises ObservationError: it is not newer.
         """
-        elapsed_s = (stamp_ns - self._stamp_ns) * 1e-9
-        if self._report.state != MOVING:
-            if elapsed_s > REST_S:
-                self._begin_anew()
-            return self._period_s
-        if elapsed_s <= 0:
-            raise ObservationError(f'target is {-elapsed_s:.3f} s older than the one before')
-        return min(elapsed_s, MOST_PERIODS * self._period_s)
+        if self._report.state == MOVING:
+            return self._pace.next_s(stamp_ns)
+        if self._pace.since_s(now_ns) > REST_S:
+            self._begin_anew()
+        return self._pace.first_s(now_ns)
 
     def _brake(self, reason: str) -> None:
         """Begin to stop within the limits."""
@@ -173,11 +167,12 @@ class ControllerNode(Node):
             self._report.counts['holds'] += 1
             self._braked = None
             self._report.enter(BRAKING, reason)
+            self._brake_step(self._now_ns())
 
     def _tick(self) -> None:
         """Brake when targets stopped coming, or were all refused, for too long; go on braking."""
         now_ns = self._now_ns()
-        silent_s = (now_ns - self._executed_ns) * 1e-9
+        silent_s = self._pace.silent_s(now_ns)
         if self._report.state == MOVING and silent_s > self.embodiment.control.hold_after_s:
             why = self._report.refusing or 'none came'
             self._brake(f'no target executed for {silent_s:.2f} s: {why}')
@@ -186,15 +181,19 @@ class ControllerNode(Node):
 
     def _brake_step(self, now_ns: int) -> None:
         """Send one step of braking; hold when there is none or the targets have stopped."""
-        before, targets = self._braked, self._gate.hold(self._period_s)
-        self._braked, self._stamp_ns = targets, now_ns
+        if self._pace.paused(now_ns):
+            self._gate.rest()
+        if not (dt_s := self._pace.brake_s(now_ns)):
+            return
+        before, targets = self._braked, self._gate.hold(dt_s)
+        self._braked = targets
         try:
             measured = self._robot.measure(now_ns)
         except ObservationError as error:
             self._begin_anew()
             self._report.enter(HOLDING, f'{self._report.reason}; stopped at once: {error}')
             return
-        self._brake_to(targets, measured, self._period_s)
+        self._brake_to(targets, measured, dt_s)
         if targets is None or (before and farthest_m(before, targets) < STOPPED_M):
             if targets and farthest_m(targets, measured.poses) > BEHIND_M:
                 self._robot.hold(measured)

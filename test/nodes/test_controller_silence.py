@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+controller_node over real DDS, at a time that the test sets: how a motion ends without targets.
+
+The arms are the test's and follow at once; the speed of what they are commanded is looked at.
+"""
+
+from dataclasses import replace
+
+from controller_rig import PERIOD_S, Rig
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.ros
+SPEED_M_S = 0.3
+SOFT = {'limits.max_linear_acceleration_m_s2': 1.0}
+
+
+class Stream:
+    """Targets that leave along x at a speed, and when (t,) [s] the tool was sent where (t, 3)."""
+
+    def __init__(self, robot, **parameters):
+        self.rig = Rig(robot, **parameters)
+        self._kinematics = self.rig.kinematics['arm']
+        self._start, self._away_m, self._speed_m_s = self.rig.tools(), 0.0, 0.0
+        self._sent = []
+        (driver,) = self.rig.controller._robot._drivers.values()
+        really = driver.send
+
+        def send(plan):
+            tool = plan.target.position
+            if plan.joints is not None:
+                tool = self._kinematics.forward(plan.joints)[0]
+            now_ns = self.rig.controller.get_clock().now().nanoseconds
+            self._sent.append((now_ns * 1e-9, *tool))
+            really(plan)
+
+        driver.send = send
+
+    @property
+    def limit(self):
+        return self.rig.controller.embodiment.limits.max_linear_acceleration_m_s2
+
+    def run(self, steps, send=True):
+        """Let control periods pass, with a target in each or in silence."""
+        for _ in range(steps):
+            self.rig.pass_time(PERIOD_S)
+            self._follow()
+            self._speed_m_s = min(self._speed_m_s + 0.8 * self.limit * PERIOD_S, SPEED_M_S)
+            self._away_m += self._speed_m_s * PERIOD_S
+            if send:
+                self.lead()
+
+    def _follow(self):
+        """Put the arm where it was sent last."""
+        if self._sent:
+            joints, position = self.rig.joints['arm'], np.array(self._sent[-1][1:])
+            quaternion = self._start[0].quaternion
+            found = self._kinematics.inverse(position, quaternion, joints, restarts=0)
+            self.rig.joints['arm'] = found.q
+
+    def lead(self, by=(0.0, 0.0, 0.0)):
+        """Send the next target, or one off its way."""
+        off = np.array([self._away_m, 0.0, 0.0]) + by
+        self.rig.send([replace(pose, position=pose.position + off) for pose in self._start])
+
+    def speeds(self):
+        """Return the times (n,) [s] of the commands and the speed (n - 1,) [m/s] between them."""
+        last = {time_s: tool for time_s, *tool in self._sent}
+        times = np.array(list(last))
+        moved = np.linalg.norm(np.diff(np.array(list(last.values())), axis=0), axis=1)
+        return times, moved / np.diff(times)
+
+    def wait_for(self, word):
+        """Let time pass in silence until the controller is in a state."""
+        for _ in range(50):
+            if self.rig.status.startswith(word):
+                return
+            self.run(1, send=False)
+        raise AssertionError(f'{word} was expected: {self.rig.status}')
+
+
+@pytest.fixture
+def make_stream(ros_context):
+    streams = []
+
+    def make(robot, **parameters):
+        streams.append(Stream(robot, **parameters))
+        return streams[-1]
+
+    yield make
+    for stream in streams:
+        stream.rig.close()
+
+
+@pytest.mark.parametrize('robot', ['franka', 'widowx'])
+def test_after_a_silence_nothing_leads_the_arm_on(make_stream, robot):
+    """It stopped at its last target meanwhile: braking then once threw it on at the old speed."""
+    stream = make_stream(robot)
+    stream.run(20)
+    end_s = stream.rig.now_ns * 1e-9
+    stream.wait_for('holding')
+    times, speeds = stream.speeds()
+    assert speeds[times[1:] <= end_s].max() == pytest.approx(SPEED_M_S, rel=0.02)
+    assert times[-1] > end_s
+    assert speeds[times[1:] > end_s].max() < 1e-3
+
+
+def test_targets_after_a_silence_begin_at_rest_where_the_arm_was_sent_last(make_stream):
+    stream = make_stream('franka')
+    stream.run(20)
+    stream.wait_for('holding')
+    rest_s = stream.rig.now_ns * 1e-9
+    stream.run(3)
+    times, speeds = stream.speeds()
+    most = stream.limit * PERIOD_S * np.arange(1, 4) * 1.001
+    assert (speeds[times[1:] > rest_s] <= most).all()
+
+
+def test_two_late_targets_are_no_silence(make_stream):
+    stream = make_stream('franka')
+    stream.run(20)
+    for _ in range(3):
+        stream.run(2, send=False)
+        stream.run(10)
+    _, speeds = stream.speeds()
+    assert stream.rig.counts['holds'] == 0
+    assert speeds[20:].min() > 0.7 * SPEED_M_S
+
+
+def assert_it_brakes_within_the_limits(stream, begin):
+    """Look at the commands after the first `begin`: none is faster, none slower than allowed."""
+    times, speeds = stream.speeds()
+    change = (np.diff(speeds) / np.diff(times)[1:])[begin - 2 :]
+    assert change[0] == pytest.approx(-stream.limit, rel=0.01), 'it did not begin to brake at once'
+    assert change.min() > -1.01 * stream.limit
+    assert change.max() < 0.01 * stream.limit
+    assert speeds[-1] < 1e-3
+
+
+def test_a_hold_from_the_policy_brakes_at_once_and_within_the_limits(make_stream):
+    stream = make_stream('franka', **SOFT)
+    stream.run(30)
+    stream.rig.pass_time(PERIOD_S)
+    stream.rig.send(None)
+    stream.wait_for('holding')
+    assert_it_brakes_within_the_limits(stream, begin=30)
+
+
+def test_refused_targets_do_not_make_the_arm_brake_harder(make_stream):
+    """Each yields a step of braking, as each tick does: both once took a whole period."""
+    stream = make_stream('franka', **SOFT, **{'limits.on_workspace': 'reject'})
+    stream.run(30)
+    for _ in range(20):
+        stream.run(1, send=False)
+        stream.lead(by=(0.0, 0.0, -2.0))
+    assert_it_brakes_within_the_limits(stream, begin=30)
