@@ -73,7 +73,11 @@ def at(embodiment, path):
 def test_a_value_of_the_wrong_type_is_refused_by_name(path):
     hint, _ = BY_PATH[path]
     item = get_args(hint)[0] if get_origin(hint) is tuple else hint
-    wrong = {float: (1, '1.0', True, None), int: (1.0, '1', True, None), bool: (1, 'yes', None)}
+    wrong = {
+        float: (2**53 + 1, '1.0', True, None),
+        int: (1.0, '1', True, None),
+        bool: (1, 'yes', None),
+    }
     for value in (*wrong.get(item, (1, True, None)), {'a': 1}):
         listed = [value] if item is not hint else value
         with pytest.raises(ConfigError) as raised:
@@ -93,9 +97,10 @@ def test_any_value_is_taken_as_it_is_or_refused_by_name(path, value):
     if message:
         assert 'test.yaml' in message
         return
-    kept = at(embodiment, path)
+    kept, hint = at(embodiment, path), BY_PATH[path][0]
     assert kept == (tuple(value) if isinstance(value, list) else value)
-    assert type(kept) is (tuple if isinstance(value, list) else type(value))
+    kinds = {get_args(hint)[0] if isinstance(kept, tuple) else hint}
+    assert {type(each) for each in (kept if isinstance(kept, tuple) else (kept,))} <= kinds
 
 
 @given(paths, st.data())
@@ -194,9 +199,19 @@ def test_an_override_replaces_one_value_and_is_checked():
     path = CONFIG / 'franka_sim.yaml'
     assert load_embodiment(path, {'control.rate_hz': 20.0}).control.rate_hz == 20.0
     with pytest.raises(ConfigError, match=r'control\.rate_hz'):
-        load_embodiment(path, {'control.rate_hz': 20})
+        load_embodiment(path, {'control.rate_hz': '20'})
     with pytest.raises(ConfigError, match='is a value, not a block'):
         load_embodiment(path, {'robot.name': 'x'})
+
+
+def test_a_whole_number_is_a_float_where_one_belongs_and_not_the_other_way_round():
+    path = CONFIG / 'franka_sim.yaml'
+    corner = {'arms.arm.workspace_min_m': [0, -1, 0.02]}
+    embodiment = load_embodiment(path, {'control.rate_hz': 20, **corner})
+    assert (embodiment.control.rate_hz, type(embodiment.control.rate_hz)) == (20.0, float)
+    assert [type(each) for each in embodiment.arms['arm'].workspace_min_m] == [float] * 3
+    with pytest.raises(ConfigError, match=r"'policy\.threads' must be a int, got 1\.0"):
+        load_embodiment(path, {'policy.threads': 1.0})
 
 
 @pytest.mark.parametrize(

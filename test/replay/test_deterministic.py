@@ -210,6 +210,25 @@ def test_a_bag_without_observations_is_refused(tmp_path, capsys):
     assert 'no complete observation' in one_line(capsys)
 
 
+def test_a_whole_number_is_taken_for_a_float_and_no_float_for_a_whole_number(
+    simulated, tmp_path, capsys
+):
+    whole = ('--no-model', '--set', 'limits.following_lag_s=0')
+    assert replay(simulated, tmp_path / 'out', *whole) == 0
+    assert replay(simulated, tmp_path / 'out', '--no-model', '--set', 'policy.threads=1.0') == 2
+    assert "'policy.threads' must be a int, got 1.0" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    'arguments', [('--latency-ms', '-5'), ('--latency-ms', 'nan'), ('--set', 'policy.seed=[')]
+)
+def test_arguments_without_a_meaning_are_refused(simulated, tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        replay(simulated, tmp_path / 'out', '--no-model', *arguments)
+    assert ended.value.code == 2
+    assert arguments[1] in capsys.readouterr().err
+
+
 def test_a_bag_of_unknown_origin_needs_its_robot(tmp_path, capsys):
     assert replay(write_strings(tmp_path / 'bag'), tmp_path / 'out') == 2
     assert 'give its robot by --embodiment' in one_line(capsys)

@@ -101,6 +101,12 @@ def test_topics_come_with_their_timing_and_fresh_stamps(simulated, listener):
     assert abs(last * 1e-9 - time.time()) < 30.0
 
 
+def test_a_start_beyond_the_end_is_refused_in_one_line(simulated, capsys):
+    assert main(['replay', str(simulated), '--start', '100']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith('is 4.0 s long: cannot start 100 s into it')
+
+
 def test_the_live_policy_answers_as_the_deterministic_replay(simulated, listener, tmp_path):
     """Same observation stamps, same chunks: one pipeline, whoever drives it."""
     checkpoint = write_small(tmp_path / 'small')

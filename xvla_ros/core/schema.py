@@ -3,8 +3,8 @@
 Typed settings: frozen dataclasses filled strictly from nested mappings.
 
 A field made by `param` carries its description, range and choices; `read` refuses unknown keys
-(naming the nearest known one), wrong types and values out of range, and never converts or repairs
-one.
+(naming the nearest known one), wrong types and values out of range, and repairs none. It converts
+one thing, because that is exact: a whole number where a float belongs.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,8 @@ from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 from xvla_ros.core.errors import ConfigError
 
 T = TypeVar('T')
+# Whole numbers up to this size are floats without loss.
+EXACT = 2**53
 
 
 def param(
@@ -124,9 +126,10 @@ def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any
 
 def _scalar(kind: Any, value: Any, f: Field[Any], source: str, where: str) -> Any:
     """Return `value` if type, finiteness, range and choices allow it, or raise ConfigError."""
+    if kind is float and type(value) is int and abs(value) <= EXACT:
+        value = float(value)
     if type(value) is not kind:
-        hint = ' (write a decimal point)' if kind is float and type(value) is int else ''
-        raise ConfigError(f"{source}: '{where}' must be a {kind.__name__}{hint}, got {value!r}")
+        raise ConfigError(f"{source}: '{where}' must be a {kind.__name__}, got {value!r}")
     if kind is float and not math.isfinite(value):
         raise ConfigError(f"{source}: '{where}' must be finite, got {value!r}")
     metadata: Mapping[str, Any] = f.metadata

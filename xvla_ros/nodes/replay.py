@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+import math
 from pathlib import Path
 import signal
 import threading
@@ -62,7 +63,7 @@ class Live:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
-        if not 0 < self.rate < float('inf') or self.start_s < 0:
+        if not 0 < self.rate < math.inf or not 0 <= self.start_s < math.inf:
             raise ConfigError(f'cannot play at rate {self.rate} from {self.start_s} s on')
         if self.clock and self.restamp:
             raise ConfigError('--clock is for stamps as they were: give --keep-stamps too')
@@ -143,9 +144,13 @@ def replay_live(path: Path, live: Live) -> int:
     """
     Play a bag until its end, or for ever with `loop`; return the exit code.
 
-    :raises ConfigError: the embodiment or a topic is not known.
+    :raises ConfigError: the embodiment or a topic is not known, or the bag ends before the start.
     """
     bag = open_bag(path)
+    if live.start_s > bag.duration_s:
+        raise ConfigError(
+            f'{path}: is {bag.duration_s:.1f} s long: cannot start {live.start_s:g} s into it'
+        )
     names, streams = topics_to_play(bag, live)
     headed = [name for name in names if begins_with_header(bag.topics[name].kind)]
     offset_ns = clock_offset_ns(bag, headed)

@@ -21,9 +21,9 @@ HEAD = """\
 
 One YAML file per robot, lab and checkpoint: a ROS 2 parameter file whose keys stand below
 `/**: ros__parameters:`. All nodes read the same file. It is checked in full when it is read: an
-unknown key is refused with the nearest known one, and so are a wrong type (a float needs its
-decimal point), a value out of range, and blocks that do not fit. Any key can be replaced
-on a command line: `-p limits.max_linear_speed_m_s:=0.1`.
+unknown key is refused with the nearest known one, and so are a wrong type (a whole number will do
+for a float, not the other way round), a value out of range, and blocks that do not fit. Any key
+can be replaced on a command line: `-p limits.max_linear_speed_m_s:=0.1`.
 
 `config/` holds each robot for its real driver and as a simulation (`*_sim.yaml`).
 """

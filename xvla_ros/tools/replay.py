@@ -18,6 +18,7 @@ import yaml
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.arguments import duration
 
 DIFFERENT = 1
 MOST_REASONS = 8
@@ -37,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     offline.add_argument('--checkpoint', type=Path, help='instead of the recorded one')
     offline.add_argument('--no-model', action='store_true', help='take the recorded chunks')
     offline.add_argument('--instruction', default='', help='instead of the recorded ones')
-    offline.add_argument('--latency-ms', type=float, default=100.0, help='of each inference')
+    offline.add_argument('--latency-ms', type=duration, default=100.0, help='of each inference')
     offline.add_argument(
         '--schedule', choices=('fixed', 'recorded'), default='fixed',
         help='infer with --latency-ms, or for the observations that were answered live',
@@ -46,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     offline.add_argument('--tolerance', type=float, default=1e-6, help='most that may differ')
     live = parser.add_argument_group('live')
     live.add_argument('--rate', type=float, default=1.0, help='speed; 2 is twice as fast')
-    live.add_argument('--start', type=float, default=0.0, help='skip so much [s]')
+    live.add_argument('--start', type=duration, default=0.0, help='skip so much [s]')
     live.add_argument('--loop', action='store_true', help='begin again at the end')
     live.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
     live.add_argument(
@@ -59,9 +60,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def override(text: str) -> tuple[str, object]:
     """Return name and value of NAME=VALUE."""
     name, equals, value = text.partition('=')
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        equals = ''
     if not equals:
-        raise ArgumentTypeError(f"'{text}': expected NAME=VALUE")
-    return name, yaml.safe_load(value)
+        raise ArgumentTypeError(f"'{text}': expected NAME=VALUE, the value as in a YAML file")
+    return name, parsed
 
 
 def run(args: Namespace) -> int:
