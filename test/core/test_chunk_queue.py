@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.chunk_queue import ChunkQueue
+from xvla_ros.core.curves import Fade, Hold
 from xvla_ros.core.ee6d import pack
-from xvla_ros.core.interpolation import Trajectory
+from xvla_ros.core.interpolation import arm_to_pose, Trajectory
 
 MS = 1_000_000
 STRATEGIES = ('replace', 'blend', 'ensemble', 'inpaint')
@@ -250,6 +251,37 @@ def test_engaging_ramps_from_where_the_tool_is(line, pose, early):
     assert first < 1e-4
     target = Trajectory(plan, 'interleaved').at(1500 * MS)[0]
     np.testing.assert_allclose(position(queue.take(1500 * MS)), target[:3], atol=1e-9)
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+@FEW
+@given(
+    aside_m=st.sampled_from((0.0, 0.02, -0.05)),
+    others=st.lists(st.sampled_from(STRATEGIES), max_size=8),
+    gaps_ms=st.lists(st.integers(1, 150), min_size=1, max_size=8),
+)
+def test_the_ramp_outlasts_the_chunks_that_come_meanwhile(
+    line, pose, strategy, aside_m, others, gaps_ms
+):
+    """Of what a chunk changes it lets through its share; the next one once ended it in a step."""
+    queue, measured = ChunkQueue(strategy=strategy, engage_s=0.5), pose(x=0.5, y=0.3)
+    now = 100 * MS
+    queue.engage([measured], now)
+    queue.put(line(stamp_ns=0, count=40), now)
+    ramp = Fade(
+        Hold((arm_to_pose(measured),), now), Trajectory(line(), 'interleaved'), now, 500 * MS
+    )
+    for index, gap_ms in enumerate(gaps_ms):
+        now += gap_ms * MS
+        before = position(queue.take(now))
+        if index < len(others):
+            queue.set_strategy(others[index])
+        start = (0.5 + 0.1 * (now - 50 * MS) * 1e-9, aside_m * (index % 2), 0.3)
+        assert queue.put(line(stamp_ns=now - 50 * MS, count=40, start=start), now)
+        step = np.linalg.norm(position(queue.take(now)) - before)
+        assert step <= ramp.weight(now) * abs(aside_m) + 1e-9
+        if not aside_m:
+            np.testing.assert_allclose(before, ramp.at(now)[0][:3], atol=1e-9)
 
 
 def test_a_plan_shows_what_will_be_taken(line):

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 import math
 from threading import Lock
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.curves import Curve, Fade, Hold, prune
+from xvla_ros.core.curves import Curve, Fade, Hold, prune, Ramp
 from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.core.interpolation import arm_to_pose, pose_to_arm, Trajectory
 from xvla_ros.core.strategies import fade, Inpaint, Joint, make_strategy
@@ -140,15 +141,22 @@ class ChunkQueue:
         """Return the curve commanded once `plan`, the newest of the plans, is there."""
         if self._curve is None:
             return plan
-        commanded = prune(self._curve, now_ns)
         if self._engaging:
             self._engaging = False
-            return fade(commanded, plan, now_ns, self._engage_s)
-        curve = self._strategy.join(Joint(commanded=commanded, plans=self._plans, now_ns=now_ns))
-        if self._changed and not isinstance(curve, Fade):
-            curve = fade(commanded, curve, now_ns, self._blend_s)
+            return fade(self._curve, plan, now_ns, self._engage_s, Ramp)
+        curve = self._join(self._curve, now_ns)
         self._changed = False
         return curve
+
+    def _join(self, curve: Curve, now_ns: int) -> Curve:
+        """Return what the strategy makes of a curve and the newest plan; ramps stay around it."""
+        commanded = prune(curve, now_ns)
+        if isinstance(commanded, Ramp):
+            return replace(commanded, new=self._join(commanded.new, now_ns))
+        joined = self._strategy.join(Joint(commanded=commanded, plans=self._plans, now_ns=now_ns))
+        if self._changed and not isinstance(joined, Fade):
+            return fade(commanded, joined, now_ns, self._blend_s, Ramp)
+        return joined
 
     def engage(self, measured: Sequence[ArmPose], now_ns: int) -> None:
         """
@@ -163,7 +171,7 @@ class ChunkQueue:
             hold = Hold(poses, now_ns)
             plan = self._plans[-1] if self._plans and self._plans[-1].end_ns > now_ns else None
             self._engaging = plan is None
-            self._curve = hold if plan is None else fade(hold, plan, now_ns, self._engage_s)
+            self._curve = fade(hold, plan, now_ns, self._engage_s, Ramp) if plan else hold
 
     def take(self, now_ns: int) -> tuple[ArmPose, ...] | None:
         """

@@ -2,7 +2,7 @@
 """Curves of poses over time: what is commanded, and how two curves become one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Protocol
 
@@ -87,7 +87,11 @@ class Fade:
         """Return the same curve from `now_ns` on without the fades that are over."""
         if now_ns >= self.start_ns + self.length_ns:
             return prune(self.new, now_ns)
-        return Fade(prune(self.old, now_ns), self.new, self.start_ns, self.length_ns)
+        return replace(self, old=prune(self.old, now_ns))
+
+
+class Ramp(Fade):
+    """A fade that the plans after it leave in place: they join the curve that it leads to."""
 
 
 def prune(curve: Curve, now_ns: int) -> Curve:

@@ -73,10 +73,10 @@ class Inpaint(Blend):
     soft_s: float
 
 
-def fade(old: Curve, new: Curve, start_ns: int, length_s: float) -> Curve:
+def fade(old: Curve, new: Curve, start_ns: int, length_s: float, kind: type[Fade] = Fade) -> Curve:
     """Return the cross-fade from `old` to `new`, or `new` when there is no time for one."""
     length_ns = round(length_s * NANOSECONDS)
-    return Fade(old, new, start_ns, length_ns) if length_ns > 0 else new
+    return kind(old, new, start_ns, length_ns) if length_ns > 0 else new
 
 
 def make_strategy(

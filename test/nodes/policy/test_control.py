@@ -91,6 +91,18 @@ def test_a_plan_is_followed_from_where_the_arm_is(loop):
     assert loop.state == State.RUNNING
 
 
+@pytest.mark.parametrize('strategy', ['replace', 'blend', 'ensemble', 'inpaint'])
+def test_the_ramp_from_rest_outlasts_the_chunks_that_come_meanwhile(embodiment, strategy):
+    """The second chunk once ended it, 6 cm before its time; the gate had to clamp the step."""
+    loop = Loop(replace(embodiment, control=replace(embodiment.control, strategy=strategy)))
+    loop.measured = (arm(),)
+    for _ in range(12):
+        loop.answer(begin_m=0.06, end_m=0.06)
+        loop.tick(5)
+    assert loop.measured[0].position[1] == pytest.approx(0.06, abs=1e-4)
+    assert loop.control.snapshot(loop.now_ns).counters.clamped_steps == 0
+
+
 def test_a_dry_run_sends_nothing(loop):
     loop.control.set_armed(False)
     loop.answer()
