@@ -238,3 +238,12 @@ def test_bad_numbers_are_refused(kinematics):
         kinematics.track(kinematics.posture, (0, 0, np.nan), (0, 0, 0, 1), 0.02)
     with pytest.raises(ValueError, match='a target is 3 metres'):
         kinematics.track(kinematics.posture, (0, 0, 0), (0, 0, 0, 0), 0.02)
+
+
+def test_a_joint_that_turns_without_end_is_named(tmp_path):
+    arm = arm_of('widowx')
+    urdf = tmp_path / 'robot.urdf'
+    text = shared_file('resource', arm.urdf).read_text()
+    urdf.write_text(text.replace('name="waist" type="revolute"', 'name="waist" type="continuous"'))
+    with pytest.raises(ConfigError, match=r"'waist' .*continuous.*expected revolute with limits"):
+        Kinematics(urdf, arm.tool_frame, arm.joint_names)

@@ -2,6 +2,7 @@
 """Every embodiment file: it loads, fits its robot description, and states the right facts."""
 
 import ast
+import re
 
 import numpy as np
 import pytest
@@ -105,6 +106,13 @@ def test_softfold_poses_are_those_of_the_flange():
         matrices.append(matrix)
     between = np.linalg.inv(matrices[0]) @ matrices[1]
     assert np.allclose(between, np.reshape(arm.policy_from_tool, (4, 4)), atol=1e-9)
+
+
+def test_the_page_on_adding_a_robot_finds_a_home_pose(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (code,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/add-a-robot.md').read_text(), re.S)
+    exec(compile(code, 'docs/add-a-robot.md', 'exec'), {})
+    assert capsys.readouterr().out.endswith('] reached\n')
 
 
 def _compared_strings(tree):

@@ -45,6 +45,43 @@ def test_a_gpu_that_is_asked_for_must_be_there():
     assert levels(doctor_machine.machine_findings(embodiment))['device'] == PROBLEM
 
 
+def doctor(capsys, file, *arguments):
+    """Return the exit code and what is said of each thing that is looked at."""
+    code = main(['doctor', '--no-model', '--embodiment', str(file), *arguments])
+    lines = capsys.readouterr().out.splitlines()
+    return code, {line[9:].split(':')[0]: line for line in lines if line[:2] != '  '}
+
+
+@pytest.mark.parametrize('file', sorted(ROOT.glob('config/*_sim.yaml')), ids=lambda f: f.stem)
+def test_every_simulated_robot_fits_its_description_and_reaches_its_blocks(capsys, file):
+    code, said = doctor(capsys, file)
+    assert code == 0
+    assert said['simulation'].endswith('every block can be reached')
+    arms = [said[f'arm {name}'] for name in load_embodiment(file).arm_names]
+    assert all('joints; home_rad puts the tool at (' in line for line in arms)
+
+
+@pytest.mark.parametrize(
+    ('change', 'name', 'words'),
+    [
+        (('1.9743', '9.9'), 'arm arm', 'PROBLEM'),
+        (('tool_frame: fr3_hand_tcp', 'tool_frame: hand'), 'arm arm', "no link 'hand'"),
+        (('fr3_finger_joint2', 'finger'), 'simulation', "no joint 'finger'"),
+        (('block_max_m: [0.', 'block_max_m: [2.'), 'simulation', 'WARNING'),
+    ],
+)
+def test_a_robot_that_does_not_fit_its_description_is_found_out(
+    tmp_path, capsys, change, name, words
+):
+    text = CONFIG.read_text()
+    assert change[0] in text
+    file = tmp_path / 'robot.yaml'
+    file.write_text(text.replace(*change))
+    code, said = doctor(capsys, file)
+    assert words in said[name]
+    assert code == (0 if words == 'WARNING' else 1)
+
+
 def chunk(layout):
     """Return a raw chunk (30, 20) with rotations in one layout."""
     from scipy.spatial.transform import Rotation

@@ -212,7 +212,27 @@ def test_finger_joints_that_are_none_are_refused_by_their_key(finger):
     assert 'sim.arms.right.finger_joints' in str(raised.value)
 
 
-def test_a_simulation_that_explodes_says_so_instead_of_beginning_anew(world):
+def shapes_to_see(tmp_path, change):
+    """Count the shapes that a camera sees of a UR5e whose URDF was changed."""
+    robot = load_embodiment(shared_file('config', 'ur5e_sim.yaml'))
+    urdf = tmp_path / 'robot.urdf'
+    urdf.write_text(change(shared_file('resource', robot.arms['arm'].urdf).read_text()))
+    world = World(replace(robot, arms={'arm': replace(robot.arms['arm'], urdf=str(urdf))}))
+    world.reset(sample_scene(robot, TRAIN, 0, 0))
+    return int((world._model.geom_group == 1).sum())
+
+
+def test_an_arm_can_be_seen_whatever_its_urdf_says_to_mujoco(tmp_path):
+    shown = shapes_to_see(tmp_path, str)
+    assert shown > 10
+    assert shapes_to_see(tmp_path, lambda text: re.sub('<mujoco>.*</mujoco>', '', text)) == shown
+    assert shapes_to_see(tmp_path, lambda text: re.sub('<visual>.*</visual>', '', text)) > 10
+
+
+def test_a_simulation_that_explodes_says_so_instead_of_beginning_anew(
+    world, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning to a file there
     scene = sample_scene(world.embodiment, TRAIN, 0, 0)
     world.reset(scene)
     world._data.qvel[0] = 1e12

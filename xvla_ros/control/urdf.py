@@ -47,7 +47,13 @@ def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Mo
         )
     others = [i for i, name in enumerate(model.names) if i and name not in joint_names]
     reduced = pin.buildReducedModel(model, others, pin.neutral(model))
-    if tuple(reduced.names)[1:] != joint_names or reduced.nq != len(joint_names):
+    endless = [n for n, joint in zip(reduced.names, reduced.joints, strict=True) if joint.nq > 1]
+    if endless:
+        raise ConfigError(
+            f"{source}: joint '{endless[0]}' is of a type that is not supported (continuous?): "
+            'expected revolute with limits, or prismatic'
+        )
+    if tuple(reduced.names)[1:] != joint_names:
         raise ConfigError(
             f'{source}: joints must be listed base to tool: {", ".join(list(reduced.names)[1:])}'
         )

@@ -12,6 +12,11 @@ from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.sim_settings import SimArmSettings
 
+# Without these MuJoCo leaves shapes for the eye and links without joints out of a URDF, and
+# refuses inertias that are a little off.
+COMPILER = (
+    '<mujoco><compiler fusestatic="false" discardvisual="false" balanceinertia="true"/></mujoco>'
+)
 # What MuJoCo says (user_objects.cc, user_mesh.cc), and what that needs.
 NEEDED = {
     'mjMINVAL': ' (a link that moves needs an <inertial> with mass and inertia above zero, or a '
@@ -29,8 +34,8 @@ def read_arm(name: str, arm: ArmSettings, place: SimArmSettings) -> mujoco.MjSpe
     """
     path = shared_file('resource', arm.urdf)
     try:
-        robot = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
+        robot = _parsed(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f'{path}: MuJoCo cannot read it: {_line(error)}') from error
     _check_joints(robot, name, arm, place, path)
     links = [body.name for body in robot.bodies[1:]]
@@ -41,6 +46,16 @@ def read_arm(name: str, arm: ArmSettings, place: SimArmSettings) -> mujoco.MjSpe
             f"{path}: its root is the link '{links[0]}', but 'arms.{name}.base_frame' is "
             f"'{arm.base_frame}': make them equal"
         )
+    return robot
+
+
+def _parsed(path: Path) -> mujoco.MjSpec:
+    """Return a URDF as MuJoCo reads it: what it wants to be told is added where it is not."""
+    text = path.read_text(encoding='utf-8')
+    if '<mujoco' in text:
+        return mujoco.MjSpec.from_file(str(path))
+    robot = mujoco.MjSpec.from_string(text.replace('</robot>', f'{COMPILER}</robot>'))
+    robot.meshdir = str(path.parent)
     return robot
 
 
@@ -88,6 +103,6 @@ def _unknown(path: Path, kind: str, key: str, name: str, known: Sequence[str]) -
     return ConfigError(f"{path}: no {kind} '{name}' ('{key}'); it has: {', '.join(known)}")
 
 
-def _line(error: ValueError) -> str:
+def _line(error: Exception) -> str:
     """Return what MuJoCo says, in one line."""
     return ' '.join(str(error).split()).removeprefix('Error: ')

@@ -137,9 +137,10 @@ def _attach(
     others = sum(WORLD_BIT << (i + 1) for i in range(count) if i != index)
     for body in robot.bodies[1:]:
         body.gravcomp = 1.0
+    shown = any(not _is_solid(geom) for geom in robot.geoms)  # else solid shapes stand in
     for geom in robot.geoms:
-        solid = bool(geom.contype or geom.conaffinity) and geom.group == 0
-        geom.group = 3 if solid else 1
+        solid = _is_solid(geom)
+        geom.group = 3 if solid and shown else 1
         geom.contype, geom.conaffinity = (own, WORLD_BIT | others) if solid else (0, 0)
         geom.friction = (1.5, 0.02, 0.001)
     x, y, z = place.base_position_m
@@ -156,6 +157,11 @@ def _attach(
         spec.add_actuator(
             name=f'{name}/{joint}', target=f'{name}/{joint}', trntype=mujoco.mjtTrn.mjTRN_JOINT
         )
+
+
+def _is_solid(geom: mujoco.MjsGeom) -> bool:
+    """Tell whether a shape of a URDF is there to be touched, not to be seen."""
+    return bool(geom.contype or geom.conaffinity) and geom.group == 0
 
 
 def _tune(model: mujoco.MjModel, embodiment: Embodiment) -> None:

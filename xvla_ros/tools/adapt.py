@@ -51,7 +51,8 @@ def run(args: Namespace) -> int:
     limit_threads(args.threads)
     job = demo_job(args)
     DemoTraining(record_all(trainable(robots(args.embodiment)), job), job).run()
-    print(f'checkpoint: {args.out}; measure it with: xvla evaluate --checkpoint {args.out}')
+    named = ''.join(f' --embodiment {name}' for name in args.embodiment or ())
+    print(f'checkpoint: {args.out}; measure it: xvla evaluate --checkpoint {args.out}{named}')
     return 0
 
 

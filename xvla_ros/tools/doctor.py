@@ -2,9 +2,9 @@
 """
 Find out why something does not work, and say what to do.
 
-Looks at the machine; with --embodiment at its checkpoint too; with --live at the running system:
-topics, types, QoS, rates, stamps, frames and encodings against the file. Exit code 0: nothing
-stands in the way; 1: something does.
+Looks at the machine; with --embodiment also at that file, its robot description, simulation and
+checkpoint; with --live at the running system: topics, types, QoS, rates, stamps, frames and
+encodings against the file. Exit code 0: nothing stands in the way; 1: something does.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -50,6 +50,9 @@ def _findings(args: Namespace) -> Iterator[Finding]:
         path = embodiment_file(args.embodiment, sim=False)
         embodiment = load_embodiment(path, overrides)
         yield Finding(level=OK, name='embodiment', found=f'{embodiment.robot} ({path})')
+        from xvla_ros.tools.doctor_robot import robot_findings
+
+        yield from robot_findings(embodiment)
     yield from machine_findings(embodiment)
     if embodiment and not args.no_model:
         from xvla_ros.tools.doctor_checkpoint import checkpoint_findings
