@@ -155,8 +155,7 @@ class PolicyControl:
         """Take note that a new worker is ready."""
         with self._lock:
             self._counters.worker_restarts = count
-            for source in ('worker', *INPUTS):
-                self._holds.unblock(source)
+            self._holds.unblock('worker', *INPUTS)
             self.latency.reset()
 
     @property

@@ -22,12 +22,15 @@ class Holds:
     def block(self, source: str, reason: str) -> bool:
         """Note a reason; return whether the source did not block before."""
         begun = source not in self._blocks
+        if source == 'worker':
+            self.unblock(*INPUTS)  # what it lacked matters no more, nor can it take that back
         self._blocks[source] = reason
         return begun
 
-    def unblock(self, source: str) -> None:
-        """Take back what a source said."""
-        self._blocks.pop(source, None)
+    def unblock(self, *sources: str) -> None:
+        """Take back what sources said."""
+        for source in sources:
+            self._blocks.pop(source, None)
 
     @property
     def forbids_plans(self) -> bool:

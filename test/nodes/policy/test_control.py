@@ -133,6 +133,16 @@ def test_a_chunk_from_before_the_block_is_not_followed_after_it(loop):
     assert all(c.targets is None for c in loop.tick(5))
 
 
+def test_a_worker_that_ends_is_the_reason_and_not_what_it_lacked_before(loop):
+    """The status once went on to tell the older reason, which nobody took back."""
+    loop.control.block('inputs', 'camera main: gone', loop.now_ns)
+    loop.control.block('worker', 'changing to the checkpoint other', loop.now_ns)
+    assert loop.state == State.HOLDING
+    assert 'other' in loop.control.snapshot(loop.now_ns).message
+    loop.control.unblock('worker')
+    assert not loop.control.held_by
+
+
 def test_unknown_arm_state_holds(loop):
     loop.answer()
     loop.tick(5)
