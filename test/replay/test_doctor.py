@@ -2,6 +2,8 @@
 """The doctor: finds what is wrong, says what to do, and is silent about what is well."""
 
 import array
+import subprocess
+import sys
 
 from bags import ROOT
 import numpy as np
@@ -80,6 +82,16 @@ def test_a_robot_that_does_not_fit_its_description_is_found_out(
     code, said = doctor(capsys, file)
     assert words in said[name]
     assert code == (0 if words == 'WARNING' else 1)
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'doctor', '--embodiment', str(CONFIG)]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdout.readline().startswith('ok       embodiment: franka')
+        process.stdout.close()
+        assert process.stderr.read() == ''
+    assert process.returncode == 141
 
 
 def chunk(layout):

@@ -4,6 +4,7 @@
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
+import os
 import sys
 from typing import Protocol
 
@@ -25,6 +26,7 @@ COMMANDS = {
     'bench': 'measure, into out/bench.json',
 }
 USAGE_ERROR = 2
+UNHEARD = 141  # as a shell says of a process that a closed pipe ended
 
 
 class Command(Protocol):
@@ -56,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('xvla: interrupted', file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who read us has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNHEARD
 
 
 def _choose(arguments: Sequence[str]) -> tuple[str, list[str]]:
