@@ -49,6 +49,17 @@ OVERRIDES = {
     # Long chunks and no lower priority: a loaded machine must not starve what is tested here.
     'policy.anchor_period_s': ANCHOR_PERIOD_S,
     'policy.nice': 0,
+    # Nor must the gaps that it tears into what this process publishes hold the robot.
+    **dict.fromkeys(
+        (
+            'arms.arm.max_age_s',
+            'cameras.main.max_age_s',
+            'cameras.wrist.max_age_s',
+            'control.max_skew_s',
+            'control.deadman_timeout_s',
+        ),
+        1.0,
+    ),
 }
 START_S, SOON_S = 120.0, 20.0
 
@@ -57,7 +68,7 @@ class Rig:
     """Franka's topics. Attributes break them: tests set one, look, and call `heal`."""
 
     def __init__(self, context):
-        self.embodiment = load_embodiment(shared_file('config', EMBODIMENT))
+        self.embodiment = load_embodiment(shared_file('config', EMBODIMENT), OVERRIDES)
         self.arm = self.embodiment.arms['arm']
         self.node = rclpy.create_node('rig')
         self.executor = SingleThreadedExecutor()
