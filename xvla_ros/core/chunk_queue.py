@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.curves import Curve, Fade, Hold, prune, Ramp
-from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.curves import Curve, Fade, Hold, prune, Ramp, sampled
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.interpolation import arm_to_pose, pose_to_arm, Trajectory
 from xvla_ros.core.strategies import fade, Inpaint, Joint, make_strategy
 
@@ -198,11 +198,7 @@ class ChunkQueue:
             curve, plans = self._curve, self._plans
         if curve is None or not plans or now_ns > curve.settled_ns():
             return None
-        period_ns = round(period_s * NANOSECONDS)
-        poses = (curve.at(now_ns + (i + 1) * period_ns) for i in range(count))
-        actions = np.stack(
-            [pack([pose_to_arm(pose) for pose in arms], self._layout) for arms in poses]
-        )
+        actions = sampled(curve, now_ns, round(period_s * NANOSECONDS), count, self._layout)
         return Chunk(
             stamp_ns=now_ns,
             period_s=period_s,

@@ -5,7 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.curves import sampled
+from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.interpolation import pose_to_arm, Trajectory
 from xvla_ros.core.profile import ActionProfile
@@ -58,9 +59,8 @@ class CommittedMotion:
     def _anchors(self, plan: Chunk, stamp_ns: int, count: int) -> NDArray[np.float32]:
         """Return the plan (count, 20) where an observation's anchors are due; its end holds."""
         period_s, layout = self._policy.anchor_period_s, self._policy.rotation_6d_layout
-        trajectory, period_ns = self._trajectory(plan), round(period_s * NANOSECONDS)
-        poses = (trajectory.at(stamp_ns + (i + 1) * period_ns) for i in range(count))
-        actions = np.stack([pack([pose_to_arm(pose) for pose in arms], layout) for arms in poses])
+        period_ns = round(period_s * NANOSECONDS)
+        actions = sampled(self._trajectory(plan), stamp_ns, period_ns, count, layout)
         return self._profile.raw(Chunk(stamp_ns=stamp_ns, period_s=period_s, actions=actions))
 
     def _trajectory(self, plan: Chunk) -> Trajectory:

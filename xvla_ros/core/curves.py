@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 import math
 from typing import Protocol
 
-from xvla_ros.core.interpolation import mix_poses, Pose
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.ee6d import pack
+from xvla_ros.core.interpolation import mix_poses, Pose, pose_to_arm
 
 
 class Curve(Protocol):
@@ -23,6 +27,14 @@ class Curve(Protocol):
     def settled_ns(self) -> int:
         """Return from when on the curve rests."""
         ...
+
+
+def sampled(
+    curve: Curve, stamp_ns: int, period_ns: int, count: int, layout: str
+) -> NDArray[np.float64]:
+    """Return a curve as the actions (count, 20) of a chunk observed at `stamp_ns`."""
+    poses = (curve.at(stamp_ns + (i + 1) * period_ns) for i in range(count))
+    return np.stack([pack([pose_to_arm(pose) for pose in arms], layout) for arms in poses])
 
 
 @dataclass(frozen=True)
