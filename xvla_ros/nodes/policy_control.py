@@ -8,33 +8,19 @@ again with the ramp from where the robot is.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from threading import RLock
-from typing import NamedTuple
 
-from xvla_ros.core.chunk import Chunk, NANOSECONDS
+from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.latency import LatencyEstimate
-from xvla_ros.core.safety import Verdict
 from xvla_ros.nodes.policy_engagement import Engagement
 from xvla_ros.nodes.policy_holds import DROP_PLAN, Holds, INPUTS
 from xvla_ros.nodes.policy_home import HomeMotion
-from xvla_ros.nodes.policy_intake import Intake
-from xvla_ros.nodes.policy_state import Command, Counters, Snapshot, State
+from xvla_ros.nodes.policy_intake import Intake, Judged
+from xvla_ros.nodes.policy_state import Command, Snapshot, State
 from xvla_ros.nodes.worker_link import Answer
-
-Targets = tuple[ArmPose, ...]
-FIRST_CHUNK = 'waiting for the first chunk'
-
-
-class Judged(NamedTuple):
-    """A chunk, numbered, clamped or not; the verdict on it; and whether it is in the plan now."""
-
-    chunk: Chunk
-    verdict: Verdict
-    queued: bool
 
 
 class PolicyControl:
@@ -48,8 +34,6 @@ class PolicyControl:
         """Start as `activate` does."""
         self._embodiment = embodiment
         self._engagement = Engagement(embodiment)
-        self._future_ns = round(embodiment.control.future_tolerance_s * NANOSECONDS)
-        self._engage_ns = round(embodiment.control.engage_s * NANOSECONDS)
         self._lock = RLock()
         self._instruction, self._epoch = '', 0
         self._holds = Holds()  # for life: a stop outlasts a deactivation
@@ -60,8 +44,7 @@ class PolicyControl:
         """Begin anew, but for what holds: no counts, no task, armed as the embodiment says."""
         with self._lock:
             self._armed = self._embodiment.control.start_armed
-            self._counters = Counters()
-            self._intake = Intake(self._embodiment, self._counters)
+            self._intake = Intake(self._embodiment)
             self._instruction, self._epoch = '', self._epoch + 1
             self._home: HomeMotion | None = None
             self._last_tick_ns, self._last_targets = 0, None
@@ -126,7 +109,7 @@ class PolicyControl:
         with self._lock:
             begun = self._holds.block(source, reason)
             if begun and (self._instruction or self._home):
-                self._counters.faults[f'hold: {reason.split(":")[0]}'] += 1
+                self._intake.counters.faults[f'hold: {reason.split(":")[0]}'] += 1
             if begun:
                 self._home = None  # its clock would run on
             if begun and source in DROP_PLAN:
@@ -142,7 +125,7 @@ class PolicyControl:
         with self._lock:
             if not self._holds.fault:
                 self._holds.fault = reason
-                self._counters.faults[f'fault: {reason.splitlines()[0]}'] += 1
+                self._intake.counters.faults[f'fault: {reason.splitlines()[0]}'] += 1
             self._drop_plan(now_ns)
 
     def reset(self, now_ns: int) -> None:
@@ -154,7 +137,7 @@ class PolicyControl:
     def restarted(self, count: int) -> None:
         """Take note that a new worker is ready."""
         with self._lock:
-            self._counters.worker_restarts = count
+            self._intake.counters.worker_restarts = count
             self._holds.unblock('worker', *INPUTS)
             self.latency.reset()
 
@@ -172,14 +155,8 @@ class PolicyControl:
             chunk = self._intake.number(answer, now_ns)
         verdict = self._intake.check(chunk, answer.arms)
         with self._lock:
-            self._intake.count(verdict)
-            if verdict.chunk is None:
-                return Judged(chunk, verdict, queued=False)
-            early_ns = verdict.chunk.stamp_ns - now_ns  # of before the clock was set back
             wanted = answer.epoch == self._epoch and not self._holds.forbids_plans
-            wanted = wanted and early_ns <= self._future_ns
-            queued = wanted and self._intake.put(verdict.chunk, now_ns)
-            return Judged(verdict.chunk, verdict, queued=queued)
+            return self._intake.take(chunk, verdict, wanted, now_ns)
 
     def tick(
         self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: str
@@ -190,7 +167,7 @@ class PolicyControl:
         :param measured: the arms as they are; None when that cannot be known, `trouble` says why.
         """
         with self._lock:
-            self._counters.ticks += 1
+            self._intake.counters.ticks += 1
             dt_s = (now_ns - self._last_tick_ns) / NANOSECONDS
             self._last_tick_ns = now_ns
             if dt_s < 0:  # the clock was set back: what was planned is of another time
@@ -200,16 +177,16 @@ class PolicyControl:
                 self.block('state', trouble, now_ns)
             else:
                 self.unblock('state')
-            targets = self._targets(now_ns, measured, dt_s)
-            self._last_targets = targets
+            self._last_targets = targets = self._targets(now_ns, measured, dt_s)
             if targets is None:
                 self._engagement.end()
-            command = Command(targets=targets, sequence=self._intake.sequence)
-            return command if self._armed else None
+            if not self._armed:
+                return None
+            return Command(targets=targets, sequence=self._intake.sequence)
 
     def _targets(
         self, now_ns: int, measured: Sequence[ArmPose] | None, dt_s: float
-    ) -> Targets | None:
+    ) -> tuple[ArmPose, ...] | None:
         """Return the checked targets, None for a hold."""
         if measured is None or self._holds:
             return None
@@ -225,21 +202,20 @@ class PolicyControl:
                 planned = self._planned(now_ns) or planned
         verdict = self._engagement.check(planned, measured, dt_s)
         if verdict.accepted:
-            self._counters.clamped_steps += bool(verdict.reasons)
+            self._intake.counters.clamped_steps += bool(verdict.reasons)
             return verdict.targets
         self._intake.refuse_step(verdict)
         self._drop_plan(now_ns)
         return None
 
-    def _planned(self, now_ns: int) -> Targets | None:
+    def _planned(self, now_ns: int) -> tuple[ArmPose, ...] | None:
         """Return the targets of the home motion or the plan, unchecked, grippers as openings."""
-        targets = self._home.at(now_ns) if self._home else None
-        if targets is not None:
+        if self._home and (targets := self._home.at(now_ns)):
             return targets
         self._home = None
         planned = self.queue.take(now_ns) if self._instruction else None
         if planned is None:
-            self._counters.starved_ticks += self._intake.task_chunks > 0
+            self._intake.counters.starved_ticks += self._intake.task_chunks > 0
             return None
         return self._engagement.open(planned, now_ns)
 
@@ -257,17 +233,7 @@ class PolicyControl:
     def snapshot(self, now_ns: int) -> Snapshot:
         """Return the state at this moment."""
         with self._lock:
-            state, message = self._state(now_ns)
-            return Snapshot(
-                state=state,
-                message=message,
-                armed=self._armed,
-                sequence=self._intake.sequence,
-                timing=self._intake.timing,
-                observation_age_s=self._intake.observation_age_s,
-                queue_remaining_s=self.queue.remaining_s(now_ns),
-                counters=replace(self._counters, faults=self._counters.faults.copy()),
-            )
+            return self._intake.snapshot(*self._state(now_ns), self._armed, now_ns)
 
     def _state(self, now_ns: int) -> tuple[State, str]:
         if self._holds.fault:
@@ -277,10 +243,8 @@ class PolicyControl:
         source, reason = self._holds.first()
         if source:
             return (State.WAITING if source in INPUTS else State.HOLDING), reason
-        if self._engagement.since_ns is not None:
-            engaging = now_ns - self._engagement.since_ns < self._engage_ns
-            return (State.ENGAGING if engaging else State.RUNNING), 'going home' * bool(self._home)
-        missing = self._intake.missing()
+        if moving := self._engagement.state(now_ns):
+            return moving, 'going home' * bool(self._home)
         if self._home or self.queue.remaining_s(now_ns):
             return (State.HOLDING if self._armed else State.DRY_RUN), self._intake.rejection
-        return (State.HOLDING, missing) if missing else (State.WAITING, FIRST_CHUNK)
+        return self._intake.planless()

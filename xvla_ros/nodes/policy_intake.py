@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 import math
+from typing import NamedTuple
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
@@ -11,8 +12,19 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.latency import LatencyEstimate
 from xvla_ros.core.safety import SafetyGate, Verdict
-from xvla_ros.nodes.policy_state import Counters
+from xvla_ros.nodes.policy_state import Counters, Snapshot, State
 from xvla_ros.nodes.worker_link import Answer, Timing
+
+FIRST_CHUNK = 'waiting for the first chunk'
+RAN_OUT = 'the plan ran out before the next chunk came'
+
+
+class Judged(NamedTuple):
+    """A chunk, numbered, clamped or not; the verdict on it; and whether it is in the plan now."""
+
+    chunk: Chunk
+    verdict: Verdict
+    queued: bool
 
 
 class Intake:
@@ -22,12 +34,13 @@ class Intake:
     `rejection` says why the last chunk or step was refused, empty when it was not.
     """
 
-    def __init__(self, embodiment: Embodiment, counters: Counters) -> None:
+    def __init__(self, embodiment: Embodiment) -> None:
         """Begin with nothing received."""
         self._embodiment = embodiment
+        self._future_ns = round(embodiment.control.future_tolerance_s * NANOSECONDS)
         self.queue = make_queue(embodiment, embodiment.control.strategy)
         self.latency = LatencyEstimate()
-        self.counters = counters
+        self.counters = Counters()  # its owner counts in them, too
         self.timing, self.observation_age_s = Timing(), math.nan
         self.sequence = 0
         self._gate = SafetyGate(embodiment)
@@ -55,30 +68,49 @@ class Intake:
         """Drop the plan and its time: the clock was set back."""
         self.queue = make_queue(self._embodiment, self.queue.strategy)
 
-    def put(self, chunk: Chunk, now_ns: int) -> bool:
-        """Queue an accepted chunk; return whether the queue took it."""
-        queued = self.queue.put(chunk, now_ns)
-        self.counters.dropped_chunks += not queued
-        self.task_chunks += queued
-        return queued
-
-    def count(self, verdict: Verdict) -> None:
-        """Note a verdict on a chunk."""
+    def take(self, chunk: Chunk, verdict: Verdict, wanted: bool, now_ns: int) -> Judged:
+        """Count a verdict on a chunk, and queue what was accepted if it is wanted."""
         self.rejection = '' if verdict.accepted else verdict.message
         self.counters.rejected_chunks += not verdict.accepted
         if not verdict.accepted:
             self.counters.faults.update(f'chunk rejected: {code}' for code in verdict.reasons)
+        if verdict.chunk is None:
+            return Judged(chunk, verdict, queued=False)
+        queued = wanted and self._put(verdict.chunk, now_ns)
+        return Judged(verdict.chunk, verdict, queued=queued)
+
+    def _put(self, chunk: Chunk, now_ns: int) -> bool:
+        """Queue a chunk; return whether the queue took it."""
+        if chunk.stamp_ns - now_ns > self._future_ns:
+            return False  # of before the clock was set back
+        queued = self.queue.put(chunk, now_ns)
+        self.counters.dropped_chunks += not queued
+        self.task_chunks += queued
+        return queued
 
     def refuse_step(self, verdict: Verdict) -> None:
         """Note a refused step."""
         self.rejection = verdict.message
         self.counters.faults.update(f'step rejected: {code}' for code in verdict.reasons)
 
-    def missing(self) -> str:
-        """Return why there is no plan, empty while the first chunk is waited for."""
-        if self.rejection or not self.task_chunks:
-            return self.rejection
-        return 'the plan ran out before the next chunk came'
+    def planless(self) -> tuple[State, str]:
+        """Return what it means that there is no plan, and why there is none."""
+        if self.rejection or self.task_chunks:
+            return State.HOLDING, self.rejection or RAN_OUT
+        return State.WAITING, FIRST_CHUNK
+
+    def snapshot(self, state: State, message: str, armed: bool, now_ns: int) -> Snapshot:
+        """Return what is known at this moment, with the state that its owner is in."""
+        return Snapshot(
+            state=state,
+            message=message,
+            armed=armed,
+            sequence=self.sequence,
+            timing=self.timing,
+            observation_age_s=self.observation_age_s,
+            queue_remaining_s=self.queue.remaining_s(now_ns),
+            counters=replace(self.counters, faults=self.counters.faults.copy()),
+        )
 
 
 def make_queue(embodiment: Embodiment, strategy: str) -> ChunkQueue:

@@ -6,7 +6,8 @@ from threading import Lock
 
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.nodes.policy_control import Judged, PolicyControl
+from xvla_ros.nodes.policy_control import PolicyControl
+from xvla_ros.nodes.policy_intake import Judged
 from xvla_ros.nodes.worker_link import Plan
 
 
