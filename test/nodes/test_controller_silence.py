@@ -117,6 +117,19 @@ def test_targets_after_a_silence_begin_at_rest_where_the_arm_was_sent_last(make_
     assert (speeds[times[1:] > rest_s] <= most).all()
 
 
+def test_a_silence_too_short_for_a_hold_ends_the_motion_after_half_a_second(make_stream):
+    """With a large `hold_after_s` the next target once led the resting arm on at the old speed."""
+    stream = make_stream('franka', **{'control.hold_after_s': 2.0})
+    stream.run(20)
+    rest_s = stream.rig.now_ns * 1e-9
+    stream.rig.pass_time(0.6)
+    assert stream.rig.status.startswith('moving')
+    stream.run(3)
+    times, speeds = stream.speeds()
+    most = stream.limit * PERIOD_S * np.arange(1, 4) * 1.001
+    assert (speeds[times[1:] > rest_s] <= most).all()
+
+
 def test_two_late_targets_are_no_silence(make_stream):
     stream = make_stream('franka')
     stream.run(20)

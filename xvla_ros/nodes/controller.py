@@ -17,6 +17,7 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from xvla_ros.bringup import choose_transport, CONTROL
 from xvla_ros.control.drivers import Plan
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError
@@ -155,10 +156,10 @@ class ControllerNode(Node):
 
         :raises ObservationError: it is not newer.
         """
-        if self._report.state == MOVING:
-            return self._pace.next_s(stamp_ns)
         if self._pace.since_s(now_ns) > REST_S:
             self._begin_anew()
+        elif self._report.state == MOVING:
+            return self._pace.next_s(stamp_ns)
         return self._pace.first_s(now_ns)
 
     def _brake(self, reason: str) -> None:
@@ -243,6 +244,7 @@ class ControllerNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
+    choose_transport(CONTROL)
     return run(ControllerNode, 'controller_node', arguments)
 
 

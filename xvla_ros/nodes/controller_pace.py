@@ -20,11 +20,12 @@ class Pace:
         """
         self._period_s, self._most_s = period_s, MOST_PERIODS * period_s
         self._most_ns = round(self._most_s * NANOSECONDS)
+        self._executed_ns = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget the motion."""
-        self._stamp_ns = self._executed_ns = self._commanded_ns = 0
+        self._stamp_ns = self._commanded_ns = 0
 
     def judge(self, stamp_ns: int, now_ns: int) -> None:
         """Take note of a target, by its stamp, that yields a step: its own or one of braking."""
