@@ -84,6 +84,24 @@ def test_a_robot_that_does_not_fit_its_description_is_found_out(
     assert code == (0 if words == 'WARNING' else 1)
 
 
+@pytest.mark.parametrize(
+    ('package', 'users'),
+    [
+        ('pinocchio', ['xvla_ros.control.kinematics', 'xvla_ros.tools.doctor_robot']),
+        ('mujoco', ['xvla_ros.sim.world']),
+    ],
+)
+def test_a_package_that_is_missing_does_not_end_the_doctor(capsys, monkeypatch, package, users):
+    """It once ended in a stack before it came to say which package is missing."""
+    monkeypatch.setitem(sys.modules, package, None)
+    for user in users:
+        monkeypatch.delitem(sys.modules, user, raising=False)
+    code, said = doctor(capsys, CONFIG)
+    assert code == 1
+    assert package in said['robot']
+    assert 'packages' in said
+
+
 def test_a_reader_that_has_read_enough_is_no_error():
     command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'doctor', '--embodiment', str(CONFIG)]
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}

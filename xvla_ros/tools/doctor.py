@@ -50,9 +50,7 @@ def _findings(args: Namespace) -> Iterator[Finding]:
         path = embodiment_file(args.embodiment, sim=False)
         embodiment = load_embodiment(path, overrides)
         yield Finding(level=OK, name='embodiment', found=f'{embodiment.robot} ({path})')
-        from xvla_ros.tools.doctor_robot import robot_findings
-
-        yield from robot_findings(embodiment)
+        yield from _robot(embodiment)
     yield from machine_findings(embodiment)
     if embodiment and not args.no_model:
         from xvla_ros.tools.doctor_checkpoint import checkpoint_findings
@@ -60,6 +58,16 @@ def _findings(args: Namespace) -> Iterator[Finding]:
         yield from checkpoint_findings(embodiment)
     if embodiment and args.live:
         yield from _live(embodiment, args.seconds)
+
+
+def _robot(embodiment: Embodiment) -> Iterator[Finding]:
+    """Look at the robot, as far as the packages for it are there: what they are comes after."""
+    try:
+        from xvla_ros.tools.doctor_robot import robot_findings
+
+        yield from robot_findings(embodiment)
+    except ImportError as error:
+        yield Finding(level=PROBLEM, name='robot', found=str(error))
 
 
 def _live(embodiment: Embodiment, seconds: float) -> Iterator[Finding]:
