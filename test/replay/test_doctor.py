@@ -2,6 +2,7 @@
 """The doctor: finds what is wrong, says what to do, and is silent about what is well."""
 
 import array
+import os
 import subprocess
 import sys
 
@@ -110,6 +111,16 @@ def test_a_reader_that_has_read_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ''
     assert process.returncode == 141
+
+
+def test_a_pipe_that_breaks_elsewhere_is_told(capfd, monkeypatch):
+    """A child that died once ended the command without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr('xvla_ros.tools.doctor.run', lambda args: os.write(writing, b'more'))
+    with pytest.raises(BrokenPipeError):
+        main(['doctor'])
+    os.close(writing)
 
 
 def chunk(layout):

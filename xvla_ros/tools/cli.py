@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 import os
+import select
 import sys
 from typing import Protocol
 
@@ -58,9 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('xvla: interrupted', file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who read us has read enough, as head does
+    except BrokenPipeError:
+        if not _unread():
+            raise  # another pipe: that of a child that died
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNHEARD
+
+
+def _unread() -> bool:
+    """Tell whether who read our output has read enough, as head does."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _choose(arguments: Sequence[str]) -> tuple[str, list[str]]:
