@@ -155,8 +155,9 @@ class PolicyControl:
             chunk = self._intake.number(answer, now_ns)
         verdict = self._intake.check(chunk, answer.arms)
         with self._lock:
-            wanted = answer.epoch == self._epoch and not self._holds.forbids_plans
-            return self._intake.take(chunk, verdict, wanted, now_ns)
+            if answer.epoch != self._epoch:
+                return None  # the task changed meanwhile
+            return self._intake.take(chunk, verdict, not self._holds.forbids_plans, now_ns)
 
     def tick(
         self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: str

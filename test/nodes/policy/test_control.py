@@ -234,6 +234,20 @@ def test_a_new_task_drops_the_old_plan_and_its_late_answers(loop):
     assert loop.tick()[0].targets is None
 
 
+def test_a_chunk_whose_task_ends_while_it_is_judged_says_nothing_of_the_next(loop, monkeypatch):
+    """The new task was once told to hold for what was wrong with the old one's chunk."""
+    check = loop.control._intake.check
+
+    def check_while_the_task_changes(*arguments):
+        verdict = check(*arguments)
+        loop.control.set_task('pick up the blue block')
+        return verdict
+
+    monkeypatch.setattr(loop.control._intake, 'check', check_while_the_task_changes)
+    assert loop.answer(begin_m=0.3, end_m=0.3) is None
+    assert loop.state == State.WAITING
+
+
 def test_running_dry_is_counted_only_after_the_first_chunk(loop):
     loop.tick(10)
     assert loop.control.snapshot(loop.now_ns).counters.starved_ticks == 0
