@@ -19,6 +19,10 @@ from xvla_ros.core.resources import shared_file
 PACKAGE = 'xvla_ros'
 # Both names: Fast DDS 2 (Jazzy) reads the first, Fast DDS 3 the second.
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+# Transport profiles in config/: shared memory for images; without it where no publisher may wait.
+IMAGES, CONTROL = 'fastdds.xml', 'fastdds_control.xml'
+CONTROL_LOCALHOST = 'fastdds_control_localhost.xml'
+RANGE_VARIABLE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,4 +107,27 @@ def transport_environment() -> dict[str, str]:
     """Return the variables that set the transport profile, unless the user has set one."""
     if any(name in os.environ for name in PROFILE_VARIABLES):
         return {}
-    return dict.fromkeys(PROFILE_VARIABLES, str(shared_file('config', 'fastdds.xml')))
+    return dict.fromkeys(PROFILE_VARIABLES, str(shared_file('config', IMAGES)))
+
+
+def choose_transport(profile: str) -> None:
+    """
+    Use IMAGES or CONTROL in this process, unless the user has chosen a profile of their own.
+
+    To be called before `rclpy.init`, which reads the environment. With the discovery range
+    LOCALHOST rmw_fastrtps adds shared memory to whatever a profile says (participant.cpp), so that
+    CONTROL has a profile that is that range without it.
+    """
+    if 'fastrtps' not in os.environ.get('RMW_IMPLEMENTATION', 'fastrtps'):
+        return
+    ours = {name: shared_file('config', name) for name in (IMAGES, CONTROL, CONTROL_LOCALHOST)}
+    contents = {path.read_bytes(): name for name, path in ours.items()}
+    chosen = [Path(os.environ[name]) for name in PROFILE_VARIABLES if name in os.environ]
+    names = [contents.get(path.read_bytes()) if path.is_file() else None for path in chosen]
+    if None in names:
+        return
+    local = os.environ.get(RANGE_VARIABLE) == 'LOCALHOST' or CONTROL_LOCALHOST in names
+    if local and not os.environ.get('ROS_STATIC_PEERS'):
+        os.environ[RANGE_VARIABLE] = 'SYSTEM_DEFAULT' if profile == CONTROL else 'LOCALHOST'
+        profile = CONTROL_LOCALHOST if profile == CONTROL else profile
+    os.environ.update(dict.fromkeys(PROFILE_VARIABLES, str(ours[profile])))

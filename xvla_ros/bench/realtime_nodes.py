@@ -4,8 +4,8 @@ The real-time path as it runs: processes, DDS, three 640x480 cameras at 30 Hz, t
 
 Two lives of the policy node with a small real network: as it is started here, and without the
 right to a real-time priority. In each, first every frame and the way from camera stamp to target
-are counted. Then the worker is killed, the checkpoint is changed, and something is compiled beside
-it, while the control thread ticks. A twin process only ticks beside.
+are counted. Then listeners join and leave, the worker is killed, the checkpoint is changed, and
+something is compiled beside it, while the control thread ticks. A twin process only ticks beside.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ RATE_HZ = 100.0
 CAMERAS = ('main', 'wrist', 'side')
 STREAM_S = 20.0
 LAST_CHARS = 500
+# Processes that join while targets flow, and how many targets each hears before it leaves.
+LISTENERS, HEARD = 6, 50
 AWAY_M, OTHER_WAY_M = (0.0, 0.06, -0.06), (0.0, -0.06, -0.06)
 # Left out at both ends of a record: starting and ending are not what is measured.
 MARGIN_NS = 1_000_000_000
@@ -162,10 +164,13 @@ class _Run:
         self._runner.stop('counter')
 
     def _disturb(self, watch: Watch, other: Path) -> None:
-        """Load, warm up, swap, compile and collect garbage while frames go on."""
+        """Listen, load, warm up, swap, compile and collect garbage while frames go on."""
         begin_ns = time.monotonic_ns()
         self._rig('endless_rig', 10 * START_TIMEOUT_S, listeners=1)
         watch.until_moving(restarts=0)
+        for number in range(LISTENERS):
+            self._start(f'listener{number}', 'xvla_ros.bench.target_listener', '--targets', HEARD)
+            self._ended(watch, f'listener{number}')
         (worker,) = psutil.Process(self._runner.pid('policy_node')).children()
         os.kill(worker.pid, signal.SIGKILL)
         watch.until_moving(restarts=1)

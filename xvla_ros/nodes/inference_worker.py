@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from xvla_ros.bringup import choose_transport, IMAGES
 from xvla_ros.core.errors import ObservationError, XvlaError
 from xvla_ros.nodes.inference_inputs import ObservationInputs
 from xvla_ros.nodes.inference_loop import FRAME_TIMEOUT_S, InferenceLoop
@@ -102,6 +103,7 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     embodiment = setup.embodiment
     if setup.yielding:
         yield_priority(embodiment.policy.nice)
+    choose_transport(IMAGES)
     rclpy.init(args=[sys.argv[0], *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
     predictor, facts = make_predictor(embodiment.policy)
     check_fit(embodiment, facts)

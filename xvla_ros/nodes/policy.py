@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from xvla_ros.bringup import choose_transport, CONTROL
 from xvla_ros.msg import PolicyStatus
 from xvla_ros.nodes.lifecycle import ManagedNode
 from xvla_ros.nodes.parameters import read_embodiment
@@ -137,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv if arguments is None else arguments)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    choose_transport(CONTROL)
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = PolicyNode(arguments)
