@@ -17,7 +17,7 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from xvla_ros.bringup import choose_transport, CONTROL
+from xvla_ros.bringup import CONTROL
 from xvla_ros.control.drivers import Plan
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError
@@ -244,8 +244,7 @@ class ControllerNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    choose_transport(CONTROL)
-    return run(ControllerNode, 'controller_node', arguments)
+    return run(ControllerNode, 'controller_node', arguments, CONTROL)
 
 
 if __name__ == '__main__':

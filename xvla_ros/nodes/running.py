@@ -11,6 +11,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from xvla_ros.bringup import choose_transport, IMAGES
 from xvla_ros.core.errors import XvlaError
 
 # How long a signal may go unnoticed [s]: Python handles it between two waits of the executor.
@@ -24,18 +25,25 @@ class Closing(Protocol):
         """Finish; the context is still valid."""
 
 
-def run(make: Callable[[], Node], name: str, arguments: Sequence[str] | None = None) -> int:
+def run(
+    make: Callable[[], Node],
+    name: str,
+    arguments: Sequence[str] | None = None,
+    profile: str = IMAGES,
+) -> int:
     """
     Make a node, spin it until SIGINT, SIGTERM or a shutdown, close it; return the exit code.
 
     rclpy's own signal handlers would shut the context down first: a last command would be lost.
 
     :param make: returns a node that satisfies Closing; an XvlaError that it raises is one line.
+    :param profile: transport, see `choose_transport`.
     """
     ended: list[int] = []
     previous = {
         s: signal.signal(s, lambda *_: ended.append(1)) for s in (signal.SIGINT, signal.SIGTERM)
     }
+    choose_transport(profile)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:

@@ -20,7 +20,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from xvla_ros.bringup import choose_transport, IMAGES
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
@@ -198,7 +197,6 @@ def _simulated(embodiment: Embodiment) -> Embodiment:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    choose_transport(IMAGES)
     return run(SimNode, 'sim_node', arguments)
 
 
