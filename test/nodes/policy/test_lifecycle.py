@@ -25,10 +25,10 @@ def unconfigured(rig, start_policy, overrides):
 
 
 def shared_memory(process):
-    """Return the DDS segments that only this process uses."""
+    """Return the DDS segments that a process uses and this one, the rig, does not."""
     segments = {Path(m.path) for m in process.memory_maps() if '/dev/shm/fastrtps_' in m.path}
     return {s for s in segments if 'port' not in s.name and Path(f'{s}_el').exists()} - {
-        Path(m.path) for m in psutil.Process(process.ppid()).memory_maps()
+        Path(m.path) for m in psutil.Process().memory_maps()
     }
 
 
@@ -49,6 +49,7 @@ def test_two_whole_lives(rig, unconfigured):
         rig.wait(rig.moving)
         segments = shared_memory(worker)
         assert segments
+        assert not shared_memory(process), 'a listener could hold it up'
         rig.targets.clear()
         assert change(rig, Transition.TRANSITION_DEACTIVATE)
         rig.wait(lambda: rig.targets and rig.targets[-1][1].hold, what='the last hold')
