@@ -52,17 +52,21 @@ def only(mapping):
     return value
 
 
+def assert_begins_where_a_hand_put_it(rig, record):
+    rig.joints['arm'] = rig.joints['arm'] + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0]
+    rig.pass_time(PERIOD_S)
+    sent = record(only(rig.controller._robot._drivers), 'command')
+    rig.send(rig.tools())
+    assert np.abs(sent[0] - rig.joints['arm']).max() < 0.01
+
+
 def test_a_joint_arm_that_was_moved_during_a_hold_begins_where_it_is(make_rig, record):
     rig = make_rig('widowx')
     rig.move(by=(0.02, 0.0, 0.0), steps=20)
     rig.send(None)
     rig.pass_time(1.0)
     assert rig.status.startswith('holding')
-    rig.joints['arm'] = rig.joints['arm'] + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0]  # by hand
-    rig.pass_time(PERIOD_S)
-    sent = record(only(rig.controller._robot._drivers), 'command')
-    rig.send(rig.tools())
-    assert np.abs(sent[0] - rig.joints['arm']).max() < 0.01
+    assert_begins_where_a_hand_put_it(rig, record)
 
 
 def test_after_the_clock_went_back_motion_begins_where_the_arm_is(make_rig, record):
@@ -93,11 +97,7 @@ def test_braking_without_a_state_begins_anew(make_rig, record):
     rig.move(by=(0.05, 0.0, 0.0), steps=20)
     rig.set_time(rig.now_ns + 300_000_000)  # the arm's state is as old as the last target
     rig.wait(lambda: 'stopped at once' in rig.status, rig.pass_clock)
-    rig.joints['arm'] = rig.joints['arm'] + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0]
-    rig.pass_time(PERIOD_S)
-    sent = record(only(rig.controller._robot._drivers), 'command')
-    rig.send(rig.tools())
-    assert np.abs(sent[0] - rig.joints['arm']).max() < 0.01
+    assert_begins_where_a_hand_put_it(rig, record)
 
 
 def test_a_step_that_one_arm_cannot_make_brakes_both_within_the_limits(make_rig, monkeypatch):
