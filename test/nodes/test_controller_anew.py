@@ -60,13 +60,32 @@ def assert_begins_where_a_hand_put_it(rig, record):
     assert np.abs(sent[0] - rig.joints['arm']).max() < 0.01
 
 
-def test_a_joint_arm_that_was_moved_during_a_hold_begins_where_it_is(make_rig, record):
+held = pytest.mark.parametrize('held_s', [0.2, 0.4, 1.0])
+
+
+@held
+def test_a_joint_arm_that_was_moved_during_a_hold_begins_where_it_is(make_rig, record, held_s):
     rig = make_rig('widowx')
     rig.move(by=(0.02, 0.0, 0.0), steps=20)
     rig.send(None)
-    rig.pass_time(1.0)
+    rig.pass_time(held_s)
     assert rig.status.startswith('holding')
     assert_begins_where_a_hand_put_it(rig, record)
+
+
+@held
+def test_an_arm_that_was_put_elsewhere_during_a_hold_begins_there(make_rig, record, held_s):
+    """As by a simulation that begins an episode anew."""
+    rig = make_rig('franka')
+    rig.move(by=(0.015, 0.0, 0.0), steps=30, follow=False)  # as good as following
+    rig.send(None)
+    rig.pass_time(held_s)
+    assert rig.status.startswith('holding')
+    rig.joints['arm'] = rig.joints['arm'] + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    rig.pass_time(PERIOD_S)
+    sent = record(only(rig.controller._robot._drivers), '_publish')
+    rig.send(rig.tools())
+    assert np.linalg.norm(sent[-1].position - rig.tools()[0].position) < 1e-3
 
 
 def test_after_the_clock_went_back_motion_begins_where_the_arm_is(make_rig, record):

@@ -33,7 +33,8 @@ from xvla_ros.nodes.parameters import read_embodiment
 from xvla_ros.nodes.running import run
 
 TARGET_TOPIC = 'policy_node/target'
-# After this long without a step motion begins anew, where the arms are measured.
+# After this long without a step motion begins anew, where the arms are measured; after a shorter
+# hold, too, when they are farther than BEHIND_M from where they were held.
 REST_S = 0.5
 # Braking is over when a step is shorter than this; an arm that is then farther behind its target
 # is stopped where it is instead of being left to catch up.
@@ -102,8 +103,8 @@ class ControllerNode(Node):
             raise ObservationError(self._released)
         targets = read_targets(message, self.embodiment, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
-        dt_s = self._step_s(stamp_ns, now_ns)
         measured = self._robot.measure(now_ns)
+        dt_s = self._step_s(stamp_ns, now_ns, measured)
         self._robot.demand(targets, measured)
         self._pace.judge(stamp_ns, now_ns)
         plans, clamped = self._step(targets, measured, dt_s)
@@ -150,13 +151,15 @@ class ControllerNode(Node):
         if targets is not None:
             self._robot.send(self._robot.plan(targets, now, dt_s))
 
-    def _step_s(self, stamp_ns: int, now_ns: int) -> float:
+    def _step_s(self, stamp_ns: int, now_ns: int, measured: Measured) -> float:
         """
         Return the time that a step due at a stamp may take up [s].
 
         :raises ObservationError: it is not newer.
         """
-        if self._pace.since_s(now_ns) > REST_S:
+        held = self._braked if self._report.state == HOLDING else None
+        elsewhere = held and farthest_m(held, measured.poses) > BEHIND_M  # by hand, by a reset
+        if elsewhere or self._pace.since_s(now_ns) > REST_S:
             self._begin_anew()
         elif self._report.state == MOVING:
             return self._pace.next_s(stamp_ns)
