@@ -91,7 +91,7 @@ def test_interrupted_it_leaves_no_process_behind(tmp_path, number):
     assert len(marked(tmp_path)) >= 5
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert 'Traceback' not in errors
     assert wait_gone(tmp_path)
 

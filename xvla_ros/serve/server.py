@@ -2,7 +2,7 @@
 """Serve a checkpoint: load, warm up, bind, run until told to stop."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 import logging
@@ -20,7 +20,7 @@ from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher
 from xvla_ros.serve.batching import answers, batch_key
 from xvla_ros.serve.requests import Contract, Limits
-from xvla_ros.serve.slurm import check_absent, job_info, write_info
+from xvla_ros.serve.slurm import check_absent, info_file, job_info
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +77,9 @@ def serve(settings: ServerSettings) -> None:
     app = build_app(settings)
     with until_stopped(), bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
-        announce(settings, port)
-        if settings.slurm:
-            write_info(info_path, job_info(port))
-        try:
+        with info_file(info_path, job_info(port)) if settings.slurm else nullcontext():
+            announce(settings, port)
             run(app, listener, settings.body_mib)
-        finally:
-            if settings.slurm:
-                info_path.unlink(missing_ok=True)
 
 
 def read_token(path: Path | None) -> str | None:
@@ -150,13 +145,7 @@ def build_app(settings: ServerSettings) -> FastAPI:
 
 
 def announce(settings: ServerSettings, port: int) -> None:
-    """Say where the server is, and who can reach it."""
-    log.info(
-        'serving %s on http://%s:%d (POST /act, WebSocket /act, GET /health)',
-        settings.checkpoint,
-        settings.host,
-        port,
-    )
+    """Say who can reach the server and, as the last word of a start, where it is."""
     if settings.host not in LOOPBACK and settings.token_file is None:
         log.warning(
             '%s can be reached from other machines and asks for no token (--token-file)',
@@ -167,6 +156,12 @@ def announce(settings: ServerSettings, port: int) -> None:
             'info.json names this node, but only this node can reach %s; give --host',
             settings.host,
         )
+    log.info(
+        'serving %s on http://%s:%d (POST /act, WebSocket /act, GET /health)',
+        settings.checkpoint,
+        settings.host,
+        port,
+    )
 
 
 @contextmanager

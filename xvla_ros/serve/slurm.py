@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a SLURM job runs, in the scheduler's own host names, and the file that tells clients."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, product
 import json
 import os
@@ -76,6 +77,16 @@ def check_absent(path: Path) -> None:
             f'{path}: exists, so another server may be using it; '
             f'remove it or choose another --output-dir'
         )
+
+
+@contextmanager
+def info_file(path: Path, info: Mapping[str, object]) -> Iterator[None]:
+    """Keep the file that clients find a server by for as long as the block lasts."""
+    write_info(path, info)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def write_info(path: Path, info: Mapping[str, object]) -> None:

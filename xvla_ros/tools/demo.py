@@ -7,7 +7,7 @@ that only ticks for comparison; runs seeded episodes that no training has seen; 
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import json
 import os
@@ -39,6 +39,7 @@ from xvla_ros.tools.demo_report import (
     write_summary,
     write_video,
 )
+from xvla_ros.tools.interrupts import interruptible
 
 # Loading a checkpoint, the first picture of the simulation and DDS discovery, on a loaded machine.
 START_TIMEOUT_S = 180.0
@@ -57,12 +58,28 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the demo; 0 when it completed, however well the policy did."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     path = embodiment_file(args.embodiment, sim=True).resolve()
     overrides = (
         {'policy.checkpoint': checkpoint_folder(args.checkpoint)} if args.checkpoint else {}
     )
+    embodiment = _drivable(path, overrides)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with (
+        interruptible(signal.SIGINT, signal.SIGTERM) as check_interrupted,
+        _system(args, path, embodiment, overrides) as runner,
+    ):
+
+        def look_after() -> None:
+            check_interrupted()
+            runner.check()
+
+        episodes = _episodes(args, embodiment, look_after)
+    _write_results(args, embodiment.robot, episodes)
+    return 0
+
+
+def _drivable(path: Path, overrides: dict[str, object]) -> Embodiment:
+    """Read a robot that can be simulated, and that a policy moves."""
     embodiment = load_embodiment(path, overrides)
     if embodiment.sim is None:
         raise ConfigError(f"{path}: has no 'sim' block, so it cannot be simulated")
@@ -74,15 +91,17 @@ def run(args: Namespace) -> int:
             'the demo policy that comes with the package was not trained for it; train one '
             "(docs/add-a-robot.md, 'Teach a policy') and give it by --checkpoint DIR"
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    with _system(args, path, embodiment, overrides) as runner:
-        episodes = _episodes(args, embodiment, runner)
+    return embodiment
+
+
+def _write_results(args: Namespace, robot: str, episodes: list[Episode]) -> None:
+    """Sum up what the processes recorded, in files and on the screen."""
     run_files = RunFiles(
         ticks=load_record(args.out / 'run.npz'),
         twin=load_record(args.out / 'twin.npz'),
         facts=json.loads((args.out / 'run.json').read_text(encoding='utf-8')),
     )
-    summary = summarise(embodiment.robot, args.seed, episodes, run_files)
+    summary = summarise(robot, args.seed, episodes, run_files)
     write_summary(args.out / 'summary.json', summary)
     write_strip(args.out / 'strip.png', episodes)
     write_video(args.out / 'demo.mp4', episodes)
@@ -94,7 +113,6 @@ def run(args: Namespace) -> int:
             '`xvla doctor` looks at this machine',
             file=sys.stderr,
         )
-    return 0
 
 
 @contextmanager
@@ -122,11 +140,13 @@ def _system(
         yield runner
 
 
-def _episodes(args: Namespace, embodiment: Embodiment, runner: Runner) -> list[Episode]:
+def _episodes(
+    args: Namespace, embodiment: Embodiment, look_after: Callable[[], None]
+) -> list[Episode]:
     """Run all episodes with a live line."""
     from xvla_ros.tools.demo_client import DemoClient
 
-    client = DemoClient(runner.check)
+    client = DemoClient(look_after)
     try:
         _wait_for_policy(client)
         episodes: list[Episode] = []

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals that end a command, however deep in a library they arrive."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import signal
+
+
+@contextmanager
+def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
+    """
+    End the block by KeyboardInterrupt when a signal arrives, even where a library loses it.
+
+    A C extension that is interrupted while it loads makes an ImportError of it, a callback of a
+    weak reference drops it. Whatever error ends the block after a signal is therefore raised as
+    KeyboardInterrupt; the yielded function raises one that was dropped: call it in a loop.
+    """
+    heard: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if heard:
+            raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, hear) for number in numbers}
+    try:
+        yield check
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
