@@ -29,7 +29,7 @@ class Goal:
     begun_ns: int
     chunks_before: int
 
-    def end(self, outcome: int, message: str = '') -> None:
+    def end(self, outcome: int, message: str) -> None:
         """Let the goal end; only the first reason counts."""
         if not self.ended.done():
             self.ended.set_result((outcome, message))
@@ -103,7 +103,7 @@ class TaskServer:
     def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
         if self._goal and self._goal.handle.goal_id == handle.goal_id:
             self._follow('')  # hold now; the result follows when the goal has changed its state
-            self._goal.end(RunTask.Result.OUTCOME_CANCELED)
+            self._goal.end(RunTask.Result.OUTCOME_CANCELED, 'canceled')
         return CancelResponse.ACCEPT
 
     async def _execute(self, handle: ServerGoalHandle) -> RunTask.Result:
