@@ -101,8 +101,8 @@ class Player(Node):
     def play(self, stop: threading.Event) -> int:
         """Publish the bag once, at its own pace; return how many messages."""
         start_ns = self._bag.start_ns + round(self._live.start_s * NANOSECONDS)
+        wall_ns = self.get_clock().now().nanoseconds  # first: no stamp is ahead of its time
         begun_s, count = time.monotonic(), 0
-        wall_ns = self.get_clock().now().nanoseconds
         for raw in self._bag.messages(self._senders):
             if raw.time_ns < start_ns and not self._latched_before(raw):
                 continue
