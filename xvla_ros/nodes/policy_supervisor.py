@@ -19,7 +19,6 @@ from xvla_ros.nodes.worker_link import (
     Answer,
     CheckpointFacts,
     Failed,
-    hang_up,
     Ready,
     Setup,
     shut_down,
@@ -155,7 +154,7 @@ class WorkerSupervisor:
         line.wait()
         if not self._closing.is_set():
             self._events.lost(self._swapping or DIED)
-        hang_up(link)
+        shut_down(link)
 
     def _await_ready(self, link: Connection) -> CheckpointFacts:
         deadline = time.monotonic() + LOAD_TIMEOUT_S
@@ -240,11 +239,11 @@ class WorkerSupervisor:
         return f'killed by signal {-code}' if code < 0 else f'exit code {code}'
 
     def _end_process(self) -> None:
-        """Close the link, by which a healthy worker ends, and make sure of it."""
+        """Shut the link down, by which a healthy worker ends, and make sure of it."""
         with self._lock:
             process, link, self._link = self._process, self._link, None
         if link:
-            hang_up(link)
+            shut_down(link)
         if process is None:
             return
         try:

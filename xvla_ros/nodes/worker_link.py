@@ -121,15 +121,14 @@ class Failed:
 
 
 def shut_down(link: Connection) -> None:
-    """End a link for both sides; unlike close, this wakes a thread that reads."""
+    """
+    End a link for both sides, and wake a thread that reads.
+
+    Closing it is left to Python, when the last thread that uses it has let go: a thread that was
+    about to read or to write would meet no file, or another one.
+    """
     try:
         with socket.socket(fileno=os.dup(link.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass  # the other side is gone already
-
-
-def hang_up(link: Connection) -> None:
-    """Shut a link down and close our end."""
-    shut_down(link)
-    link.close()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread that listens to the worker outlives every error; a real worker, without cameras."""
 
+from multiprocessing.connection import Connection
 import os
 import queue
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -17,6 +19,7 @@ from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
 
 pytestmark = pytest.mark.ros
 RESTART_S = 120.0
+HEADER = 4  # bytes that precede a message on a Connection
 
 
 class Listener:
@@ -103,3 +106,27 @@ def test_a_worker_that_cannot_be_started_is_refused_with_the_reason(supervisor, 
     monkeypatch.setattr(sys, 'executable', '/no/such/python')
     with pytest.raises(CheckpointError, match=r'cannot be started.*/no/such/python'):
         supervisor.start()
+
+
+def test_a_worker_that_dies_while_its_message_is_read_is_restarted(
+    supervisor, listener, monkeypatch
+):
+    """Its link was once closed under the reader: a fault, or a read from whatever came next."""
+    receive, killed = Connection._recv, []
+
+    def receive_late(link, size):
+        if threading.current_thread() is supervisor._thread and size != HEADER and not killed:
+            killed.append(supervisor.pid)
+            os.kill(supervisor.pid, signal.SIGKILL)
+            supervisor._watcher.join()
+        return receive(link, size)
+
+    monkeypatch.setattr(Connection, '_recv', receive_late)
+    listener.bad = False
+    supervisor.start()
+    heard = []
+    while 'restarted' not in heard:
+        heard.append(listener.heard.get(timeout=RESTART_S)[0])
+    assert killed
+    assert 'lost' in heard
+    assert 'failed' not in heard
