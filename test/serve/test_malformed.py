@@ -245,4 +245,4 @@ def test_malformed_messages_are_refused_over_one_connection(server):
             answer = msgpack.unpackb(client.recv(), raw=False)
             assert 400 <= answer['status'] < 500, (answer, message[:300])
             assert answer['error']
-    assert httpx.get(f'{server.url}/health').json()['status'] == 'ok'
+    assert httpx.get(f'{server.url}/health', timeout=60).json()['status'] == 'ok'

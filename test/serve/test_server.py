@@ -31,7 +31,7 @@ def expected(policy, observation):
 
 
 def test_health_says_what_is_served(server):
-    health = httpx.get(f'{server.url}/health').json()
+    health = httpx.get(f'{server.url}/health', timeout=30).json()
     assert health['status'] == 'ok'
     assert health['domains'] == [0, 1, 2]
     assert health['trained_domains'] == [0, 1, 2]
@@ -136,7 +136,7 @@ def test_a_client_that_leaves_frees_its_place(server, body):
 
 @pytest.mark.parametrize(('method', 'path'), [('GET', '/'), ('GET', '/act'), ('POST', '/predict')])
 def test_a_wrong_address_is_answered_with_the_right_ones(server, method, path):
-    response = httpx.request(method, server.url + path)
+    response = httpx.request(method, server.url + path, timeout=30)
     assert response.status_code in (404, 405)
     assert 'POST /act' in response.json()['error']
 
@@ -165,8 +165,8 @@ def guarded(checkpoint, tmp_path_factory, start_server):
 def test_without_the_token_nothing_is_answered(guarded, body, header):
     headers = {} if header is None else {'Authorization': header}
     for response in (
-        httpx.get(f'{guarded.url}/health', headers=headers),
-        httpx.post(f'{guarded.url}/act', json=body, headers=headers),
+        httpx.get(f'{guarded.url}/health', headers=headers, timeout=30),
+        httpx.post(f'{guarded.url}/act', json=body, headers=headers, timeout=30),
     ):
         assert response.status_code == 401
         assert response.headers['WWW-Authenticate'] == 'Bearer'
@@ -186,7 +186,8 @@ def test_a_client_without_the_token_is_told_that_it_needs_one(guarded, observati
 
 def test_with_the_token_everything_is_answered(guarded, body):
     headers = {'Authorization': 'Bearer sesame'}
-    assert httpx.get(f'{guarded.url}/health', headers=headers).json()['status'] == 'ok'
+    health = httpx.get(f'{guarded.url}/health', headers=headers, timeout=30)
+    assert health.json()['status'] == 'ok'
     answer = httpx.post(f'{guarded.url}/act', json=body, headers=headers, timeout=30)
     assert answer.status_code == 200
     with connect(f'{guarded.socket_url}/act', additional_headers=headers) as client:
@@ -252,7 +253,7 @@ def test_the_request_of_the_authors_readme_is_refused_with_the_reason(server):
         'domain_id': 0,
         'steps': 10,
     }
-    response = httpx.post(f'{server.url}/act', json=fields)
+    response = httpx.post(f'{server.url}/act', json=fields, timeout=30)
     assert response.status_code == 422
     assert response.json()['error'] == 'proprio: has shape [7], expected [20]'
 
