@@ -4,7 +4,6 @@
 from contextlib import contextmanager
 
 from cell import apart_m, Client, moved, processes, ROOT
-import numpy as np
 import pytest
 from std_msgs.msg import Bool
 
@@ -59,7 +58,7 @@ def test_a_deadman_that_is_not_held_stops_the_arm_and_held_again_frees_it(ros_co
             thumb.held = False
         else:
             thumb.timer.cancel()
-        client.wait(lambda: 'moving' not in client.status, 'braking', 2.0, meanwhile=send)
+        client.wait(lambda: 'moving' not in client.status, 'braking', 10.0, meanwhile=send)
         client.wait(lambda: word in client.status, word, 5.0, meanwhile=send)
         client.wait_for_state('holding')
         stopped = client.wait_until_still()
@@ -68,9 +67,7 @@ def test_a_deadman_that_is_not_held_stops_the_arm_and_held_again_frees_it(ros_co
         assert apart_m(client.tools(), stopped) < 0.001
         thumb.held = True
         thumb.timer.reset()
-        client.wait(
-            lambda: apart_m(client.tools(), stopped) > 0.01, 'motion again', 10.0, meanwhile=send
-        )
+        in_motion(client)  # from here: it may have come all the way before it was stopped
 
 
 def test_a_deadman_nobody_ever_pressed_lets_nothing_move(ros_context):
@@ -95,17 +92,17 @@ def test_an_arm_that_does_not_follow_is_stopped_until_reset(ros_context, robot, 
     """Its commands go where nobody listens: for the controller, an arm that cannot move."""
     config = CONFIGS / f'{robot}_sim.yaml'
     deaf = ('-r', f'{command}:=nobody_listens')
-    with processes(config, ('sim_node',)), processes(config, ('controller_node',), deaf):
+    patient = ('-p', 'control.hold_after_s:=0.5')  # a gap in what is sent is no end of the motion
+    with processes(config, ('sim_node',)), processes(config, ('controller_node',), deaf + patient):
         client = Client(config, 'deaf_client')
         client.wait_until_ready()
         start = client.tools()
-        begin_ns = client.now_ns()
-
-        def send():
-            away_m = min(0.1 * (client.now_ns() - begin_ns) * 1e-9, 0.15)
-            client.send(moved(start, by=np.array([0.0, away_m, 0.0])))
-
-        client.wait(lambda: client.status.startswith('stopped'), 'stop', 10.0, meanwhile=send)
+        far = moved(start, by=(0.0, 0.09, 0.0))
+        client.wait(
+            lambda: client.status.startswith('stopped'),
+            'stop',
+            meanwhile=lambda: client.send(far),
+        )
         assert 'arm does not follow' in client.status
         assert command in client.status
         executed = client.count('executed')
