@@ -2,6 +2,7 @@
 """A signal ends a block, whatever the library in which it arrives makes of it."""
 
 import signal
+import sys
 
 import pytest
 
@@ -13,9 +14,9 @@ each_signal = pytest.mark.parametrize('number', NUMBERS)
 
 @pytest.fixture(autouse=True)
 def same_handlers():
-    before = [signal.getsignal(number) for number in NUMBERS]
+    before = [sys.unraisablehook, *map(signal.getsignal, NUMBERS)]
     yield
-    assert [signal.getsignal(number) for number in NUMBERS] == before
+    assert [sys.unraisablehook, *map(signal.getsignal, NUMBERS)] == before
 
 
 def run(deed, *arguments):
@@ -46,14 +47,27 @@ def test_a_signal_that_a_library_makes_another_error_of_ends_it_all_the_same(num
 
 
 @each_signal
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-def test_a_signal_that_a_callback_dropped_is_raised_by_the_next_check(number):
+def test_a_signal_that_a_callback_dropped_is_raised_by_the_next_check(number, monkeypatch):
     class Interrupted:
         def __del__(self):
             signal.raise_signal(number)  # Python drops what a destructor raises
 
+    said = []
+    monkeypatch.setattr(sys, 'unraisablehook', said.append)
     with pytest.raises(KeyboardInterrupt):
         run(Interrupted)
+    assert not said  # by default, a stack on stderr
+
+
+def test_what_else_a_callback_drops_is_still_told(monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise ValueError
+
+    told = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda dropped: told.append(dropped.exc_type))
+    run(Broken)
+    assert told == [ValueError]
 
 
 def test_without_a_signal_errors_are_what_they_were():

@@ -4,6 +4,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import signal
+import sys
+from typing import Any
 
 
 @contextmanager
@@ -13,7 +15,8 @@ def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
     A C extension that is interrupted while it loads makes an ImportError of it, a callback of a
     weak reference drops it. Whatever error ends the block after a signal is therefore raised as
-    KeyboardInterrupt; the yielded function raises one that was dropped: call it in a loop.
+    KeyboardInterrupt; the yielded function raises one that was dropped: call it in a loop. Python
+    would print the stack of what it drops: of ours it says nothing.
     """
     heard: list[int] = []
 
@@ -27,7 +30,8 @@ def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
     previous = {number: signal.signal(number, hear) for number in numbers}
     try:
-        yield check
+        with _unsaid(KeyboardInterrupt):
+            yield check
     except Exception as error:
         if heard:
             raise KeyboardInterrupt from error
@@ -35,3 +39,19 @@ def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _unsaid(kind: type[BaseException]) -> Iterator[None]:
+    """Say nothing of what Python drops when it is of a kind."""
+    say = sys.unraisablehook
+
+    def say_others(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, kind):
+            say(dropped)
+
+    sys.unraisablehook = say_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = say
