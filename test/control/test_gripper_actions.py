@@ -48,9 +48,9 @@ class Gripper:
 
     def _runner(self, name, kind):
         def run(handle):
+            self._finished.clear()  # before anybody learns that it runs, and may finish it
             self.goals.append(handle.request)
             self.events.append(f'{name} begins')
-            self._finished.clear()
             until = time.monotonic() + PATIENCE_S
             while not self._finished.wait(0.01) and time.monotonic() < until:
                 if handle.is_cancel_requested and not self.stubborn:

@@ -77,8 +77,15 @@ def test_the_users_own_transport_profile_is_kept(monkeypatch):
     assert all(not process.environment for process in processes(SIM, sim=True))
 
 
+def lives(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it may end while it is looked at
+        return False
+
+
 def alive(pids):
-    return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != 'zombie']
+    return [pid for pid in pids if lives(pid)]
 
 
 def wait_until(done):
