@@ -16,6 +16,8 @@ from visualization_msgs.msg import MarkerArray
 from xvla_ros.nodes.conversions import stamp_to_ns
 
 pytestmark = pytest.mark.ros
+# What comes while this process gets no time is lost, and no fault of the simulation's.
+STANDSTILL_S = 0.25
 
 
 class Seen:
@@ -57,14 +59,16 @@ def test_states_and_pictures_come_at_their_rates_with_fresh_stamps(client):
         'camera/main/image_raw': Image,
         'camera/wrist/image_raw': Image,
     }
-    seen = Seen(client, kinds)
-    client.wait(lambda: all(seen.messages.values()), 'all topics')
-    before = {topic: len(m) for topic, m in seen.messages.items()}
-    client.spin(4.0)
-    rates = {topic: (len(m) - before[topic]) / 4.0 for topic, m in seen.messages.items()}
-    for topic, expected in zip(kinds, (100, 100, 15, 15), strict=True):
-        assert rates[topic] > 0.75 * expected, rates
-        assert rates[topic] < 1.1 * expected, rates
+    seen, expected = Seen(client, kinds), dict(zip(kinds, (100, 100, 15, 15), strict=True))
+    client.wait(
+        lambda: all(len(seen.messages[topic]) > 4.0 * rate for topic, rate in expected.items()),
+        'all topics for 4 s',
+    )
+    for topic, rate in expected.items():
+        stamps_ns = [stamp_to_ns(m.header.stamp) for m in seen.messages[topic]]
+        periods_s = np.diff(stamps_ns) * 1e-9
+        mean_s = periods_s[periods_s < STANDSTILL_S].mean()
+        assert 0.75 * rate < 1 / mean_s < 1.1 * rate, (topic, mean_s)
         ages = np.array(seen.ages_s[topic])
         assert ages.min() >= 0
         assert np.median(ages) < 0.03, (topic, np.median(ages))
