@@ -196,7 +196,7 @@ def test_a_live_system_is_held_against_the_file():
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        found = {f.name.split(' (')[0]: f for f in live_findings(embodiment, 2.0)}
+        found = {f.name.split(' (')[0]: f for f in live_findings(embodiment, 5.0)}
     finally:
         stop.set()
         thread.join()
