@@ -99,10 +99,12 @@ class PolicyNode(ManagedNode):
         """Return the status as of now."""
         if self._core and not self._refusal:
             return self._core.status()
-        return PolicyStatus(
+        status = PolicyStatus(
             state=PolicyStatus.STATE_FAULT if self._refusal else PolicyStatus.STATE_IDLE,
             message=self._refusal or 'not configured',
         )
+        status.header.stamp = self.get_clock().now().to_msg()
+        return status
 
     def _publish_status(self) -> None:
         status = self.status()
