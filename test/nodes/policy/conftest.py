@@ -31,7 +31,11 @@ from xvla_ros.core.ee6d import ArmPose  # noqa: E402
 from xvla_ros.core.embodiment import load_embodiment  # noqa: E402
 from xvla_ros.core.resources import shared_file  # noqa: E402
 from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus  # noqa: E402
-from xvla_ros.nodes.conversions import ns_to_stamp, pose_to_message  # noqa: E402
+from xvla_ros.nodes.conversions import (  # noqa: E402
+    ns_to_stamp,
+    pose_to_message,
+    stamp_to_ns,
+)
 from xvla_ros.nodes.policy_home import home_poses  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -80,9 +84,10 @@ class Rig:
             deque(maxlen=50),
         )
         self.stop = threading.Event()
+        self.since_ns = 0  # what was said before is not listened to
         self._publishers()
         subscribe = self.node.create_subscription
-        subscribe(PolicyStatus, 'policy_node/status', lambda m: self.statuses.append(m), LATCHED)
+        subscribe(PolicyStatus, 'policy_node/status', self._on_status, LATCHED)
         subscribe(EndEffectorCommand, 'policy_node/target', self._on_target, 10)
         subscribe(ActionChunk, 'policy_node/action_chunk', lambda m: self.chunks.append(m), 10)
         self.tasks = ActionClient(self.node, RunTask, 'policy_node/run_task')
@@ -105,6 +110,7 @@ class Rig:
             name: make(Image, camera.topic, qos_profile_sensor_data)
             for name, camera in self.embodiment.cameras.items()
         }
+        self.shown_ns = {}  # stamp of the last image of each camera
 
     def heal(self):
         """Publish everything as it should be."""
@@ -114,6 +120,7 @@ class Rig:
         self.joint_names = [*self.arm.joint_names, *self.arm.gripper.joint_names]
         self.finger_m = 0.04
         self.arm_alive = self.held = True
+        self.pressed = False  # the e-stop; None: it says nothing
 
     def close(self):
         """Leave the domain."""
@@ -125,6 +132,10 @@ class Rig:
     def _spin(self):
         while not self.stop.is_set():
             self.executor.spin_once(timeout_sec=0.1)
+
+    def _on_status(self, message):
+        if stamp_to_ns(message.header.stamp) >= self.since_ns:
+            self.statuses.append(message)
 
     def _on_target(self, message):
         self.targets.append((time.monotonic(), message))
@@ -144,11 +155,14 @@ class Rig:
                 self._publish_arm()
             if count % every == 0:
                 self.deadman.publish(Bool(data=self.held))
+                if self.pressed is not None:
+                    self.estop.publish(Bool(data=self.pressed))
                 for name in tuple(self.cameras):
                     image = Image(
                         height=IMAGE_PX, width=IMAGE_PX, step=3 * IMAGE_PX, encoding=self.encoding
                     )
                     image.header.stamp, image.data = self._stamp(self.camera_shift_s), pixels
+                    self.shown_ns[name] = stamp_to_ns(image.header.stamp)
                     self.images[name].publish(image)
 
     def _publish_arm(self):
@@ -169,6 +183,11 @@ class Rig:
         return self.node.get_clock().now().nanoseconds
 
     # What tests ask
+
+    def forget(self):
+        """Hear nothing more of what was said until now, however late it comes."""
+        self.since_ns = self.now_ns()
+        self.statuses.clear()
 
     @property
     def status(self):
@@ -195,6 +214,21 @@ class Rig:
         since = time.monotonic() - within_s
         return any(when > since and not m.hold for when, m in tuple(self.targets))
 
+    def sent(self, after_ns):
+        """Return (stamp [ns], whether it is a hold) of the targets sent after a time."""
+        stamped = [(stamp_to_ns(m.header.stamp), m.hold) for _, m in tuple(self.targets)]
+        return [(ns, hold) for ns, hold in stamped if ns > after_ns]
+
+    def send(self, request):
+        """
+        Call a function that sends a request of an action, and return its future.
+
+        In the thread that takes the answers: one that comes first is dropped by rclpy (7.1.6).
+        """
+        sending = self.executor.create_task(request)
+        self.wait(sending.done, what='a request to be sent')
+        return sending.result()
+
     def call(self, kind, name, request, timeout_s=SOON_S):
         """Call a service of the policy node."""
         client = self.node.create_client(kind, f'policy_node/{name}')
@@ -209,7 +243,7 @@ class Rig:
         assert self.tasks.wait_for_server(SOON_S)
         goal = RunTask.Goal(instruction=instruction)
         goal.timeout.sec, goal.timeout.nanosec = int(timeout_s), int(timeout_s % 1 * 1e9)
-        sent = self.tasks.send_goal_async(goal)
+        sent = self.send(lambda: self.tasks.send_goal_async(goal))
         self.wait(sent.done, what='the goal to be answered')
         return sent.result() if sent.result().accepted else None
 
@@ -236,7 +270,7 @@ def start_policy(rig, tmp_path_factory):
     runners = []
 
     def start(overrides, embodiment=None, environment=None):
-        rig.statuses.clear()
+        rig.forget()
         path = Path(embodiment) if embodiment else shared_file('config', EMBODIMENT)
         table = {p.name: p for p in processes(path, sim=False, overrides=overrides)}
         runner = Runner(tmp_path_factory.mktemp('log'), environment)

@@ -63,7 +63,7 @@ def test_a_server_moves_the_arm_and_its_death_holds_it(
     }
     with Runner(tmp_path) as server:
         serve(server, still_policy, port)
-        start_policy(remote)
+        policy = start_policy(remote)
         rig.wait(lambda: rig.status.ticks > 0, START_S, 'the policy to be active')
         rig.instruction.publish(String(data='pick up the red block'))
         rig.wait_state(PolicyStatus.STATE_RUNNING)
@@ -74,6 +74,7 @@ def test_a_server_moves_the_arm_and_its_death_holds_it(
         serve(server, still_policy, port)
         rig.wait_state(PolicyStatus.STATE_RUNNING)
         rig.wait(rig.moving, what='targets after the server came back')
+    policy.stop()
     rig.instruction.publish(String(data=''))
 
 

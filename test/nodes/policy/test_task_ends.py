@@ -11,7 +11,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from xvla_ros.action import RunTask
@@ -59,7 +59,8 @@ def cancel_at_once(rig, cancel, pid):
     """Send a goal and its end while the node sleeps; return how many it canceled, and the end."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        sent = rig.tasks.send_goal_async(RunTask.Goal(instruction='pick up the red block'))
+        goal = RunTask.Goal(instruction='pick up the red block')
+        sent = rig.send(lambda: rig.tasks.send_goal_async(goal))
         canceled = cancel.call_async(CancelGoal.Request())  # all goals
         time.sleep(0.2)  # for both to be on their way
     finally:
@@ -68,14 +69,14 @@ def cancel_at_once(rig, cancel, pid):
     rig.wait(canceled.done)
     goals = len(canceled.result().goals_canceling)
     if goals == 0:  # it came before the goal
-        rig.wait(sent.result().cancel_goal_async().done)
-    ended = sent.result().get_result_async()
+        rig.wait(rig.send(sent.result().cancel_goal_async).done)
+    ended = rig.send(sent.result().get_result_async)
     rig.wait(ended.done)
     return goals, ended.result()
 
 
 def test_going_home_ends_the_task_and_not_the_other_way_round(rig, running):
-    ended = rig.start_task(timeout_s=60.0).get_result_async()
+    ended = rig.send(rig.start_task(timeout_s=60.0).get_result_async)
     rig.wait_state(RUNNING)
     rig.wait(lambda: np.linalg.norm(rig.pose.position - rig.home.position) > 0.01)
     answer = rig.call(Trigger, 'home', Trigger.Request())
@@ -92,17 +93,17 @@ def test_home_is_refused_while_something_holds(rig, running):
     answer = rig.call(Trigger, 'home', Trigger.Request())
     assert not answer.success
     assert 'deadman' in answer.message
-    rig.estop.publish(Bool(data=True))
+    rig.pressed = True
     rig.wait_state(FAULT)
     answer = rig.call(Trigger, 'home', Trigger.Request())
     assert not answer.success
     assert 'e-stop pressed' in answer.message
-    rig.estop.publish(Bool(data=False))
+    rig.pressed = False
     rig.wait(lambda: rig.call(Trigger, 'reset', Trigger.Request()).success)
 
 
 def test_deactivation_ends_the_task_and_keeps_the_e_stop(rig, running):
-    ended = rig.start_task().get_result_async()
+    ended = rig.send(rig.start_task().get_result_async)
     begun = rig.status.chunks
     rig.wait(lambda: rig.status.chunks > begun + 3, what='chunks of the goal')
     change(rig, Transition.TRANSITION_DEACTIVATE)
@@ -110,10 +111,11 @@ def test_deactivation_ends_the_task_and_keeps_the_e_stop(rig, running):
     assert ended.result().status == GoalStatus.STATUS_ABORTED
     assert 'deactivated' in ended.result().result.message
     change(rig, Transition.TRANSITION_ACTIVATE)
-    rig.estop.publish(Bool(data=True))
+    rig.pressed = True
     rig.wait_state(FAULT)
+    rig.pressed = None  # what it said last is remembered
     change(rig, Transition.TRANSITION_DEACTIVATE)
     change(rig, Transition.TRANSITION_ACTIVATE)
     assert not rig.call(Trigger, 'reset', Trigger.Request()).success
-    rig.estop.publish(Bool(data=False))
+    rig.pressed = False
     rig.wait(lambda: rig.call(Trigger, 'reset', Trigger.Request()).success)
