@@ -34,8 +34,8 @@ from xvla_ros.nodes.worker_link import Failed, Ready, Setup, Waiting
 # How often the inputs are looked at while an inference runs or nothing arrives: bounds how late a
 # hold can be.
 WATCH_PERIOD_S = 0.05
-# How long signing off may take; the control process kills us after a second.
-LEAVE_S = 0.7
+# How long signing off may take; the control process kills us soon after (END_TIMEOUT_S).
+LEAVE_S = 2.5
 
 
 class Link:

@@ -28,8 +28,9 @@ from xvla_ros.nodes.worker_link import (
 
 # Pause before each restart in a row; a worker that answered once starts the row anew.
 BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
-# How long a worker may take to end by itself, once its link is closed, before it is killed.
-END_TIMEOUT_S = 1.0
+# How long a worker may take to end by itself, once its link is shut down, before it is killed and
+# its shared memory stays: longer than a loaded machine keeps a process waiting.
+END_TIMEOUT_S = 3.0
 # Nothing bounds how long a large checkpoint loads or compiles; after this long something is wrong.
 LOAD_TIMEOUT_S = 900.0
 DIED = 'the inference worker died'
