@@ -24,7 +24,8 @@ from types import TracebackType
 from xvla_ros.bringup import Process
 from xvla_ros.core.errors import XvlaError
 
-END_TIMEOUT_S = 8.0
+# How long a process may take to end, on a loaded machine, before it is killed.
+END_TIMEOUT_S = 15.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 # DDS computes ports from the domain; above 101 they leave the range that Linux leaves free.
 DOMAINS = range(10, 102)

@@ -144,16 +144,18 @@ class Client:
         self.wait(lambda: self.status.startswith(state), state, patience_s)
 
     def wait_until_still(self, patience_s=15.0):
-        """Wait until no tool has moved for 0.3 s; return where they are."""
-        seen = [self.tools()]
+        """Wait until no tool has moved for 0.3 s of the arms' stamps; return where they are."""
+        since_ns, there = self.now_ns(), self.tools()
 
         def still():
-            self.spin(0.3)
-            seen.append(self.tools())
-            return apart_m(seen[-1], seen[-2]) < 0.0005
+            nonlocal since_ns, there
+            stamps, here = self._states.read()
+            if apart_m(here, there) >= 0.0005:
+                since_ns, there = min(stamps.values()), here
+            return min(stamps.values()) - since_ns > 300_000_000
 
         self.wait(still, 'standstill', patience_s)
-        return seen[-1]
+        return there
 
     def command(self, poses, stamp_ns=None):
         """Return the message of targets for all arms."""

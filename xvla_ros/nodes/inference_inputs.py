@@ -45,11 +45,13 @@ class Camera:
     def _store(self, message: Image | CompressedImage) -> None:
         self._message = message
 
-    def last(self, enough_ns: int | None = None) -> Image | CompressedImage | None:
-        """Return the newest frame, or one with a stamp from `enough_ns` on; None before any."""
+    def last(
+        self, enough_ns: float = math.inf, until_ns: float = math.inf
+    ) -> Image | CompressedImage | None:
+        """Return a frame stamped from `enough_ns` until `until_ns`, or else the newest, if any."""
         with self._taking:
             known = self._message
-            if enough_ns is None or known is None or stamp_to_ns(known.header.stamp) < enough_ns:
+            if not known or not enough_ns <= stamp_to_ns(known.header.stamp) <= until_ns:
                 take(self.subscription, self._store)
             return self._message
 
@@ -124,7 +126,7 @@ class ObservationInputs:
             malformed.
         """
         now_ns = self._node.get_clock().now().nanoseconds
-        self._read({n: c.last(now_ns - c.fresh_ns) for n, c in self._cameras.items()})
+        self._read({n: c.last(now_ns - c.fresh_ns, now_ns) for n, c in self._cameras.items()})
 
     def stamp_ns(self) -> int:
         """

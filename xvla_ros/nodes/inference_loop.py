@@ -100,6 +100,8 @@ class InferenceLoop:
 
     def _next_task(self) -> Task | None:
         """Sleep until there is something to do; return None when told to stop."""
+        if not self._task.active:
+            self._report('')  # what the last task lacked is nobody's trouble now
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._task.active)
             return None if self._stopping else self._task

@@ -115,13 +115,14 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     loop = InferenceLoop(embodiment, predictor, facts, inputs, node.get_clock(), link.send)
     watch = InputWatch(inputs, link)
     node.create_timer(WATCH_PERIOD_S, watch.look)
+    # Before anything else is said: nothing else is heard while the worker is waited for.
+    link.send(Ready(facts=facts))
     spinning = threading.Thread(target=_spin, args=(node,), name='inputs', daemon=True)
     spinning.start()
     listening = threading.Thread(
         target=_listen, args=(link, loop, node, spinning), name='link', daemon=True
     )
     listening.start()
-    link.send(Ready(facts=facts))
     loop.run()
     listening.join()  # it ends the process
 

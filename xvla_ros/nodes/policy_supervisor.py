@@ -170,9 +170,12 @@ class WorkerSupervisor:
                 ) from error
             if isinstance(message, Ready):
                 return message.facts
-            if isinstance(message, Failed):
-                self._end_process()
-                raise InferenceError(message.text)
+            self._end_process()
+            raise InferenceError(
+                message.text
+                if isinstance(message, Failed)
+                else f'the inference worker began with {message}, expected Ready or Failed'
+            )
         self._end_process()
         raise InferenceError('the inference worker was closed or did not load in time')
 

@@ -43,6 +43,8 @@ from xvla_ros.tools.interrupts import interruptible
 
 # Loading a checkpoint, the first picture of the simulation and DDS discovery, on a loaded machine.
 START_TIMEOUT_S = 180.0
+# What policy_node and the twin write when they end.
+RECORDS = ('run.npz', 'run.json', 'twin.npz')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -96,6 +98,11 @@ def _drivable(path: Path, overrides: dict[str, object]) -> Embodiment:
 
 def _write_results(args: Namespace, robot: str, episodes: list[Episode]) -> None:
     """Sum up what the processes recorded, in files and on the screen."""
+    if lacking := [name for name in RECORDS if not (args.out / name).exists()]:
+        raise XvlaError(
+            f'{args.out}: no {", ".join(lacking)}: who writes them at its end was killed before; '
+            f'see {args.out}/log'
+        )
     run_files = RunFiles(
         ticks=load_record(args.out / 'run.npz'),
         twin=load_record(args.out / 'twin.npz'),
@@ -122,7 +129,7 @@ def _system(
     """Start everything; end everything on the way out, however that comes."""
     from xvla_ros.nodes.policy_record import RECORD_VARIABLE
 
-    for name in ('run.npz', 'run.json', 'twin.npz'):
+    for name in RECORDS:
         (args.out / name).unlink(missing_ok=True)
     domain = None if 'ROS_DOMAIN_ID' in os.environ else Domain()
     os.environ.update({**(domain.environment() if domain else {}), **transport_environment()})

@@ -4,6 +4,8 @@
 import math
 
 import pytest
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from xvla_ros.msg import PolicyStatus
 
@@ -79,6 +81,16 @@ def test_trouble_ends_in_a_hold_that_names_it_and_motion_comes_back(
     rig.heal()
     rig.wait_state(RUNNING)
     rig.wait(rig.moving, what='targets after the recovery')
+
+
+@pytest.mark.parametrize('trouble', [stop_camera, camera_of_the_future, unknown_encoding])
+def test_trouble_that_ends_after_its_task_keeps_nobody_from_going_home(rig, running, trouble):
+    trouble(rig)
+    rig.wait_state(WAITING, HOLDING, saying='camera')
+    rig.instruction.publish(String(data=''))
+    rig.wait_state(PolicyStatus.STATE_IDLE)
+    rig.heal()
+    rig.wait(lambda: rig.call(Trigger, 'home', Trigger.Request()).success, what='to go home')
 
 
 def test_hold_comes_within_the_age_limit_of_a_camera(rig, running):
