@@ -21,7 +21,6 @@ def cell(ros_context):
     with processes(config):
         client = Client(config)
         client.wait_until_ready()
-        client.home = client.tools()
         yield client
         client.close()
 
@@ -34,8 +33,7 @@ def client(cell):
         lambda: cell.reset_controller().success, 'reset', meanwhile=lambda: cell.estop(False)
     )
     cell.wait_for_state('holding')
-    cell.set_scene(episode=0)
-    cell.wait(lambda: apart_m(cell.tools(), cell.home) < 0.002, 'home')
+    cell.begin_anew()
     cell.spin(0.6)  # the gate begins anew after half a second of rest
     return cell
 

@@ -20,7 +20,6 @@ def client(ros_context):
     with processes(config):
         client = Client(config)
         client.wait_until_ready()
-        client.home = client.tools()
         yield client
         client.close()
 
@@ -28,8 +27,7 @@ def client(ros_context):
 @pytest.fixture(autouse=True)
 def at_home(client):
     client.wait_for_state('holding')
-    client.set_scene(episode=0)
-    client.wait(lambda: apart_m(client.tools(), client.home) < 0.002, 'home')
+    client.begin_anew()
     client.spin(0.8)
 
 

@@ -131,7 +131,7 @@ class Client:
         self.wait(lambda: self.tools() is not None, 'arms are seen')
         self.wait(lambda: self._targets.get_subscription_count() > 0, 'controller listens')
         self.wait(lambda: self.statuses, 'controller reports')
-        here = self.tools()
+        self.home = here = self.tools()
         before = self.count('executed')
         self.wait(
             lambda: self.count('executed') > before or self.status.startswith('moving'),
@@ -186,6 +186,11 @@ class Client:
             parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in parameters.items()]
         )
         return self._call(self._set, request).results
+
+    def begin_anew(self):
+        """Have the scene begin anew, and wait until the arms are seen where they were at first."""
+        self.set_scene(episode=0)
+        self.wait(lambda: apart_m(self.tools(), self.home) < 0.002, 'home')
 
     def _call(self, client, request):
         assert client.wait_for_service(timeout_sec=PATIENCE_S)

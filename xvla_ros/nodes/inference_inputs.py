@@ -51,7 +51,7 @@ class Camera:
         """Return a frame stamped from `enough_ns` until `until_ns`, or else the newest, if any."""
         with self._taking:
             known = self._message
-            if not known or not enough_ns <= stamp_to_ns(known.header.stamp) <= until_ns:
+            if known is None or not enough_ns <= stamp_to_ns(known.header.stamp) <= until_ns:
                 take(self.subscription, self._store)
             return self._message
 

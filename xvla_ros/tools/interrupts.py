@@ -30,7 +30,7 @@ def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
     previous = {number: signal.signal(number, hear) for number in numbers}
     try:
-        with _unsaid(KeyboardInterrupt):
+        with _dropped_unsaid():
             yield check
     except Exception as error:
         if heard:
@@ -42,12 +42,12 @@ def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _unsaid(kind: type[BaseException]) -> Iterator[None]:
-    """Say nothing of what Python drops when it is of a kind."""
+def _dropped_unsaid() -> Iterator[None]:
+    """Say nothing of a KeyboardInterrupt that Python drops."""
     say = sys.unraisablehook
 
     def say_others(dropped: Any) -> None:
-        if not isinstance(dropped.exc_value, kind):
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
             say(dropped)
 
     sys.unraisablehook = say_others
