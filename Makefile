@@ -4,8 +4,11 @@
 SHELL := /bin/bash
 PYTHON_BIN := .venv/bin/python
 PYTEST := $(PYTHON_BIN) -m pytest -q
+# First what can run beside each other, one process per core, then what needs the machine for itself.
+JOBS := $(shell nproc)
+TESTS = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist loadfile -m "not serial" && $(PYTEST) -m serial)
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test test-full lint format bench parity evaluate faults docs lock clean
+.PHONY: help bootstrap build demo test test-full lint format bench demo-matrix parity evaluate adapt-small faults docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,11 +22,11 @@ build: bootstrap  ## Build the package with colcon into .venv
 demo: build  ## X-VLA drives a simulated robot over ROS 2 -> out/demo/
 	@.venv/bin/xvla demo $(ARGS)
 
-test: build  ## Run the tests with reduced counts, as the CI does
-	@$(PYTEST) $(ARGS)
+test: build  ## Run the tests with reduced counts, as the CI does; ARGS="test/core -k ..." runs some
+	@$(TESTS)
 
 test-full: build  ## Run the tests with the counts that the documentation names
-	@XVLA_TEST_FULL=1 $(PYTEST) $(ARGS)
+	@export XVLA_TEST_FULL=1; $(TESTS)
 
 lint: bootstrap  ## Style, types of the core, spelling, Dockerfile
 	$(PYTHON_BIN) -m ruff check .
@@ -39,18 +42,31 @@ format: bootstrap  ## Let ruff put the sources into form
 bench: build  ## Measure -> out/bench.json
 	@.venv/bin/xvla bench $(ARGS)
 
+demo-matrix: build  ## The demo on idle, old and busy machines -> docs/demo-matrix.md
+	@$(PYTHON_BIN) -m bench.demo_matrix --page docs/demo-matrix.md $(ARGS)
+
 parity: build  ## Compare with the published implementation at full size
-	@$(PYTHON_BIN) -m xvla_ros.bench.parity $(ARGS)
+	@$(PYTHON_BIN) -m bench.parity $(ARGS)
 
 evaluate: build  ## Evaluate the shipped policy on unseen scenes
 	@.venv/bin/xvla evaluate $(ARGS)
 
+adapt-small: build  ## Teach the demo policy a robot it has never seen -> out/adapt-small/
+	@.venv/bin/xvla adapt --simulated 30 --seed 0 --checkpoint demo_policy --embodiment ur5e --row 3 --rate 1e-3 \
+		--frozen-steps 60 --steps 60 --warmup 20 --check 30 --lerobot --out out/adapt-small/policy $(ARGS)
+	@.venv/bin/xvla evaluate --simulated 6 --seed 5 --checkpoint out/adapt-small/policy --embodiment ur5e --row 3 \
+		--samples 60 --plot out/adapt-small/anchors.png --json out/adapt-small/open_loop.json
+	@.venv/bin/xvla evaluate --episodes 10 --checkpoint out/adapt-small/policy --embodiment ur5e --row 3 \
+		--json out/adapt-small/closed_loop.json
+
 faults: build  ## Break one thing after the other in a running system
 	@$(PYTEST) -v test/nodes/policy/test_bad_input.py test/nodes/policy/test_motion.py \
-		test/nodes/policy/test_remote.py test/nodes/test_controller.py test/nodes/test_controller_stops.py $(ARGS)
+		test/nodes/policy/test_remote.py test/nodes/controller/test_controller.py test/nodes/controller/test_controller_stops.py $(ARGS)
 
-docs: build  ## Write the generated pages of docs/
-	@$(PYTHON_BIN) -m xvla_ros.tools.reference_page $(ARGS)
+docs: build  ## Build the site, links checked -> out/site/
+	@scripts/bootstrap-docs
+	@$(PYTHON_BIN) -m xvla_ros.tools.reference_page
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
 
 lock:  ## Resolve requirements/*.in again (needs uv)
 	python3 scripts/lock

@@ -1,43 +1,37 @@
 """
-Install the ROS-free part of xvla_ros (core, model, serve, adapt, control, sim, tools) with pip.
+What pip installs: the part of xvla_ros that runs without ROS, with the files it reads.
 
-For those who want the policy, its server or the training without ROS. An installation with ROS is
-made by CMake (colcon build, or make build); the two are never mixed in one environment.
+The description is in pyproject.toml. An installation with ROS is made by CMake (colcon build, or
+make build); never mix the two in one environment.
 """
 
 from pathlib import Path
-import re
+from tempfile import TemporaryDirectory
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# Folders of the checkout that become xvla_ros/share/<folder>, where core/resources.py looks.
+DATA = ('config', 'resource', 'msg')
+WITH_ROS_ONLY = ('xvla_ros.nodes', 'xvla_ros.nodes.*')
 
 
-def version() -> str:
-    """Read the version from package.xml, which owns it."""
-    return re.search(r'<version>(.+?)</version>', (ROOT / 'package.xml').read_text()).group(1)
+def data_packages() -> dict[str, str]:
+    """Return each folder of files as the name of a package, with its place in the checkout."""
+    tops = [ROOT / name for name in DATA]
+    folders = [d for top in tops for d in (top, *top.rglob('*')) if d.is_dir()]
+    places = [folder.relative_to(ROOT).as_posix() for folder in folders]
+    return {f'xvla_ros.share.{place.replace("/", ".")}': place for place in places}
 
 
-def requirements() -> list[str]:
-    """Read the direct dependencies, pinned."""
-    text = ''.join(
-        (ROOT / 'requirements' / f'{name}.in').read_text() for name in ('core', 'runtime')
+# A build folder of its own: build/ is colcon's, and a wheel takes whatever an earlier one left.
+with TemporaryDirectory() as build:
+    setup(
+        packages=[
+            *find_packages(include=['xvla_ros', 'xvla_ros.*'], exclude=WITH_ROS_ONLY),
+            *data_packages(),
+        ],
+        package_dir=data_packages(),
+        package_data={'xvla_ros': ['py.typed'], **{name: ['*'] for name in data_packages()}},
+        options={'build': {'build_base': build}},
     )
-    lines = (line.split('#')[0].strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith('-r')]
-
-
-setup(
-    name='xvla_ros',
-    version=version(),
-    description='Run, safeguard and adapt X-VLA vision-language-action policies on robot arms.',
-    license='Apache-2.0',
-    python_requires='>=3.10,<3.14',
-    packages=find_packages(
-        include=['xvla_ros', 'xvla_ros.*'], exclude=['xvla_ros.nodes', 'xvla_ros.nodes.*']
-    ),
-    package_data={'xvla_ros': ['**/*.urdf', '**/*.xml', '**/*.yaml', '**/*.json']},
-    install_requires=requirements(),
-    extras_require={'ray': ['ray[serve]==2.60.0']},  # xvla_ros.serve.ray
-    entry_points={'console_scripts': ['xvla = xvla_ros.tools.cli:main']},
-)

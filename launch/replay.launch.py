@@ -1,38 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Only the policy, in dry run, on topics that a bag plays: see what it would have done.
+Start only the policy, in dry run, on the topics of a bag: see what it would have done.
 
 ros2 launch xvla_ros replay.launch.py embodiment:=franka bag:=bags/pick
 
-Without `bag` something else must play it, as ros2 bag play --clock does. For figures that repeat
-to the bit use `xvla replay BAG --deterministic` instead.
+Without the argument `bag` play a bag yourself, with `ros2 bag play --clock`. The results differ a
+little from run to run; `xvla replay BAG --deterministic` repeats them exactly.
 """
 
-from launch.actions import DeclareLaunchArgument, ExecuteProcess
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PythonExpression
-from launch_ros.actions import SetParameter
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 
-from launch import LaunchDescription
-from xvla_ros.tools.launching import describe, POLICY
+from launch import LaunchContext, LaunchDescription
+from xvla_ros.bringup.launching import describe, POLICY
+from xvla_ros.tools.replay import live_command
+
+
+def player(context: LaunchContext) -> list[ExecuteProcess]:
+    """Return what plays the bag, for the same robot and parameters as the policy's."""
+    given = context.launch_configurations
+    if not given['bag']:
+        return []
+    dotted = {name: value for name, value in given.items() if '.' in name}
+    robot = LaunchConfiguration('embodiment').perform(context)
+    command = live_command(given['bag'], given['rate'], robot, dotted)
+    return [ExecuteProcess(cmd=command, output='screen')]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Start the policy on the bag's clock, and what plays the bag."""
-    bag = LaunchConfiguration('bag')
-    rate = LaunchConfiguration('rate')
-    player = ExecuteProcess(
-        cmd=['xvla', 'replay', bag, '--clock', '--keep-stamps', '--rate', rate],
-        condition=IfCondition(PythonExpression(["'", bag, "' != ''"])),
-        output='screen',
+    description = describe(
+        (POLICY,), sim=False, more=('bag', 'rate'), embodiment='franka', use_sim_time='true'
     )
-    description = describe((POLICY,), sim=False, armed=False)
     return LaunchDescription(
         [
-            SetParameter('use_sim_time', True),
             DeclareLaunchArgument('bag', default_value='', description='Bag to play.'),
             DeclareLaunchArgument('rate', default_value='1.0', description='How fast.'),
             *description.entities,
-            player,
+            OpaqueFunction(function=player),
         ]
     )

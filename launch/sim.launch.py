@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-bringup.launch.py with a simulated robot in place of hardware: same nodes, same arguments.
+Start the nodes and arguments of bringup.launch.py with a simulated robot instead of hardware.
 
 ros2 launch xvla_ros sim.launch.py embodiment:=widowx
 ros2 topic pub --once /instruction std_msgs/msg/String '{data: pick up the red block}'
 
-Armed from the start; armed:=false rehearses the dry run and arming of a real robot. The cell alone
-is `ros2 run xvla_ros sim_node --ros-args --params-file FILE`.
+The policy is armed from the start. With armed:=false it starts in dry run as on a real robot, so
+that you can rehearse arming. To start the simulated cell alone:
+
+ros2 run xvla_ros sim_node --ros-args --params-file FILE
 """
 
 from launch import LaunchDescription
-from xvla_ros.tools.launching import CONTROLLER, describe, POLICY, SIM
+from xvla_ros.bringup.launching import CONTROLLER, describe, POLICY, SIM
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start cell, policy and controller."""
-    return describe((SIM, POLICY, CONTROLLER), sim=True)
+    """Return the launch description of simulated cell, policy and controller."""
+    return describe((SIM, POLICY, CONTROLLER), sim=True, embodiment='franka', armed='true')

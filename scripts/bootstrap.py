@@ -33,10 +33,10 @@ LOCK = ROOT / 'requirements' / ('lock-jazzy.txt' if DISTRO else 'lock.txt')
 CUDA = ROOT / 'requirements' / 'torch-cuda.txt'
 # Python modules of a ROS machine, each with the last part of its apt package (ros-jazzy-...).
 ROS_MODULES = {
-    'cv_bridge': 'cv-bridge',
     'diagnostic_msgs': 'diagnostic-msgs',
     'geometry_msgs': 'geometry-msgs',
     'lifecycle_msgs': 'lifecycle-msgs',
+    'pinocchio': 'pinocchio',
     'sensor_msgs': 'sensor-msgs',
     'std_srvs': 'std-srvs',
     'trajectory_msgs': 'trajectory-msgs',
@@ -112,8 +112,8 @@ def install_system_packages() -> None:
         raise Refused(f'{" ".join(still)} did not provide what is missing; see {LOG}')
 
 
-def run(command: list[str], label: str = '') -> None:
-    """Run a command, its output into the log; with a label, say every few seconds where it is."""
+def run(command: list[str], label: str = '', log: Path = LOG) -> None:
+    """Run a command, its output into a log; with a label, say every few seconds where it is."""
     env = {k: v for k, v in os.environ.items() if k not in ('PYTHONHOME', 'VIRTUAL_ENV')}
     env |= {
         'DEBIAN_FRONTEND': 'noninteractive',
@@ -128,19 +128,19 @@ def run(command: list[str], label: str = '') -> None:
     }
     started = shown = time.monotonic()
     with (
-        LOG.open('a') as log,
+        log.open('a') as stream,
         subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process,
     ):
         for line in process.stdout or ():
-            log.write(line)
+            stream.write(line)
             if label and time.monotonic() - shown > 10:
                 shown = time.monotonic()
                 say(f'{label}: {shown - started:.0f} s, {line.strip()[:70]}')
     if process.returncode:
         tail = '\n'.join(
-            line for line in LOG.read_text().splitlines()[-200:] if 'WARNING' not in line
+            line for line in log.read_text().splitlines()[-200:] if 'WARNING' not in line
         )[-2000:]
-        raise Refused(f'`{" ".join(command)[:120]}` failed; the end of {LOG}:\n{tail}')
+        raise Refused(f'`{" ".join(command)[:120]}` failed; the end of {log}:\n{tail}')
 
 
 def usable_venv() -> bool:

@@ -12,10 +12,24 @@ import random
 import socket
 import tempfile
 
+from counts import FULL
 from hypothesis import HealthCheck, settings
 
-FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
-ORDER = ('core', 'package', 'embodiments', 'model', 'control', 'sim', 'serve', 'adapt')
+# Tests that neither talk over DDS nor need the processor for themselves run beside each other: of
+# these folders and files all, of any other none. `make test` runs them first.
+PARALLEL = (
+    *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/'),
+    *('control/test_kinematics.py', 'embodiments/test_files.py'),
+    *('embodiments/test_reference_page.py', 'replay/test_deterministic.py'),
+    *('replay/test_report.py', 'replay/test_testing.py', 'tools/'),
+)
+SERIAL = ('package/test_fastdds.py', 'tools/test_doctor.py')  # of those folders nevertheless
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ['OMP_NUM_THREADS'] = '1'  # one core for each worker
+ORDER = (
+    *('core', 'package', 'embodiments', 'model', 'control', 'sim', 'serve', 'bags', 'runtime'),
+    'adapt',
+)
 _held = []  # open lock files: the domain is ours while this process lives
 
 
@@ -50,17 +64,31 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.setdefault('ROS_LOG_DIR', str(Path(__file__).parent.parent / 'log' / 'ros'))
 
 _common = {'deadline': None, 'suppress_health_check': [HealthCheck.too_slow]}
-settings.register_profile('ci', max_examples=100, derandomize=True, **_common)
+settings.register_profile('ci', max_examples=50, derandomize=True, **_common)
 settings.register_profile('full', max_examples=10_000, **_common)
 settings.load_profile('full' if FULL else 'ci')
 
 
 def pytest_collection_modifyitems(items):
-    """Run the quick layers first, so that a broken rotation is not found after ten minutes."""
-    here = Path(__file__).parent
+    """
+    Mark what needs the machine for itself as serial, and sort by layers.
 
-    def rank(item):
-        folder = item.path.relative_to(here).parts[0]
-        return ORDER.index(folder) if folder in ORDER else len(ORDER)
+    Quick layers come first, so that a broken rotation is not found after ten minutes.
+    """
+    for item in items:
+        if _is_serial(_place(item)):
+            item.add_marker('serial')
+    items.sort(key=_rank)
 
-    items.sort(key=rank)
+
+def _place(item):
+    return item.path.relative_to(Path(__file__).parent).as_posix()
+
+
+def _is_serial(place):
+    return not place.startswith(PARALLEL) or place in SERIAL
+
+
+def _rank(item):
+    folder = _place(item).split('/')[0]
+    return ORDER.index(folder) if folder in ORDER else len(ORDER)

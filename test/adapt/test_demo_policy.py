@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from xvla_ros.adapt.closed_loop import Conditions, evaluate
-from xvla_ros.adapt.demo_policy import CHECKPOINT, demo_embodiments
+from xvla_ros.adapt.demo.demo_policy import CHECKPOINT, demo_embodiments
 from xvla_ros.core.resources import shared_file
 from xvla_ros.model.loading import load_policy
 from xvla_ros.sim.scenes import VALIDATE
@@ -70,7 +70,11 @@ def test_a_robot_is_evaluated_by_its_name(tmp_path, capsys):
     ('command', 'name', 'words'),
     [
         ('evaluate', 'no_such_robot', 'expected one of agilex, franka, ur5e, widowx'),
-        ('evaluate', 'ur5e', r"does not know embodiment 'ur5e'.* is 12, trained are \[0, 1, 2\]"),
+        (
+            'evaluate',
+            'ur5e',
+            r"was not trained for embodiment 'ur5e'.* is 12, expected one of \[0, 1, 2\]",
+        ),
         ('adapt', 'no_such_robot', 'expected one of agilex, franka, ur5e, widowx'),
         ('adapt', 'ur5e', "embodiment 'ur5e': policy.domain_id is 12, .*; 3 is free"),
     ],

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from xvla_ros.adapt.closed_loop import ClosedLoop, Conditions
-from xvla_ros.adapt.demo_policy import demo_embodiments
-from xvla_ros.adapt.recording import Plan, Recorder
-from xvla_ros.adapt.samples import create_samples, open_samples
-from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.adapt.demo.demo_policy import demo_embodiments
+from xvla_ros.adapt.demo.recording import SamplePlan, SampleRecorder
+from xvla_ros.adapt.demo.samples import create_samples, open_samples
 from xvla_ros.core.errors import CheckpointError
+from xvla_ros.core.profile import ActionProfile
+from xvla_ros.runtime.worker_messages import Answer, Timing
 from xvla_ros.sim.scenes import EVALUATE, sample_scene, TRAIN, VALIDATE
 
 ROBOTS = demo_embodiments()
@@ -24,24 +25,39 @@ class ExpertLoop(ClosedLoop):
 
     def __init__(self, robot):
         super().__init__(robot, None, Conditions())
-        self.recorder = Recorder(robot)
+        self.recorder = SampleRecorder(robot)
         self.recorder.world = self.world
 
-    def run(self, scene):
+    def run(self, scene, **options):
         """Remember the scene."""
         self.scene = scene
-        return super().run(scene)
+        return super().run(scene, **options)
 
-    def _infer(self, instruction, noise, queue):
-        tools = [self.world.tool_pose(name) for name in self.names]
-        label = self.recorder._label(tools, self.scene, self.scene.colour)
-        return self.profile.chunk(label, round(self.world.time_s * NANOSECONDS))
+    def _make_loop(self, scene):
+        return lambda inputs, clock, send: Labels(self, inputs, send)
+
+
+class Labels:
+    """Answers observations with what the recorder would write down for them."""
+
+    def __init__(self, loop, inputs, send):
+        self.loop, self.inputs, self.send, self.last_ns = loop, inputs, send, 0
+
+    def tell(self, message):
+        """Take a Task or a Committed; labels depend on neither."""
+
+    def attempt(self, task):
+        self.last_ns = stamp_ns = self.inputs.stamp_ns()
+        scene, tools = self.loop.scene, self.inputs.read()
+        label = self.loop.recorder._label(tools, scene, scene.colour)
+        chunk = ActionProfile(self.loop.embodiment).chunk(label, stamp_ns)
+        self.send(Answer(chunk=chunk, arms=tools, epoch=task.epoch, timing=Timing()))
 
 
 @robots
 def test_a_recording_is_the_same_every_time(robot, tmp_path):
-    plan = Plan(scenes=2, states=3, purpose=TRAIN, seed=5)
-    one, two = (Recorder(robot).record(tmp_path / name, plan) for name in 'ab')
+    plan = SamplePlan(scenes=2, states=3, purpose=TRAIN, seed=5)
+    one, two = (SampleRecorder(robot).record(tmp_path / name, plan) for name in 'ab')
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     again = open_samples(tmp_path / 'a')
@@ -60,7 +76,7 @@ def test_labels_acted_out_reach_the_named_block(robot):
 
 @robots
 def test_labels_differ_by_colour_and_start_where_the_tool_is(robot, tmp_path):
-    samples = Recorder(robot).record(tmp_path, Plan(scenes=3, states=2, purpose=TRAIN))
+    samples = SampleRecorder(robot).record(tmp_path, SamplePlan(scenes=3, states=2, purpose=TRAIN))
     ends = samples.actions[:, :, -1]
     apart = np.abs(ends[:, 0] - ends[:, 1]).max(axis=-1)
     assert apart.min() > 0.05
@@ -83,7 +99,7 @@ def test_no_training_scene_is_ever_an_evaluation_scene():
 def test_a_folder_without_samples_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match='not a folder of samples'):
         open_samples(tmp_path)
-    layout = Recorder(ROBOTS[0]).layout(2)
+    layout = SampleRecorder(ROBOTS[0]).layout(2)
     create_samples(tmp_path, layout)
     np.save(tmp_path / 'blocks.npy', np.zeros((1, 3, 3), np.float32))
     with pytest.raises(CheckpointError, match='blocks'):

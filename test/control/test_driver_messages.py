@@ -81,7 +81,7 @@ def test_moveit_servo_is_switched_to_poses_once_and_again_after_a_restart(node, 
             assert servo.switched == [service.Request.POSE]
             plan = driver.plan(tool(kinematics, home), home, PERIOD_S)
             message = inbox(PoseStamped, topic).next(lambda plan=plan: driver.send(plan))
-            assert message.header.frame_id == 'fr3_link0'
+            assert message.header.frame_id == 'base'
         until(lambda: 'is MoveIt Servo running?' in driver.trouble())
 
 

@@ -27,7 +27,7 @@ def test_a_cartesian_pose_carries_the_frame_that_its_controller_insists_on(node,
     driver, home = make_arm_driver(node, arm, kinematics), np.array(arm.home_rad)
     plan = driver.plan(tool(kinematics, home), home, PERIOD_S)
     message = inbox(PoseStamped, 'a/target_frame').next(lambda: driver.send(plan))
-    assert message.header.frame_id == (frame or 'fr3_link0')
+    assert message.header.frame_id == (frame or 'base')
     assert message.header.stamp.sec > 0
     assert message.pose.position.x == pytest.approx(plan.target.position[0])
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward kinematics against published closed forms, and what inverse kinematics promises."""
 
-import os
+import re
 
+from counts import FULL
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -13,7 +16,6 @@ from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 
-FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
 ROBOTS = ('franka', 'widowx', 'agilex')
 POSES = 10_000 if FULL else 400
 SAMPLES = 1000 if FULL else 200
@@ -28,6 +30,9 @@ def kinematics_of(robot):
     arm = arm_of(robot)
     urdf = shared_file('resource', arm.urdf)
     return Kinematics(urdf, arm.tool_frame, arm.joint_names, posture=arm.home_rad)
+
+
+STEPPED = {robot: kinematics_of(robot) for robot in ROBOTS}
 
 
 @pytest.fixture(scope='module', params=ROBOTS)
@@ -240,10 +245,121 @@ def test_bad_numbers_are_refused(kinematics):
         kinematics.track(kinematics.posture, (0, 0, 0), (0, 0, 0, 0), 0.02)
 
 
-def test_a_joint_that_turns_without_end_is_named(tmp_path):
-    arm = arm_of('widowx')
-    urdf = tmp_path / 'robot.urdf'
+def changed_urdf(robot, *changes):
+    """Return an arm and its URDF's text with parts replaced, each a pattern and what for."""
+    arm = arm_of(robot)
     text = shared_file('resource', arm.urdf).read_text()
-    urdf.write_text(text.replace('name="waist" type="revolute"', 'name="waist" type="continuous"'))
-    with pytest.raises(ConfigError, match=r"'waist' .*continuous.*expected revolute with limits"):
-        Kinematics(urdf, arm.tool_frame, arm.joint_names)
+    for pattern, replacement in changes:
+        text, count = re.subn(pattern, replacement, text)
+        assert count, pattern
+    return arm, text
+
+
+@pytest.mark.parametrize('robot', ['ur5e', 'franka', 'widowx'])
+def test_joints_that_turn_without_end_reach_from_any_turn(robot):
+    """Kinova's joints 1, 3, 5 and 7: the same tool, and steps from the turn that the arm is in."""
+    arm, text = changed_urdf(robot)
+    names = arm.joint_names[::2]
+    for name in names:
+        text = re.sub(rf'name="{name}" type="revolute"', f'name="{name}" type="continuous"', text)
+    bounded = kinematics_of(robot)
+    endless = Kinematics(text, arm.tool_frame, arm.joint_names, posture=arm.home_rad)
+    assert [bool(free) for free in endless.limits.endless] == [n in names for n in arm.joint_names]
+    rng = np.random.default_rng(5)
+    turned = np.array(arm.home_rad) + 2 * np.pi * np.where(endless.limits.endless, 3, 0)
+    for _ in range(20):
+        target, quaternion = bounded.forward(arm.home_rad)
+        np.testing.assert_allclose(endless.forward(turned)[0], target, atol=1e-9)
+        goal = target + rng.uniform(-0.003, 0.003, 3)
+        step = endless.track(turned, goal, quaternion, 0.05)
+        assert (np.abs(step.q - turned) <= endless.velocity_limit * 0.05 + 1e-9).all()
+        assert step.position_error_m < 1e-3, step.reason
+    far = target + np.array([0.05, 0.1, -0.02])
+    found = endless.inverse(far, quaternion, turned)
+    assert found.converged, found.reason
+    assert (np.abs(found.q - turned)[endless.limits.endless] <= 2 * np.pi).all()
+
+
+LIMITS = [
+    ((r'velocity="[^"]*"', 'velocity="0"'), "'waist' has a velocity limit of 0"),
+    ((r'(lower|upper)="[^"]*"', r'\1="0"'), "'waist' has no range"),
+]
+
+
+@pytest.mark.parametrize(('change', 'culprit'), LIMITS)
+def test_limits_that_allow_no_motion_are_refused_but_for_forward_kinematics(change, culprit):
+    arm, text = changed_urdf('widowx', change)
+    with pytest.raises(ConfigError, match=culprit):
+        Kinematics(text, arm.tool_frame, arm.joint_names)
+    only = Kinematics(text, arm.tool_frame, arm.joint_names, forward_only=True)
+    np.testing.assert_allclose(
+        only.forward(arm.home_rad)[0], kinematics_of('widowx').forward(arm.home_rad)[0], atol=1e-9
+    )
+    assert not only.limits.implausible(np.array(arm.home_rad))
+
+
+@pytest.mark.parametrize(
+    ('change', 'culprit'),
+    [
+        ((r'velocity="[^"]*"', 'velocity="-1"'), "joint 'waist' has a velocity limit of -1"),
+        ((r'<limit[^>]*/>', ''), "joint 'waist' is revolute and has no <limit>"),
+    ],
+)
+def test_limits_that_pinocchio_refuses_are_refused_by_the_joint(change, culprit):
+    arm, text = changed_urdf('widowx', change)
+    with pytest.raises(ConfigError, match=culprit):
+        Kinematics(text, arm.tool_frame, arm.joint_names, forward_only=True)
+
+
+@given(st.data())
+@settings(max_examples=SAMPLES)
+def test_a_step_never_exceeds_a_joint_s_speed_wherever_the_joints_are_measured(data):
+    """Nor does a joint beyond its limit go farther; the demand may be anything."""
+    kinematics = data.draw(st.sampled_from([STEPPED[robot] for robot in ROBOTS]))
+    low, high = kinematics.lower, kinematics.upper
+    beyond = data.draw(st.sampled_from([0.0, 0.002, 0.2, 3.0, 90.0]))
+    shares = data.draw(st.lists(st.floats(-0.2, 1.2), min_size=len(low), max_size=len(low)))
+    q = np.clip(low + np.array(shares) * (high - low), low - beyond, high + beyond)
+    moved = np.array(data.draw(st.lists(st.floats(-1, 1), min_size=3, max_size=3)))
+    position, quaternion = kinematics.forward(q)
+    step = kinematics.track(q, position + moved, quaternion, 0.02)
+    assert (np.abs(step.q - q) <= kinematics.velocity_limit * 0.02 + 1e-9).all()
+    assert (step.q >= np.minimum(low, q) - 1e-9).all()
+    assert (step.q <= np.maximum(high, q) + 1e-9).all()
+
+
+def test_a_joint_beyond_its_limit_comes_back_on_demand():
+    kinematics = kinematics_of('widowx')
+    q = np.array(arm_of('widowx').home_rad)
+    target = kinematics.forward(q)
+    q[5] = kinematics.upper[5] + 0.2
+    for _ in range(120):
+        q = kinematics.track(q, *target, 0.02).q
+    assert kinematics.track(q, *target, 0.02).converged
+    assert not kinematics.limits.beyond(q)
+
+
+UNITS = [
+    (np.degrees, 'degrees'),
+    (lambda q: 1000 * np.degrees(q), 'thousandths of a degree'),
+    (lambda q: 2048 + q * 4096 / (2 * np.pi), 'servo ticks'),
+    (lambda q: 100 * q / np.pi, 'normalised'),
+]
+
+
+@pytest.mark.parametrize('robot', ['franka', 'widowx', 'agilex', 'ur5e'])
+@pytest.mark.parametrize(('unit', 'name'), UNITS, ids=lambda v: v if isinstance(v, str) else '')
+def test_joints_in_another_unit_are_doubted_and_the_unit_that_fits_is_named(robot, unit, name):
+    limits, home = kinematics_of(robot).limits, np.array(arm_of(robot).home_rad)
+    doubt = limits.implausible(unit(home))
+    assert name in doubt, doubt
+    assert 'expected radians' in doubt
+    assert any(joint in doubt for joint in limits.names)
+
+
+def test_joints_inside_their_limits_or_little_beyond_are_not_doubted():
+    rng = np.random.default_rng(6)
+    for robot in ROBOTS:
+        limits = kinematics_of(robot).limits
+        for q in rng.uniform(limits.lower - 0.2, limits.upper + 0.2, (200, len(limits.lower))):
+            assert not limits.implausible(q)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the chunk queue: clocks, joints, ends."""
 
-import os
-
-from hypothesis import given, settings
+from counts import FEW
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ from xvla_ros.core.interpolation import arm_to_pose, Trajectory
 MS = 1_000_000
 STRATEGIES = ('replace', 'blend', 'ensemble', 'inpaint')
 seeds = st.integers(0, 2**32 - 1)
-FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
-FEW = settings(max_examples=10_000 if FULL else 60)
 
 
 def bent(line, seed, stamp_ns, count=20):
@@ -295,12 +292,6 @@ def test_a_plan_shows_what_will_be_taken(line):
     for i, row in enumerate(shown.actions):
         np.testing.assert_allclose(position(queue.take(shown.due_ns(i))), row[:3], atol=1e-12)
     assert queue.plan(10**12, 0.1, 5) is None
-
-
-def test_the_prefix_of_inpainting_is_firm_up_to_the_latency_and_then_fades():
-    assert not ChunkQueue(strategy='blend').prefix_weights(0.1, 10, 0.25).any()
-    weights = ChunkQueue(strategy='inpaint', inpaint_s=0.2).prefix_weights(0.1, 10, 0.25)
-    np.testing.assert_allclose(weights[:5], [1, 1, 0.75, 0.25, 0], atol=1e-9)
 
 
 def test_the_age_of_a_target_counts_observations_by_their_part(line):

@@ -210,7 +210,7 @@ def test_a_whole_number_is_a_float_where_one_belongs_and_not_the_other_way_round
     embodiment = load_embodiment(path, {'control.rate_hz': 20, **corner})
     assert (embodiment.control.rate_hz, type(embodiment.control.rate_hz)) == (20.0, float)
     assert [type(each) for each in embodiment.arms['arm'].workspace_min_m] == [float] * 3
-    with pytest.raises(ConfigError, match=r"'policy\.threads' must be a int, got 1\.0"):
+    with pytest.raises(ConfigError, match=r"'policy\.threads' must be a whole number, got 1\.0"):
         load_embodiment(path, {'policy.threads': 1.0})
 
 
@@ -219,9 +219,9 @@ def test_a_whole_number_is_a_float_where_one_belongs_and_not_the_other_way_round
     [
         (None, 'cannot read'),
         ('{', 'not valid YAML'),
-        ('[1, 2]', r"expected one '/\*\*:'"),
-        ('policy_node: {ros__parameters: {}}', r"expected one '/\*\*:'"),
-        ('/**: {ros__parameters: 3}', r"expected one '/\*\*:'"),
+        ('[1, 2]', r"expected sections such as '/\*\*:'"),
+        ('policy_node: {ros__parameters: {}}', r"expected a '/\*\*:' block.*policy_node"),
+        ('/**: {ros__parameters: 3}', r"'ros__parameters' must hold a block"),
         ('\x80', 'not valid YAML|cannot read'),
     ],
 )

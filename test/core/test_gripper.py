@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the gripper: polarity, threshold, hysteresis, dwell, edges."""
+"""Laws of the gripper: polarity, threshold, hysteresis, dwell."""
 
 import math
 
@@ -9,8 +9,6 @@ import pytest
 
 from xvla_ros.core.arm_settings import GripperSettings
 from xvla_ros.core.gripper import (
-    command_value,
-    GripperEdge,
     GripperFilter,
     measured_opening,
 )
@@ -82,20 +80,9 @@ def test_a_measured_opening_sets_the_decision():
     assert math.isnan(filtered.update(math.nan, SECOND))
 
 
-def test_a_command_leaves_once_per_change():
-    edge = GripperEdge(gripper())
-    sent = [edge.command(opening) for opening in (math.nan, 1.0, 1.0, 0.999, 0.0, 0.0, 1.0)]
-    assert sent == [None, 0.08, None, None, -0.01, None, 0.08]
-    edge.reset()
-    assert edge.command(1.0) == 0.08
-
-
 @given(st.floats(0, 1))
-def test_openings_survive_the_drivers_unit_and_the_finger_joint(opening):
+def test_openings_survive_the_finger_joint(opening):
     settings = gripper()
-    span = settings.command_open - settings.command_closed
-    back = (command_value(settings, opening) - settings.command_closed) / span
-    assert back == pytest.approx(opening, abs=1e-9)
     assert measured_opening(settings, 0.04 * opening) == pytest.approx(opening, abs=1e-9)
 
 

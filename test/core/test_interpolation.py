@@ -2,10 +2,10 @@
 """Laws of the curve through a chunk's anchors."""
 
 from itertools import pairwise
-import os
 import time
 
-from hypothesis import given, settings
+from counts import FEW
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -17,8 +17,6 @@ from xvla_ros.core.interpolation import Trajectory
 from xvla_ros.core.quaternions import difference, product, slerp, turned
 
 seeds = st.integers(0, 2**32 - 1)
-FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
-FEW = settings(max_examples=10_000 if FULL else 60)
 
 
 def random_chunk(seed, count=6, layout='interleaved', pose=None):

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from xvla_ros.bench.realtime_stages import STAGES, stages_ms
+from bench.realtime_stages import STAGES, stages_ms
 
 MS = 1_000_000
 OFFSET_NS = 5_000 * MS  # the system clock is ahead of the monotonic one
@@ -41,6 +41,8 @@ def test_each_stage_is_the_time_between_its_marks():
 def test_frames_that_wait_for_the_model_are_not_blamed_on_the_transport():
     found = stages(answer(2, 10, 11, 12, 13, 20, 21, 23), {2: 30})
     assert (found['busy'], found['arrive']) == (6, 1)
+    assert found['beside_model'] == pytest.approx(29 - 7)
+    assert found['overhead'] == pytest.approx(29 - 7 - 6)
 
 
 def test_a_chunk_that_was_never_followed_or_seen_before_any_trigger_is_left_out():

@@ -3,8 +3,9 @@
 
 import pytest
 
-from xvla_ros.bench.lerobot_queue import load_client, MissingReferenceError
-from xvla_ros.bench.realtime import CLIENTS, simulate
+from bench.lerobot_queue import load_client
+from bench.realtime import CLIENTS, simulate
+from bench.reference_environment import MissingReferenceError
 
 
 @pytest.fixture(scope='module')
@@ -28,7 +29,7 @@ def test_ours_is_smoother_and_more_current_than_waiting(rows):
 
 def test_ours_beats_lerobots_own_queue(rows):
     if 'lerobot' not in rows:
-        pytest.skip('no .venv-reference: make parity creates it')
+        pytest.skip('no .venv-reference: make bench creates it')
     ours, raw, smooth = rows['ours'], rows['lerobot'], rows['lerobot_interpolated']
     assert ours['jerk_rms'] < raw['jerk_rms'] / 20
     assert ours['jerk_rms'] < smooth['jerk_rms'] / 4

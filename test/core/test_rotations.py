@@ -9,13 +9,13 @@ from scipy.spatial.transform import Rotation
 
 from xvla_ros.core.ee6d import ArmPose, pack, unpack
 from xvla_ros.core.rotations import (
-    LAYOUTS,
     matrix_to_rotate6d,
     rotate6d_residual,
     rotate6d_to_matrix,
+    ROTATION_LAYOUTS,
 )
 
-layouts = st.sampled_from(LAYOUTS)
+layouts = st.sampled_from(ROTATION_LAYOUTS)
 numbers = st.floats(-1e3, 1e3)
 quaternions = (
     st.tuples(*[st.floats(-1, 1)] * 4).map(np.array).filter(lambda q: np.linalg.norm(q) > 1e-2)
@@ -52,7 +52,7 @@ def test_the_two_layouts_are_those_of_the_sources():
 
 def test_the_residual_tells_the_right_layout_from_the_wrong_one():
     matrices = Rotation.random(2000, random_state=0).as_matrix()
-    for right, wrong in (LAYOUTS, LAYOUTS[::-1]):
+    for right, wrong in (ROTATION_LAYOUTS, ROTATION_LAYOUTS[::-1]):
         values = matrix_to_rotate6d(matrices, right)
         assert rotate6d_residual(values, right).max() < 1e-12
         residuals = rotate6d_residual(values, wrong)

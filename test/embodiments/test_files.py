@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every embodiment file: it loads, fits its robot description, and states the right facts."""
+"""Every embodiment file: it loads, fits its robot description, and has the right facts."""
 
 import ast
 import re
@@ -16,11 +16,12 @@ from xvla_ros.core.resources import shared_file
 ROOT = shared_file('config', 'franka.yaml').parents[1]
 FILES = sorted((ROOT / 'config').glob('*.yaml'))
 REAL = [f for f in FILES if not f.stem.endswith('_sim')]
+SIMULATED = [f for f in REAL if f.with_name(f'{f.stem}_sim.yaml').exists()]
 RY_90 = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
-def test_it_loads_and_fits_its_robot_description(file):
+def test_every_file_loads_and_fits_its_robot_description(file):
     embodiment = load_embodiment(file)
     for name, arm in embodiment.arms.items():
         kinematics = Kinematics(shared_file('resource', arm.urdf), arm.tool_frame, arm.joint_names)
@@ -57,7 +58,7 @@ def test_a_real_robot_starts_in_dry_run(file):
     assert not load_embodiment(file).control.start_armed
 
 
-@pytest.mark.parametrize('file', REAL, ids=lambda f: f.stem)
+@pytest.mark.parametrize('file', SIMULATED, ids=lambda f: f.stem)
 def test_a_real_robot_and_its_simulation_differ_in_no_joint_or_driver(file):
     real = load_embodiment(file)
     simulated = load_embodiment(file.with_name(f'{file.stem}_sim.yaml'))
@@ -68,8 +69,8 @@ def test_a_real_robot_and_its_simulation_differ_in_no_joint_or_driver(file):
             assert getattr(real.arms[name], field) == getattr(simulated.arms[name], field)
 
 
-def test_the_facts_of_the_checkpoints():
-    """X-VLA datasets/domain_config.py and the handlers' windows: qdur / 30."""
+def test_the_files_have_the_facts_of_their_checkpoints():
+    """Sources: X-VLA datasets/domain_config.py, and the handlers' windows (qdur / 30)."""
     facts = {
         f.stem: (e.policy.domain_id, e.policy.anchor_period_s, e.policy.rotation_6d_layout)
         for f, e in ((f, load_embodiment(f)) for f in REAL)
@@ -82,8 +83,8 @@ def test_the_facts_of_the_checkpoints():
     }
 
 
-def test_bridge_orientations_are_turned_by_a_right_factor():
-    """BridgeData's DEFAULT_ROTATION: a policy's identity is a gripper that points down."""
+def test_bridge_orientations_are_multiplied_from_the_right():
+    """By BridgeData's DEFAULT_ROTATION an identity rotation is a gripper that points down."""
     arm = load_embodiment(ROOT / 'config' / 'widowx.yaml').arms['arm']
     turn = np.reshape(arm.policy_from_tool, (4, 4))[:3, :3]
     assert np.array_equal(turn, RY_90)
@@ -91,8 +92,8 @@ def test_bridge_orientations_are_turned_by_a_right_factor():
     assert np.array_equal(out_of_the_gripper, [0, 0, -1])
 
 
-def test_softfold_poses_are_those_of_the_flange():
-    """policy_from_tool of the Pipers is what lies between link6 and tool in the URDF."""
+def test_softfold_poses_are_poses_of_the_flange():
+    """policy_from_tool of the Pipers is the transform from link6 to the tool in the URDF."""
     arm = load_embodiment(ROOT / 'config' / 'agilex.yaml').arms['left']
     urdf = shared_file('resource', arm.urdf)
     flange = Kinematics(urdf, 'link6', arm.joint_names).forward(arm.home_rad)
@@ -132,7 +133,7 @@ def _compared_strings(tree):
                     yield leaf.value
 
 
-def test_no_code_decides_by_the_name_of_a_robot():
+def test_no_code_depends_on_a_robots_name():
     names = {f.stem for f in FILES} | {load_embodiment(f).robot for f in FILES}
     found = {
         (str(source.relative_to(ROOT)), text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla demo` as a user runs it: its results, and that it leaves no process behind."""
+"""`xvla demo` as a user runs it: it writes its results and leaves no process behind."""
 
 from importlib.util import find_spec
 import json
@@ -18,6 +18,12 @@ pytest.importorskip('rclpy', reason='the demo needs ROS')
 if find_spec('mujoco') is None:
     pytest.skip('the demo simulates with mujoco', allow_module_level=True)
 
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import Bool
+
+from xvla_ros.msg import ControllerStatus
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.ros
 DEMO_S = 280
@@ -25,14 +31,14 @@ MARK = 'XVLA_TEST_DEMO'
 
 
 def demo(out, *arguments):
-    """Start the command; every process of it carries a mark in its environment."""
+    """Start the command; each of its processes has a mark in its environment."""
     command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'demo', '--out', str(out), *arguments]
     environment = {**os.environ, MARK: str(out)}
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
 
 
 def marked(out):
-    """Return the processes that a demo started and that still live."""
+    """Return the processes that a demo started and that still run."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -65,7 +71,13 @@ def test_one_episode_leaves_its_results(tmp_path):
         'faults',
         'inference_ms',
         'control',
+        'controller_stops',
+        'real_time_factor',
+        'moved_while_holding_mm',
     }
+    assert summary['controller_stops'] == 0
+    assert 0 < summary['real_time_factor'] < 1.02
+    assert summary['moved_while_holding_mm'] < 2
     assert set(summary['control']) == {
         *('rate_hz', 'lateness_ms_p99', 'twin_lateness_ms_p99', 'missed_percent', 'starved_ticks')
     }
@@ -74,7 +86,40 @@ def test_one_episode_leaves_its_results(tmp_path):
     assert wait_gone(tmp_path)
 
 
-def test_a_run_that_reaches_nothing_completes_and_says_so(tmp_path):
+def test_the_demo_prints_and_counts_a_controller_stop_and_goes_on(tmp_path):
+    """The e-stop is pressed while the arm moves, and released."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('button', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    states = []
+    node.create_subscription(
+        ControllerStatus, 'controller_node/status', lambda m: states.append(m.state), 10
+    )
+    button = node.create_publisher(Bool, 'estop', 10)
+    process = demo(tmp_path, '--episodes', '1', '--seed', '3')
+    pressed, deadline = 0, time.monotonic() + DEMO_S
+    while process.poll() is None and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.05)
+        if states and states[-1] == ControllerStatus.STATE_MOVING and not pressed:
+            pressed += 1
+            button.publish(Bool(data=True))
+            button.publish(Bool(data=False))
+    _, errors = process.communicate(timeout=DEMO_S)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+    assert process.returncode == 0, errors
+    assert 'episode 0: stopped: ' in errors
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['controller_stops'] == 1
+    assert states[states.index(ControllerStatus.STATE_STOPPED) :].count(
+        ControllerStatus.STATE_MOVING
+    )
+
+
+def test_a_run_without_success_completes_and_prints_a_message(tmp_path):
     process = demo(tmp_path, '--episodes', '1', '--time-limit', '0.1')
     _, errors = process.communicate(timeout=DEMO_S)
     assert process.returncode == 0, errors
@@ -83,7 +128,7 @@ def test_a_run_that_reaches_nothing_completes_and_says_so(tmp_path):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_no_process_behind(tmp_path, number):
+def test_an_interrupted_demo_leaves_no_process_behind(tmp_path, number):
     process = demo(tmp_path, '--episodes', '50')
     deadline = time.monotonic() + 60
     while len(marked(tmp_path)) < 5 and time.monotonic() < deadline:
@@ -110,7 +155,7 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path):
     ('arguments', 'words'),
     [
         (['--embodiment', 'no_such_robot'], "'no_such_robot': expected one of agilex, franka"),
-        (['--embodiment', 'ur5e'], "no policy drives 'ur5e'"),
+        (['--embodiment', 'ur5e'], "no policy for 'ur5e'"),
         (['--checkpoint', 'no_such_policy'], 'no_such_policy'),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""demo.launch.py: targets flow, deactivation holds, a dead worker returns, a clean end."""
+"""demo.launch.py: targets come, deactivation holds, a killed worker restarts, all ends cleanly."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,7 +48,7 @@ def workers() -> list[psutil.Process]:
 
 
 class TestDemo(unittest.TestCase):
-    """While it runs; in one test, because each step needs the one before."""
+    """The running demo, in one test because each step needs the one before."""
 
     def setUp(self) -> None:
         """Listen to the targets."""
@@ -86,14 +86,14 @@ class TestDemo(unittest.TestCase):
         assert answer.result().success
 
     def _quiet(self, seconds: float) -> bool:
-        """Return whether no moving target came for so long."""
+        """Return whether no target without `hold` came for a time."""
         self.moving, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             rclpy.spin_once(self.node, timeout_sec=0.1)
         return self.moving == 0
 
     def test_targets_flow_stop_on_deactivation_and_return_after_a_crash(self) -> None:
-        """Follow one run through its life."""
+        """Follow one run from its start to its end."""
         self._targets_flow()
         self._change(Transition.TRANSITION_DEACTIVATE)
         self._wait(lambda: self._quiet(1.0), 'a hold after deactivation')
@@ -107,7 +107,7 @@ class TestDemo(unittest.TestCase):
 
 @launch_testing.post_shutdown_test()
 class TestEnd(unittest.TestCase):
-    """Afterwards."""
+    """After the run."""
 
     def test_every_process_ends_cleanly(self, proc_info: object) -> None:
         """Ask for exit codes of zero and no worker left."""

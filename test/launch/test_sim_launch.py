@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sim.launch.py as a rehearsal of hardware: told what to do, it plans; armed, it moves."""
+"""sim.launch.py in dry run: the policy plans after an instruction, and moves when armed."""
 
 from collections.abc import Callable
 import time
@@ -37,7 +37,7 @@ def generate_test_description() -> LaunchDescription:
 
 
 class TestRehearsal(unittest.TestCase):
-    """From a silent policy to a moving arm."""
+    """From a policy without an instruction to a moving arm."""
 
     def setUp(self) -> None:
         """Listen to plans and targets."""
@@ -66,8 +66,8 @@ class TestRehearsal(unittest.TestCase):
             assert time.monotonic() < deadline, f'waited {DEADLINE_S:.0f} s for {what}'
             rclpy.spin_once(self.node, timeout_sec=0.1)
 
-    def test_it_plans_when_told_what_and_moves_when_armed(self) -> None:
-        """Instruct, look, arm."""
+    def test_it_plans_after_an_instruction_and_moves_when_armed(self) -> None:
+        """Give an instruction, wait for a chunk, arm, wait for targets."""
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         instruction = self.node.create_publisher(String, 'instruction', latched)
         instruction.publish(String(data='pick up the red block'))
@@ -82,7 +82,7 @@ class TestRehearsal(unittest.TestCase):
 
 @launch_testing.post_shutdown_test()
 class TestEnd(unittest.TestCase):
-    """Afterwards."""
+    """After the run."""
 
     def test_every_process_ends_cleanly(self, proc_info: object) -> None:
         """Ask for exit codes of zero."""

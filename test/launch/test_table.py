@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What starts together, and that nothing stays behind: table, runner and launch files."""
+"""The table of processes, the runner, which leaves no process behind, and the launch files."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from xvla_ros.bringup import embodiment_file, Process, processes, PROFILE_VARIABLES
-from xvla_ros.bringup_runner import Domain, Runner
+from xvla_ros.bringup.runner import Domain, Runner
 from xvla_ros.core.errors import ConfigError, XvlaError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,11 +32,11 @@ def names(table):
     return [process.name for process in table]
 
 
-def test_a_simulation_is_a_cell_a_policy_and_a_controller():
+def test_a_simulation_starts_the_cell_the_policy_and_the_controller():
     assert names(processes(SIM, sim=True)) == ['sim_node', 'policy_node', 'controller_node']
 
 
-def test_hardware_needs_no_cell():
+def test_a_real_robot_starts_only_the_policy_and_the_controller():
     assert names(processes(SIM, sim=False)) == ['policy_node', 'controller_node']
 
 
@@ -62,12 +62,12 @@ def test_the_command_line_holds_parameters_as_yaml():
     ('sim', 'known'),
     [(True, 'agilex, franka, ur5e, widowx,'), (False, 'franka, franka_sim')],
 )
-def test_an_unknown_robot_is_refused_with_those_that_are_known(sim, known):
+def test_an_unknown_robot_is_refused_with_the_known_ones(sim, known):
     with pytest.raises(ConfigError, match=rf"robot 'no_such_robot': expected one of .*{known}"):
         embodiment_file('no_such_robot', sim=sim)
 
 
-def test_a_file_that_is_none_is_named_with_the_places_searched():
+def test_a_missing_file_is_refused_with_the_places_searched():
     with pytest.raises(ConfigError, match=r'no_such\.yaml: no such file; looked for .*config'):
         embodiment_file('no_such.yaml', sim=True)
 
@@ -80,7 +80,7 @@ def test_the_users_own_transport_profile_is_kept(monkeypatch):
 def lives(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it may end while it is looked at
+    except psutil.NoSuchProcess:  # it may end between the two calls
         return False
 
 
@@ -95,8 +95,8 @@ def wait_until(done):
         time.sleep(0.01)
 
 
-def test_leaving_the_runner_ends_everything_even_what_does_not_want_to(tmp_path, monkeypatch):
-    monkeypatch.setattr('xvla_ros.bringup_runner.END_TIMEOUT_S', 0.5)
+def test_leaving_the_runner_ends_all_processes_even_a_stubborn_one(tmp_path, monkeypatch):
+    monkeypatch.setattr('xvla_ros.bringup.runner.END_TIMEOUT_S', 0.5)
     with Runner(tmp_path) as runner:
         runner.run('sleeper', SLEEPER)
         runner.run('stubborn', STUBBORN)
@@ -109,7 +109,7 @@ def test_leaving_the_runner_ends_everything_even_what_does_not_want_to(tmp_path,
     wait_until(lambda: not alive(pids))
 
 
-def test_a_process_that_ends_is_named_with_its_last_words(tmp_path):
+def test_an_ended_process_is_reported_with_its_last_lines(tmp_path):
     with Runner(tmp_path) as runner:
         runner.run('brief', [sys.executable, '-c', 'raise SystemExit("no bananas")'])
         wait_until(lambda: not alive([runner.pid('brief')]))
@@ -117,9 +117,9 @@ def test_a_process_that_ends_is_named_with_its_last_words(tmp_path):
             runner.check()
 
 
-def test_processes_end_with_a_starter_that_is_killed(tmp_path):
+def test_processes_end_when_their_starter_is_killed(tmp_path):
     code = (
-        'import sys, time; from pathlib import Path; from xvla_ros.bringup_runner import Runner\n'
+        'import sys, time; from pathlib import Path; from xvla_ros.bringup.runner import Runner\n'
         f'runner = Runner(Path({str(tmp_path)!r})); runner.run("sleeper", {SLEEPER!r})\n'
         'print(runner.pid("sleeper"), flush=True); time.sleep(600)'
     )

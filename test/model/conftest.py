@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xvla_ros.model import load_policy
-from xvla_ros.model.miniature import write_small
+from xvla_ros.testing.miniature import write_small
 
 torch.set_num_threads(1)
 

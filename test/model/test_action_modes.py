@@ -8,7 +8,7 @@ import torch
 
 from xvla_ros.model.action_modes import action_mode, ActionMode, MODES, register
 from xvla_ros.model.config import parse_config
-from xvla_ros.model.miniature import small_json, small_network
+from xvla_ros.testing.miniature import small_json, small_network
 
 
 def mode(name, **changes):

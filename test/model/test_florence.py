@@ -13,7 +13,7 @@ from xvla_ros.model.florence import (
     GroupedChannelAttention,
     LatePaddedWindowAttention,
 )
-from xvla_ros.model.miniature import small_json
+from xvla_ros.testing.miniature import small_json
 
 
 @pytest.mark.parametrize(('height', 'width'), [(7, 7), (5, 5), (10, 3), (14, 14), (1, 12)])

@@ -4,10 +4,10 @@
 import pytest
 import torch
 
-from xvla_ros.bench import inference_bound, inference_gpu
-from xvla_ros.bench.inference import entries, entry, preprocess
-from xvla_ros.bench.inference_bound import work
-from xvla_ros.bench.knobs import steps_needed, Trade
+from bench import inference_bound, inference_gpu
+from bench.inference import entries, entry, preprocess
+from bench.inference_bound import work
+from bench.knobs import steps_needed, Trade
 from xvla_ros.model.sampler import Deviation
 
 

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packed layers are the plain ones, up to rounding."""
 
+import math
+
 import pytest
 import torch
 
 from xvla_ros.model import packing
 from xvla_ros.model.attention import attend
 from xvla_ros.model.head import Mlp
-from xvla_ros.model.miniature import small_network
+from xvla_ros.model.measured import MARGIN
 from xvla_ros.model.packing import (
     can_pack,
     CastLinear,
+    KINDS,
+    layer_kind,
+    layer_times,
+    NAMES,
     pack,
     PackedConvolution,
     PackedLinear,
     replace,
 )
+from xvla_ros.testing.miniature import small_network
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.float32), reason='this torch has no packed linear layers'
@@ -41,8 +48,7 @@ def test_a_replaced_layer_with_its_gelu_equals_the_plain_one(layer):
 def test_a_packed_network_encodes_as_the_plain_one(layer, dtype, allowed, monkeypatch):
     if not can_pack(dtype):
         pytest.skip('no bfloat16 kernels here')
-    if layer is CastLinear:
-        monkeypatch.setattr(packing, 'can_pack', lambda dtype: False)
+    monkeypatch.setattr(packing, 'layer_kind', lambda *_: layer)
     plain = small_network().eval().requires_grad_(False)
     packed = small_network().eval().requires_grad_(False)
     pack(packed, dtype)
@@ -55,6 +61,13 @@ def test_a_packed_network_encodes_as_the_plain_one(layer, dtype, allowed, monkey
             answers.append(network.fuse(features, network.text_features(tokens))[0])
     assert answers[1].dtype == torch.float32
     assert torch.allclose(*answers, atol=allowed)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_faster_kind_of_layer_is_taken(dtype):
+    name, seconds = NAMES[dtype], layer_times(32).seconds
+    packed, plain = (seconds.get(f'{name} {kind}', math.inf) for kind in KINDS)
+    assert layer_kind(dtype, 32) is (PackedLinear if packed <= MARGIN * plain else CastLinear)
 
 
 def test_explicit_attention_equals_the_fused_one():

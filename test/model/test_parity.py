@@ -3,14 +3,14 @@
 Our network gives what the published one gives.
 
 The fixture is what lerobot 0.4.4 answered for seeded weights and inputs, which are drawn again
-here: `.venv/bin/python -m xvla_ros.bench.parity --size small --write-fixture`.
+here: `.venv/bin/python -m bench.parity --size small --write-fixture`.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from xvla_ros.bench.parity import compare, FIXTURE, LIMITS, seeded_network, write_layout
+from bench.parity import compare, FIXTURE, LIMITS, seeded_network, write_layout
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.layouts import LAYOUTS
 from xvla_ros.model.reading import read_config

@@ -11,8 +11,8 @@ import torch
 from xvla_ros.core.errors import InferenceError, ObservationError
 from xvla_ros.model import load_policy, Tolerance, WarmStart
 from xvla_ros.model.denoiser import Denoiser
-from xvla_ros.model.miniature import noise, observation
 from xvla_ros.model.sampler import flow_times, sample
+from xvla_ros.testing.miniature import noise, observation
 
 
 def predict(policy, **changes):

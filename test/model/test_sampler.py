@@ -13,8 +13,8 @@ from xvla_ros.core.warm_start import shifted_plan
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import parse_config
 from xvla_ros.model.head import time_embedding
-from xvla_ros.model.miniature import small_json
 from xvla_ros.model.sampler import deviation, flow_times, sample, stratified_times
+from xvla_ros.testing.miniature import small_json
 
 
 @pytest.fixture(scope='module')

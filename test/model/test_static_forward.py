@@ -19,10 +19,10 @@ from xvla_ros.model.action_modes import MODES
 from xvla_ros.model.config import parse_config
 from xvla_ros.model.cuda_graph import CapturedAnswer
 from xvla_ros.model.forward import answer, Batch, Geometry
-from xvla_ros.model.miniature import noise, observation, small_json
 from xvla_ros.model.packing import pack
 from xvla_ros.model.sampler import flow_times, Tolerance
 from xvla_ros.model.xvla import XVLA
+from xvla_ros.testing.miniature import noise, observation, small_json
 
 TIMES = flow_times(10)
 

@@ -92,3 +92,24 @@ def test_a_changed_lock_asks_for_a_new_run(checkout):
     with (checkout / 'requirements' / 'lock.txt').open('a') as lock:
         lock.write('one-more==1.0\n')
     assert module.fingerprint() != before
+
+
+def reference(checkout, *options):
+    """Run bootstrap-reference where no package index answers."""
+    command = [sys.executable, str(checkout / 'scripts' / 'bootstrap_reference.py'), *options]
+    env = {
+        **os.environ,
+        'PIP_INDEX_URL': 'http://127.0.0.1:9/simple',
+        'PIP_CONFIG_FILE': os.devnull,
+    }
+    env |= {'PIP_EXTRA_INDEX_URL': '', 'PIP_FIND_LINKS': ''}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+
+
+def test_without_a_package_index_the_reference_environment_says_so_in_a_line(checkout):
+    result = reference(checkout, '--sources')
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert 'no package index answered' in line
+    assert not list((checkout / '.venv-reference').glob('.xvla_*')), 'a stamp, but no packages'
+    shutil.rmtree(checkout / '.venv-reference')

@@ -10,14 +10,19 @@ FILES = sorted([*ROOT.glob('msg/*.msg'), *ROOT.glob('action/*.action')])
 FIELDS = {
     'ActionChunk': ['header', 'sequence', 'steps', 'verdict', 'reasons'],
     'ActionStep': ['time_from_start', 'targets'],
+    'ControllerStatus': [
+        *('header', 'state', 'reason', 'executed', 'clamped', 'refused', 'holds', 'stops'),
+    ],
     'EndEffectorCommand': ['header', 'sequence', 'hold', 'targets'],
     'EndEffectorTarget': ['arm', 'frame_id', 'pose', 'gripper'],
     'PolicyStatus': [
         *('header', 'state', 'message', 'armed', 'sequence'),
         *('image_age_s', 'preprocess_s', 'inference_s', 'observation_age_s', 'queue_remaining_s'),
+        'processor_share',
         *('chunks', 'dropped_chunks', 'rejected_chunks', 'clamped_steps'),
         *('ticks', 'starved_ticks', 'missed_ticks', 'worker_restarts'),
         *('lateness_p50_ms', 'lateness_p99_ms', 'lateness_max_ms'),
+        *('controller_state', 'controller_reason'),
     ],
 }
 
@@ -50,6 +55,12 @@ def test_every_file_says_first_what_it_is(path):
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_every_file_is_built(path):
     assert f'{path.parent.name}/{path.name}' in (ROOT / 'CMakeLists.txt').read_text()
+
+
+def test_bags_know_every_message():
+    from xvla_ros.bags.message_types import OURS
+
+    assert set(OURS) == {path.stem for path in ROOT.glob('msg/*.msg')}
 
 
 @pytest.mark.ros

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+from packaging.requirements import Requirement
 import pytest
 import yaml
+
+import xvla_ros
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = Path(sys.prefix)
@@ -19,7 +22,11 @@ ROSDEP = {
     *(
         'ament_cmake',
         'ament_cmake_pytest',
-        'ament_index_python',
+        'pinocchio',
+        'python3-mujoco-pip',
+        'python3-rosbags-pip',
+        'python3-torch',
+        'python3-transformers-pip',
         'action_msgs',
         'builtin_interfaces',
     ),
@@ -33,7 +40,7 @@ ROSDEP = {
         'rviz2',
         'sensor_msgs',
     ),
-    *('std_msgs', 'std_srvs', 'tf2_ros', 'trajectory_msgs', 'visualization_msgs'),
+    *('std_msgs', 'std_srvs', 'tf2_ros', 'tf2_ros_py', 'trajectory_msgs', 'visualization_msgs'),
     *(
         'python3-hypothesis',
         'python3-matplotlib',
@@ -41,7 +48,7 @@ ROSDEP = {
         'python3-opencv',
         'python3-pil',
     ),
-    *('python3-psutil', 'python3-pytest', 'python3-scipy', 'python3-tqdm', 'python3-yaml'),
+    *('python3-pytest', 'python3-scipy', 'python3-tqdm', 'python3-yaml'),
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
@@ -57,7 +64,9 @@ OPTIONAL = {
     'launch_testing',
     'rpyutils',
     'ray',  # xvla serve behind Ray Serve, for who has it
+    *('accelerate', 'peft'),  # xvla adapt with several processes, or with --lora
 }
+RANGES = ('core', 'runtime', 'opencv')  # what the wheel needs; the other files pin
 DISTRIBUTIONS = {
     'yaml': 'pyyaml',
     'PIL': 'pillow',
@@ -75,10 +84,9 @@ def dependencies():
 
 
 def imports(*folders):
-    """Return the top-level modules that sources import; bench/ also runs in reference venvs."""
+    """Return the top-level modules that the sources of folders import."""
     found = set()
-    paths = [p for folder in folders for p in (ROOT / folder).rglob('*.py')]
-    for path in [p for p in paths if 'bench' not in p.parts]:
+    for path in [p for folder in folders for p in (ROOT / folder).rglob('*.py')]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split('.')[0] for alias in node.names}
@@ -118,29 +126,80 @@ def distribution(module):
     return DISTRIBUTIONS.get(module, module.replace('_', '-'))
 
 
+def requirements(file):
+    """Return the requirements of one .in file."""
+    lines = (line.split('#')[0].strip() for line in file.read_text().splitlines())
+    return [Requirement(line) for line in lines if line]
+
+
 def pinned_names():
-    texts = [path.read_text() for path in (ROOT / 'requirements').glob('*.in')]
-    return {
-        re.split(r'[=\[]', line)[0] for text in texts for line in text.splitlines() if '==' in line
-    }
+    files = (ROOT / 'requirements').glob('*.in')
+    return {requirement.name for file in files for requirement in requirements(file)}
 
 
-def test_direct_dependencies_are_exact_pins_and_in_the_lock():
-    lock = (ROOT / 'requirements' / 'lock.txt').read_text()
-    for path in (ROOT / 'requirements').glob('*.in'):
-        for line in path.read_text().splitlines():
-            if not line or line.startswith(('#', '-r')):
-                continue
-            name, version = re.fullmatch(
-                r'([a-z0-9-]+)(?:\[\w+\])?==([\w.]+)(?: ; .*)?', line
-            ).groups()
-            assert re.search(rf'^{name}=={re.escape(version)}( ;|$)', lock, re.MULTILINE), line
+def locked(name):
+    """Return the versions of one package in a lock file: one for each range of Pythons."""
+    text = (ROOT / 'requirements' / f'{name}.txt').read_text()
+    pins = [Requirement(line) for line in text.splitlines() if not line.startswith('#')]
+    return {pin.name: [p for p in pins if p.name == pin.name] for pin in pins}
+
+
+@pytest.mark.parametrize('file', RANGES)
+def test_what_the_wheel_needs_is_a_range_and_the_locked_version_lies_in_it(file):
+    lock = locked('lock')
+    for requirement in requirements(ROOT / 'requirements' / f'{file}.in'):
+        operators = sorted(part.operator for part in requirement.specifier)
+        assert operators == ['<', '>='], f'{requirement}: expected a lower and an upper bound'
+        for pin in lock[requirement.name]:
+            (version,) = [part.version for part in pin.specifier]
+            assert requirement.specifier.contains(version), f'{requirement}: locked is {pin}'
+
+
+@pytest.mark.parametrize(
+    'file', sorted((ROOT / 'requirements').glob('*.in')), ids=lambda path: path.stem
+)
+def test_every_other_dependency_is_an_exact_pin_and_in_its_lock(file):
+    if file.stem in RANGES:
+        return
+    lock = locked('docs' if file.stem == 'docs' else 'lock')
+    for requirement in requirements(file):
+        (part,) = requirement.specifier
+        assert part.operator == '==', f'{requirement}: expected an exact pin'
+        assert any(pin.specifier == requirement.specifier for pin in lock[requirement.name])
+
+
+def test_what_pip_installs_is_what_the_sources_import():
+    """Nothing that is imported is missing, nothing is named that nothing imports."""
+    needed = {r.name for f in RANGES for r in requirements(ROOT / 'requirements' / f'{f}.in')}
+    used = {distribution(name): name for name in imports('xvla_ros')}
+    assert needed - set(used) == {'imageio-ffmpeg'}  # imageio writes videos with it
+    missing = {module for name, module in used.items() if name not in needed}
+    assert missing <= dependencies() | OPTIONAL | {'pytest'}  # pytest: xvla_ros.testing.plugin
+
+
+def test_the_versions_agree():
+    """`__version__` is the one that pip reads; package.xml and the changelog name it, too."""
+    version = xvla_ros.__version__
+    assert package().findtext('version') == version
+    metadata = (ROOT / 'pyproject.toml').read_text()
+    assert 'version = {attr = "xvla_ros.__version__"}' in metadata
+    changelog = (ROOT / 'CHANGELOG.rst').read_text()
+    released = re.findall(r'^(\d+\.\d+\.\d+) \(\d{4}-\d{2}-\d{2}\)$', changelog, re.MULTILINE)
+    assert released[0] == version
+
+
+def test_a_release_is_told_in_25_lines():
+    changelog = (ROOT / 'CHANGELOG.rst').read_text()
+    releases = re.split(r'^\d+\.\d+\.\d+ .*\n-+\n', changelog, flags=re.MULTILINE)[1:]
+    assert releases
+    for text in releases:
+        assert len(text.strip().splitlines()) <= 25
 
 
 @pytest.mark.parametrize('name', NODES)
 def test_each_node_has_an_installed_executable(name):
     script = (ROOT / 'scripts' / name).read_text()
-    module = re.search(r'from (xvla_ros\.nodes\.\w+) import main', script).group(1)
+    module = re.search(r"'(xvla_ros\.nodes\.[\w.]+)'", script).group(1)
     source = ROOT / Path(*module.split('.')).with_suffix('.py')
     functions = {
         n.name for n in ast.parse(source.read_text()).body if isinstance(n, ast.FunctionDef)

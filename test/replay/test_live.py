@@ -2,11 +2,14 @@
 # ruff: noqa: E402
 """Bags as live topics: the timing, and the live policy against the deterministic replay."""
 
+from argparse import ArgumentParser
 from contextlib import contextmanager
+from dataclasses import replace
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from bags import ROOT
@@ -17,17 +20,20 @@ rclpy = pytest.importorskip('rclpy', reason='topics need ROS')
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_srvs.srv import Trigger
 
-from xvla_ros.model.miniature import write_small
+from xvla_ros.bags.bag import open_bag
+from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import ActionChunk, PolicyStatus
-from xvla_ros.nodes.conversions import stamp_to_ns
-from xvla_ros.replay.bag import open_bag
 from xvla_ros.replay.results import read_table
+from xvla_ros.testing.miniature import write_small
 from xvla_ros.tools.cli import main
 
 PATIENCE_S = 120.0
 INSTRUCTION = 'pick up the red block'
+# Sensors are played best effort, as they were offered to the recorder.
+AS_OFFERED = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 CAMERA = '/camera/main/image_raw/compressed'
 
 
@@ -151,3 +157,104 @@ def test_the_live_policy_answers_as_the_deterministic_replay(simulated, listener
 def _row(target):
     p, q = target.pose.position, target.pose.orientation
     return (p.x, p.y, p.z, q.x, q.y, q.z, q.w, target.gripper)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        (('--set', 'limits.no_such=1'), 'no_such'),
+        (('--all', '--set', 'policy.threads=many'), 'policy.threads'),
+        (('--topics', '/nothing'), "no topic '/nothing'"),
+        (('--remap', '/nothing:=/x'), 'no topic /nothing'),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_played(simulated, capsys, arguments, says):
+    assert main(['replay', str(simulated), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_a_type_that_is_not_installed_costs_only_its_topic(simulated):
+    from xvla_ros.nodes.bags.selection import choose, Live
+
+    bag = open_bag(simulated)
+    bag.topics['/lab/force'] = replace(bag.topics['/joint_states'], kind='lab_msgs/msg/Force')
+    program = choose(bag, Live(everything=True))
+    assert set(program.topics) == set(bag.topics) - {'/lab/force'}
+    (remark,) = program.remarks
+    assert remark.startswith('/lab/force is not played')
+    assert 'ros-jazzy-lab-msgs' in remark
+
+
+def test_pictures_are_played_as_the_robot_publishes_them(simulated, listener):
+    """The file names raw topics, the bag holds JPEG."""
+    pictures = listener.listen(Image, '/camera/main/image_raw', AS_OFFERED)
+    robot = ('--embodiment', str(ROOT / 'config' / 'franka_sim.yaml'))
+    with process(
+        'xvla_ros.tools.cli', 'replay', str(simulated), *robot, '--duration', '1'
+    ) as player:
+        listener.wait(lambda: pictures or player.poll() is not None, 'a picture')
+        listener.wait(lambda: player.poll() is not None, 'the end')
+    assert len(pictures) >= 1
+    (height, width) = pictures[0][1].height, pictures[0][1].width
+    assert (pictures[0][1].encoding, width, height) == ('rgb8', 96, 72)
+
+
+def test_a_player_pauses_and_steps(simulated, listener):
+    joints = listener.listen(JointState, '/joint_states', AS_OFFERED)
+    play = ('replay', str(simulated), '--pause', '--topics', '/joint_states')
+    with process('xvla_ros.tools.cli', *play) as player:
+
+        def ask(name):
+            client = listener.node.create_client(Trigger, f'/xvla_replay/{name}')
+            listener.wait(client.service_is_ready, name)
+            answer = client.call_async(Trigger.Request())
+            listener.wait(answer.done, name)
+            return answer.result().success
+
+        for count in (1, 2, 3):
+            assert ask('step')
+            listener.wait(lambda count=count: len(joints) == count, 'one more message')
+        first, second, third = (stamp_to_ns(m.header.stamp) for _, m in joints)
+        assert third > second > first
+        assert ask('resume')
+        listener.wait(lambda: len(joints) > 20, 'the others')
+        assert ask('pause')
+        assert player.poll() is None
+        assert ask('resume')
+        assert not ask('step')
+
+
+@pytest.mark.parametrize('rate', [0.5, 3.0])
+def test_a_pause_moves_what_follows_by_its_length(rate):
+    from xvla_ros.nodes.bags.playhead import Playhead
+
+    stop, head = threading.Event(), Playhead(rate)
+    assert not head.wait(10_000_000, stop)
+    assert head.shift_ns == 0
+    head.pause()
+    assert head.step()
+    assert not head.wait(50_000_000, stop)
+    before = head.shift_ns
+    time.sleep(0.05)
+    head.resume()
+    assert not head.step()
+    assert head.shift_ns - before >= 45_000_000  # it stood still that long
+    stop.set()
+    assert head.wait(10**12, stop)
+
+
+def test_the_launch_file_plays_a_bag_for_the_robot_and_names_it_was_given():
+    from xvla_ros.tools.replay import add_arguments, live_command
+
+    command = live_command('lab.db3', '0.5', 'franka', {'cameras.main.topic': '/cam0/image'})
+    parser = ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(command[2:])
+    assert (args.embodiment, args.rate, args.clock, args.keep_stamps) == (
+        'franka',
+        0.5,
+        True,
+        True,
+    )
+    assert args.set == [('cameras.main.topic', '/cam0/image')]

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='messages are read as the classes of ROS')
 
-from bags import write_strings
+from bags import copy_bag, write_strings
 
 from xvla_ros.tools.cli import main
 
@@ -48,11 +48,25 @@ def test_a_replay_takes_the_place_of_what_was_said_live(simulated, tmp_path):
     assert f'the replay in {out}' in page.read_text()
 
 
-def test_a_bag_without_a_policy_still_shows_what_it_has(tmp_path):
+def test_a_bag_without_a_policy_still_shows_what_it_has(simulated, tmp_path):
     page = tmp_path / 'report.html'
-    bag = write_strings(tmp_path / 'bag')
+    bag = copy_bag(simulated, tmp_path / 'bag', keep=lambda raw: raw.topic == '/current_pose')
     assert main(['report', str(bag), '--embodiment', 'franka', '--out', str(page)]) == 0
     assert 'no topic' in page.read_text()
+
+
+def test_a_bag_with_nothing_to_show_is_refused(tmp_path, capsys):
+    page = tmp_path / 'report.html'
+    bag = write_strings(tmp_path / 'bag')
+    assert main(['report', str(bag), '--embodiment', 'franka', '--out', str(page)]) == 2
+    assert 'nothing to report' in capsys.readouterr().err
+    assert not page.exists()
+
+
+def test_a_parameter_that_does_not_exist_is_refused(simulated, tmp_path, capsys):
+    page = str(tmp_path / 'report.html')
+    assert main(['report', str(simulated), '--out', page, '--set', 'limits.no_such=1']) == 2
+    assert 'no_such' in capsys.readouterr().err
 
 
 def test_a_bag_of_unknown_origin_needs_its_robot(tmp_path, capsys):

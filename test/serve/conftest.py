@@ -94,7 +94,7 @@ def wait_for(condition, timeout_s, what):
 @pytest.fixture(scope='session')
 def checkpoint(tmp_path_factory):
     torch = pytest.importorskip('torch')
-    from xvla_ros.model.miniature import write_small
+    from xvla_ros.testing.miniature import write_small
 
     torch.set_num_threads(1)
     return write_small(tmp_path_factory.mktemp('small'))

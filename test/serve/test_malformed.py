@@ -2,10 +2,10 @@
 """Thousands of malformed requests: each is refused with a reason, and costs the server nothing."""
 
 import json
-import os
 import random
 import string
 
+from counts import FULL
 import httpx
 import json_numpy
 import msgpack
@@ -16,7 +16,6 @@ from websockets.sync.client import connect
 
 pytest.importorskip('torch')
 
-FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
 REQUESTS = 10_000 if FULL else 1_000
 # Memory a server may gain over all of them, after the first fifth: allocators keep some.
 GROWTH_MIB = 48.0

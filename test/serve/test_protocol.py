@@ -213,6 +213,17 @@ def test_our_own_jpegs_are_read_back_in_both_orders(order):
     assert np.abs(back.astype(int) - image).max() <= 6
 
 
+@pytest.mark.parametrize('extension', ['.jpg', '.png', '.webp'])
+def test_an_encoded_image_with_a_lost_part_is_refused_by_name(extension):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    whole = cv2.imencode(extension, image)[1].ravel()
+    half, fifth = len(whole) // 2, len(whole) // 5
+    for array in (whole[:half], np.concatenate([whole[:half], whole[half + fifth :]])):
+        error = refusal(v1(image0=json_numpy.dumps(array)))
+        assert error.status == 422
+        assert str(error).startswith(f'image0: {len(array)} bytes are not a readable image')
+
+
 def test_grey_and_transparent_pictures_become_rgb():
     for shape in ((8, 8), (8, 8, 4)):
         encoded = cv2.imencode('.png', np.full(shape, 100, np.uint8))[1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scripted expert's plans: shape, smoothness, and no memory."""
+"""The scripted expert: the shape, speed and repeatability of its plans."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def plan(embodiment):
     return call
 
 
-def test_a_plan_ends_in_the_hover_and_never_goes_faster_than_allowed(plan, embodiment):
+def test_a_plan_ends_above_the_block_and_keeps_its_speed_limit(plan, embodiment):
     steps = plan((0.2, -0.1, 0.2), count=60)
     assert steps.positions.shape == (60, 3)
     assert steps.quaternions.shape == (60, 4)
@@ -55,7 +55,7 @@ def test_a_turned_tool_turns_back_at_a_bounded_rate(plan):
     np.testing.assert_allclose(np.abs(steps.quaternions[-1]), (1, 0, 0, 0), atol=1e-3)
 
 
-def test_the_plan_from_a_planned_step_is_the_rest_of_the_plan(plan):
+def test_planning_again_from_a_planned_step_gives_the_rest_of_the_plan(plan):
     whole = plan((0.2, -0.1, 0.2), count=30)
     rest = plan(whole.positions[9], count=20)
     np.testing.assert_allclose(rest.positions, whole.positions[10:], atol=1e-9)

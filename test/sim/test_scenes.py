@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes: drawn from their numbers alone, blocks apart, never shared by purposes."""
+"""Scenes: the same numbers give the same scene, blocks lie apart, purposes share no scene."""
 
 import itertools
 
@@ -31,7 +31,7 @@ def layout(scene):
     return tuple((block.x_m, block.y_m, block.yaw_rad) for block in scene.blocks)
 
 
-def test_a_scene_follows_from_its_numbers(embodiment):
+def test_the_same_numbers_give_the_same_scene(embodiment):
     assert sample_scene(embodiment, TRAIN, 3, 5) == sample_scene(embodiment, TRAIN, 3, 5)
 
 

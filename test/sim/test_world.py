@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated cell: repeatable, within limits, true to the kinematics, solved by its expert."""
+"""The simulated cell: repeatability, limits, kinematics, and scenes that the expert solves."""
 
 from dataclasses import replace
 import itertools
-import os
 import re
 
+from counts import FULL
 import numpy as np
 import pytest
 
@@ -16,11 +16,10 @@ from xvla_ros.sim.expert import Expert
 from xvla_ros.sim.scenes import EVALUATE, sample_scene, TRAIN
 from xvla_ros.sim.world import World
 
-FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
 ROBOTS = ('franka', 'widowx', 'agilex')
 PERIOD_S = 0.1
 LIFTED_M = 0.1
-# How far each joint may be sent from home without touching anything, as a share of 0.5 rad.
+# How far each joint may move from home without a collision, as a share of 0.5 rad.
 REACH = np.array([1, 0.2, 0.2, 1, 1, 1, 1])
 
 
@@ -32,7 +31,7 @@ def world(request):
 
 
 def follow(world, expert, scene, lift, executed=5):
-    """Let the expert act for one re-planning period and return the named block's position."""
+    """Execute the first steps of the expert's plan and return the named block's position."""
     names = world.embodiment.arm_names
     tools = [world.tool_pose(name) for name in names]
     plans = expert.plan(tools, scene, world.block_in_base(scene.arm, scene.colour), lift=lift)
@@ -44,7 +43,7 @@ def follow(world, expert, scene, lift, executed=5):
     return world.block_positions()[scene.colour]
 
 
-def is_over(world, scene):
+def is_above_block(world, scene):
     offset = world.tool_pose(scene.arm).position - world.block_in_base(scene.arm, scene.colour)
     return np.linalg.norm(offset[:2]) <= 0.03 and 0 < offset[2] < 0.15
 
@@ -100,10 +99,10 @@ def test_the_expert_reaches_the_named_block_in_every_scene(world):
     for episode in range(20):
         scene = sample_scene(world.embodiment, EVALUATE, 11, episode)
         world.reset(scene)
-        while world.time_s < 6.0 and not is_over(world, scene):
+        while world.time_s < 6.0 and not is_above_block(world, scene):
             follow(world, expert, scene, lift=False)
         follow(world, expert, scene, lift=False)
-        assert is_over(world, scene), f'episode {episode}: {scene.instruction}'
+        assert is_above_block(world, scene), f'episode {episode}: {scene.instruction}'
         for name in world.embodiment.arm_names:
             if name != scene.arm:
                 home = world.embodiment.arms[name].home_rad
@@ -202,8 +201,8 @@ def test_a_robot_description_that_cannot_be_simulated_is_refused_in_one_line(
     assert '\n' not in str(raised.value)
 
 
-@pytest.mark.parametrize('finger', ['joint9', 'joint1'])  # there is none; it is the arm's
-def test_finger_joints_that_are_none_are_refused_by_their_key(finger):
+@pytest.mark.parametrize('finger', ['joint9', 'joint1'])  # unknown; a joint of the arm
+def test_wrong_finger_joints_are_refused_and_their_key_is_named(finger):
     robot = load_embodiment(shared_file('config', 'agilex_sim.yaml'))
     place = replace(robot.sim.arms['right'], finger_joints=('joint7', finger))
     sim = replace(robot.sim, arms={**robot.sim.arms, 'right': place})
@@ -212,8 +211,8 @@ def test_finger_joints_that_are_none_are_refused_by_their_key(finger):
     assert 'sim.arms.right.finger_joints' in str(raised.value)
 
 
-def shapes_to_see(tmp_path, change):
-    """Count the shapes that a camera sees of a UR5e whose URDF was changed."""
+def visible_shapes(tmp_path, change):
+    """Return how many shapes of a UR5e are drawn after a change of its URDF."""
     robot = load_embodiment(shared_file('config', 'ur5e_sim.yaml'))
     urdf = tmp_path / 'robot.urdf'
     urdf.write_text(change(shared_file('resource', robot.arms['arm'].urdf).read_text()))
@@ -222,16 +221,14 @@ def shapes_to_see(tmp_path, change):
     return int((world._model.geom_group == 1).sum())
 
 
-def test_an_arm_can_be_seen_whatever_its_urdf_says_to_mujoco(tmp_path):
-    shown = shapes_to_see(tmp_path, str)
+def test_an_arm_is_visible_without_mujoco_options_and_without_visual_shapes(tmp_path):
+    shown = visible_shapes(tmp_path, str)
     assert shown > 10
-    assert shapes_to_see(tmp_path, lambda text: re.sub('<mujoco>.*</mujoco>', '', text)) == shown
-    assert shapes_to_see(tmp_path, lambda text: re.sub('<visual>.*</visual>', '', text)) > 10
+    assert visible_shapes(tmp_path, lambda text: re.sub('<mujoco>.*</mujoco>', '', text)) == shown
+    assert visible_shapes(tmp_path, lambda text: re.sub('<visual>.*</visual>', '', text)) > 10
 
 
-def test_a_simulation_that_explodes_says_so_instead_of_beginning_anew(
-    world, tmp_path, monkeypatch
-):
+def test_an_unstable_simulation_raises_an_error_instead_of_resetting(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning to a file there
     scene = sample_scene(world.embodiment, TRAIN, 0, 0)
     world.reset(scene)
@@ -243,7 +240,7 @@ def test_a_simulation_that_explodes_says_so_instead_of_beginning_anew(
 
 
 def test_an_unknown_camera_is_named(world):
-    with pytest.raises(ConfigError, match="no simulated camera 'ceiling'; there are: main"):
+    with pytest.raises(ConfigError, match="no simulated camera 'ceiling': expected one of main"):
         world.render('ceiling', 64, 64)
 
 

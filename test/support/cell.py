@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rcl_interfaces.srv import SetParameters
 import rclpy
@@ -21,9 +20,13 @@ from std_srvs.srv import Trigger
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import ObservationError
-from xvla_ros.msg import EndEffectorCommand
-from xvla_ros.nodes.arm_state import ArmStates
-from xvla_ros.nodes.conversions import command_to_message
+from xvla_ros.inputs.arm_state import ArmStates
+from xvla_ros.msg import ControllerStatus, EndEffectorCommand
+from xvla_ros.nodes.common.clock import NodeClock, time_parameters
+from xvla_ros.nodes.common.conversions import command_to_message
+from xvla_ros.nodes.common.links import CONTROLLER_STATUS_QOS, CONTROLLER_STATUS_TOPIC
+from xvla_ros.nodes.common.polled import RosGraph
+from xvla_ros.nodes.controller.condition import State
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 40.0
@@ -71,18 +74,23 @@ def processes(config, names=('sim_node', 'controller_node'), arguments=()):
 class Client:
     """What stands where the policy node would: sends targets, sees the arms and /diagnostics."""
 
-    def __init__(self, config, name='client', **options):
+    def __init__(self, config, name='client', sim_time=True, **options):
         take_priority()
         self.embodiment = load_embodiment(config)
-        self.node = rclpy.create_node(name, **options)
+        self.node = rclpy.create_node(
+            name, parameter_overrides=time_parameters(sim_time), **options
+        )
+        self.clock = NodeClock(self.node)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._states = ArmStates(self.node, self.embodiment)
+        self._states = ArmStates(RosGraph(self.node), self.embodiment)
         self.statuses = []
         self._targets = self.node.create_publisher(EndEffectorCommand, 'policy_node/target', 1)
         topic = self.embodiment.control.estop_topic
         self._estop = self.node.create_publisher(Bool, topic, 10)
-        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._status, 10)
+        self.node.create_subscription(
+            ControllerStatus, CONTROLLER_STATUS_TOPIC, self._status, CONTROLLER_STATUS_QOS
+        )
         self._reset = self.node.create_client(Trigger, 'controller_node/reset')
         self._set = self.node.create_client(SetParameters, 'sim_node/set_parameters')
 
@@ -91,24 +99,25 @@ class Client:
         self.node.destroy_node()
 
     def _status(self, message):
-        if message.status[0].name.startswith('controller_node'):
-            self.statuses.append(message.status[0])
+        self.statuses.append(message)
 
     @property
     def status(self):
-        return self.statuses[-1].message if self.statuses else ''
+        """Return the controller's state and reason in a line, as its log says them."""
+        if not self.statuses:
+            return ''
+        return f'{State(self.statuses[-1].state).name.lower()}: {self.statuses[-1].reason}'
 
     def count(self, key):
-        values = {v.key: int(v.value) for v in self.statuses[-1].values} if self.statuses else {}
-        return values.get(key, 0)
+        return getattr(self.statuses[-1], key) if self.statuses else 0
 
     def now_ns(self):
-        return self.node.get_clock().now().nanoseconds
+        return self.clock.now_ns()
 
     def tools(self):
         """Return the measured tools, or None before all have been seen."""
         try:
-            poses = self._states.read()[1]
+            poses = self._states.read().poses
         except ObservationError:
             return None
         return poses if len(poses) == len(self.embodiment.arm_names) else None
@@ -131,6 +140,7 @@ class Client:
         self.wait(lambda: self.tools() is not None, 'arms are seen')
         self.wait(lambda: self._targets.get_subscription_count() > 0, 'controller listens')
         self.wait(lambda: self.statuses, 'controller reports')
+        self.begin()
         self.home = here = self.tools()
         before = self.count('executed')
         self.wait(
@@ -139,6 +149,14 @@ class Client:
             meanwhile=lambda: self.send(here),
         )
         self.wait_for_state('holding')
+
+    def begin(self):
+        """Let the controller hear its first hold, without which it executes nothing."""
+        self.wait(
+            lambda: self.statuses and not self.status.startswith('waiting'),
+            'controller hears a hold',
+            meanwhile=lambda: self.send(None),
+        )
 
     def wait_for_state(self, state, patience_s=10.0):
         self.wait(lambda: self.status.startswith(state), state, patience_s)
@@ -149,10 +167,11 @@ class Client:
 
         def still():
             nonlocal since_ns, there
-            stamps, here = self._states.read()
-            if apart_m(here, there) >= 0.0005:
-                since_ns, there = min(stamps.values()), here
-            return min(stamps.values()) - since_ns > 300_000_000
+            read = self._states.read()
+            seen_ns = min(read.stamps_ns.values())
+            if apart_m(read.poses, there) >= 0.0005:
+                since_ns, there = seen_ns, read.poses
+            return seen_ns - since_ns > 300_000_000
 
         self.wait(still, 'standstill', patience_s)
         return there

@@ -17,8 +17,8 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.resources import shared_file
 from xvla_ros.msg import EndEffectorCommand
-from xvla_ros.nodes.controller import ControllerNode
-from xvla_ros.nodes.conversions import command_to_message, ns_to_stamp, pose_to_message
+from xvla_ros.nodes.common.conversions import command_to_message, ns_to_stamp, pose_to_message
+from xvla_ros.nodes.controller.__main__ import ControllerNode
 
 PATIENCE_S = 10.0
 PERIOD_S = 0.02
@@ -27,7 +27,7 @@ PERIOD_S = 0.02
 class Rig:
     """Arms that follow at once or not at all, and the controller in front of them."""
 
-    def __init__(self, robot, **parameters):
+    def __init__(self, robot, begun=True, **parameters):
         config = str(shared_file('config', f'{robot}_sim.yaml'))
         given = {'use_sim_time': 'true'} | parameters
         arguments = [word for k, v in given.items() for word in ('-p', f'{k}:={v}')]
@@ -42,6 +42,8 @@ class Rig:
         self.joints = {name: np.array(arm.home_rad) for name, arm in self.arms.items()}
         self._open()
         self.set_time(self.now_ns)
+        if begun:
+            self.begin()
 
     def _open(self):
         """Make the topics that a robot and its policy have."""
@@ -55,6 +57,13 @@ class Rig:
             )
             for name, arm in self.arms.items()
         }
+
+    def begin(self):
+        """Let the controller hear its first hold, without which it executes nothing."""
+        hold = command_to_message(self.controller.embodiment, None, self.now_ns, 0)
+        self.wait(
+            lambda: not self.status.startswith('waiting'), lambda: self.targets.publish(hold)
+        )
 
     def close(self):
         self.executor.shutdown()
@@ -71,17 +80,17 @@ class Rig:
 
     @property
     def status(self):
-        return self.controller._report._text
+        return str(self.controller._condition)
 
     @property
     def counts(self):
-        return self.controller._report.counts
+        return self.controller._condition.counts
 
     def set_time(self, now_ns):
         """Let the controller's clock show a time."""
         self.now_ns = now_ns
-        message, clock = Clock(clock=ns_to_stamp(now_ns)), self.controller.get_clock()
-        self.wait(lambda: clock.now().nanoseconds == now_ns, lambda: self.clock.publish(message))
+        message, clock = Clock(clock=ns_to_stamp(now_ns)), self.controller._time
+        self.wait(lambda: clock.now_ns() == now_ns, lambda: self.clock.publish(message))
 
     def pass_clock(self):
         """Let a control period pass in which no state comes."""
@@ -99,11 +108,12 @@ class Rig:
 
     def _measured_now(self):
         try:
-            stamps, poses = self.controller._robot._states.read()
+            read = self.controller._robot._states.read()
             self.controller._robot.measure(self.now_ns)
         except ObservationError:
             return False
-        return set(stamps.values()) == {self.now_ns} and len(poses) == len(self.arms)
+        stamps = set(read.stamps_ns.values())
+        return stamps == {self.now_ns} and len(read.poses) == len(self.arms)
 
     def _publish_states(self):
         stamp = ns_to_stamp(self.now_ns)

@@ -2,23 +2,27 @@
 """
 Run a policy in the simulation, without ROS and without waiting for real time.
 
-Time is simulated and so is the time an inference takes: a chunk is put into the queue that much
-after its observation, as it is with a robot, so that what is measured here is what the ROS loop
-does.
+What drives the arms is what drives a real robot (`runtime/`): gate, queue, ramp and gripper logic,
+with every setting of the embodiment. Time is simulated, and so is the time that an inference
+takes: an answer arrives that much after its observation.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.chunk_queue import ChunkQueue
-from xvla_ros.core.committed import CommittedMotion
+from xvla_ros.adapt.cell import Cell
+from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.profile import ActionProfile
-from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.model.policy import Policy
+from xvla_ros.runtime.clock import Clock
+from xvla_ros.runtime.inference_loop import InferenceLoop
+from xvla_ros.runtime.inputs import Inputs
+from xvla_ros.runtime.policy import Outputs
+from xvla_ros.runtime.predictor import facts_of
+from xvla_ros.runtime.simulated import FixedLatency, Loop
 from xvla_ros.sim.scenes import sample_scene, Scene
 from xvla_ros.sim.world import World
 
@@ -34,14 +38,14 @@ class Conditions:
     """
     How episodes are run.
 
-    latency_s: how long an inference takes. warm_start_time: flow time to start denoising at, from
-    the plan in execution; 0 for noise alone.
+    limit_s: longest episode. latency_s: how long an inference takes. replan_s: least time between
+    two inferences. steps: of denoising. warm_start_time: flow time to start denoising at, from the
+    plan in execution; 0 for noise alone. noise_seed: of the sampling noise.
     """
 
     limit_s: float = 12.0
     latency_s: float = 0.1
     replan_s: float = 0.2
-    tick_s: float = 0.02
     steps: int = 4
     warm_start_time: float = 0.0
     noise_seed: int = 0
@@ -86,78 +90,61 @@ class ReachWatch:
 class ClosedLoop:
     """One policy on one simulated robot."""
 
-    def __init__(self, embodiment: Embodiment, policy: Policy, conditions: Conditions) -> None:
-        self.embodiment, self.policy, self.conditions = embodiment, policy, conditions
-        self.world = World(embodiment)
-        self.names, self.profile = embodiment.arm_names, ActionProfile(embodiment)
-        self.committed = CommittedMotion(embodiment)
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        policy: Policy,
+        conditions: Conditions,
+        outputs: Outputs | None = None,
+    ) -> None:
+        """
+        Build the robot's world.
 
-    def run(self, scene: Scene) -> Outcome:
-        """Run one episode until a block is reached or time is up."""
-        self.world.reset(scene)
-        noise = np.random.default_rng([self.conditions.noise_seed, scene.seed, scene.episode])
-        queue, watch = self._queue(), ReachWatch(self.world, scene.arm)
+        :param outputs: told of every target and judged chunk.
+        """
+        self.embodiment = _under(embodiment, conditions)
+        self.policy, self.conditions = policy, conditions
+        self.world, self.names = World(embodiment), embodiment.arm_names
+        self._outputs = outputs
+        self._step_s = 1.0 / embodiment.control.rate_hz
+
+    def run(self, scene: Scene, start_ns: int = NANOSECONDS) -> Outcome:
+        """
+        Run one episode until a block is reached or time is up.
+
+        :param start_ns: the time at its beginning; noise depends on the time, too.
+        """
+        conditions = self.conditions
+        schedule = FixedLatency(conditions.latency_s, conditions.replan_s)
+        make_loop = self._make_loop(scene)
+        outputs = self._outputs
+        cell = Cell(self.embodiment, self.world, make_loop, schedule, outputs, start_ns)
+        cell.begin(scene)
+        watch = ReachWatch(self.world, scene.arm)
         starts = {name: self.world.tool_pose(name).position for name in self.names}
-        waiting: Chunk | None = None
-        asked_s, idle, above = -np.inf, 0.0, ''
-        while self.world.time_s < self.conditions.limit_s and not above:
-            now_s = self.world.time_s
-            if waiting is None and now_s >= asked_s + self.conditions.replan_s:
-                waiting, asked_s = self._infer(scene.instruction, noise, queue), now_s
-            if waiting is not None and now_s >= asked_s + self.conditions.latency_s:
-                queue.put(waiting, round(now_s * NANOSECONDS))
-                waiting = None
-            self._command(queue)
-            self.world.step(self.conditions.tick_s)
+        idle, above = 0.0, ''
+        while self.world.time_s < conditions.limit_s and not above:
+            cell.look()
+            cell.step(self._step_s)
             above = watch.update()
             idle = max(idle, self._idle(scene.arm, starts))
         return self._outcome(scene, above, idle)
 
-    def _queue(self) -> ChunkQueue:
-        control = self.embodiment.control
-        return ChunkQueue(
-            strategy=control.strategy,
-            layout=self.embodiment.policy.rotation_6d_layout,
-            blend_s=control.blend_s,
-            arms=len(self.names),
-        )
+    def _make_loop(
+        self, scene: Scene
+    ) -> Callable[[Inputs, Clock, Callable[[object], None]], Loop]:
+        """Return what makes the inference side, with noise of its own for every scene."""
+        policy = replace(self.embodiment.policy, seed=noise_seed(self.conditions, scene))
+        embodiment = replace(self.embodiment, policy=policy)
 
-    def _infer(self, instruction: str, noise: np.random.Generator, queue: ChunkQueue) -> Chunk:
-        """Observe now and predict a chunk."""
-        settings, sim = self.embodiment.policy, self.embodiment.sim
-        size = sim.image_width, sim.image_height
-        images = [self.world.render(name, *size) for name in self.embodiment.camera_names]
-        shape = (self.policy.config.num_actions, self.policy.mode.dim)
-        measured = [self.world.tool_pose(name) for name in self.names]
-        now_ns = round(self.world.time_s * NANOSECONDS)
-        actions = self.policy.predict(
-            images,
-            self.profile.proprio(measured),
-            instruction,
-            settings.domain_id,
-            steps=self.conditions.steps,
-            noise=noise.standard_normal(shape).astype(np.float32),
-            warm_start=self._warm_start(queue, now_ns),
-        )
-        return self.profile.chunk(actions, now_ns)
+        def make(inputs: Inputs, clock: Clock, send: Callable[[object], None]) -> Loop:
+            facts = facts_of(self.policy)
+            return InferenceLoop(embodiment, self.policy, facts, inputs, clock, send)
 
-    def _warm_start(self, queue: ChunkQueue, now_ns: int) -> WarmStart | None:
-        """Return the plan in execution, where denoising starts from it."""
-        if not self.conditions.warm_start_time:
-            return None
-        count = self.policy.config.num_actions
-        plan = queue.plan(now_ns, self.embodiment.policy.anchor_period_s, count)
-        guess = self.committed.guess(plan, now_ns, count)
-        return WarmStart(plan=guess, time=self.conditions.warm_start_time)
+        return make
 
-    def _command(self, queue: ChunkQueue) -> None:
-        targets = queue.take(round(self.world.time_s * NANOSECONDS))
-        for name, target in zip(self.names, targets or (), strict=False):
-            self.world.set_tool_target(name, target.position, target.quaternion)
-            self.world.set_gripper(name, float(target.gripper < 0.5))
-
-    def _idle(self, moving: str, starts: dict[str, np.ndarray]) -> float:
-        """Return how far the arms that should hold still are from where they were."""
+    def _idle(self, moving: str, starts: dict[str, NDArray[np.float64]]) -> float:
+        """Return how far the other arms have moved from their start [m]; the largest counts."""
         others = [name for name in self.names if name != moving]
         return max(
             (float(np.linalg.norm(self.world.tool_pose(n).position - starts[n])) for n in others),
@@ -175,6 +162,22 @@ class ClosedLoop:
             distance_m=float(np.hypot(*apart[:2])),
             idle_m=idle,
         )
+
+
+def noise_seed(conditions: Conditions, scene: Scene) -> int:
+    """Return the seed of the sampling noise of one scene."""
+    parts = [conditions.noise_seed, scene.seed, scene.episode]
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _under(embodiment: Embodiment, conditions: Conditions) -> Embodiment:
+    """Return the embodiment with the settings that conditions replace."""
+    policy = replace(
+        embodiment.policy,
+        denoising_steps=conditions.steps,
+        warm_start_time=conditions.warm_start_time,
+    )
+    return replace(embodiment, policy=policy)
 
 
 def evaluate(

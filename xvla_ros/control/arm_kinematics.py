@@ -6,16 +6,19 @@ from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 
+# The only driver interface that takes poses.
+CARTESIAN = 'cartesian_pose'
+
 
 def arm_kinematics(arm: ArmSettings) -> Kinematics:
     """
-    Return an arm's kinematics, poses in its base_frame, spare joints drawn to its start pose.
+    Return an arm's kinematics: poses in its base_frame, redundant joints pulled to home_rad.
 
-    base_frame is the root link of a file. A robot description from a topic often has more below
-    its root, so there it must be a link.
+    In a URDF file base_frame is the root link. A robot description from a topic often has a world
+    or a table as its root, so there base_frame must be one of its links.
 
-    :raises ConfigError: the URDF is missing or does not hold the arm, or comes from a topic that
-        nobody has read (nodes/robot_description.py does).
+    :raises ConfigError: the URDF is missing or does not hold the arm, or is on a topic
+        that was not read (nodes/common/robot_description.py reads it).
     """
     if arm.urdf_topic:
         raise ConfigError(f"urdf '{arm.urdf}' needs ROS; without it give a URDF file")
@@ -23,4 +26,12 @@ def arm_kinematics(arm: ArmSettings) -> Kinematics:
         urdf, base_frame = arm.urdf, arm.base_frame
     else:
         urdf, base_frame = str(shared_file('resource', arm.urdf)), ''
-    return Kinematics(urdf, arm.tool_frame, arm.joint_names, arm.home_rad, base_frame)
+    # A Cartesian controller solves its own kinematics; here only forward ones are computed for it.
+    return Kinematics(
+        urdf,
+        arm.tool_frame,
+        arm.joint_names,
+        arm.home_rad,
+        base_frame,
+        forward_only=arm.driver == CARTESIAN,
+    )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One arm's kinematics from its URDF: forward, Jacobian, and inverse kinematics that never flips.
+One arm's kinematics from its URDF: forward, Jacobian, and inverse without jumps of the joints.
 
-Poses are of the tool frame in the URDF's root link or another fixed one: position (3,) in metres,
-quaternion (x, y, z, w). Joints that are not listed (fingers) stay neutral.
+Poses are of the tool frame in the root link of the URDF, or in another fixed link: position (3,)
+in metres, quaternion (x, y, z, w). Joints that are not listed, such as fingers, stay at neutral.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,13 @@ from xvla_ros.core.errors import ConfigError
 
 Vector = NDArray[np.float64]
 
-# Accuracy that counts as reached: a tenth of what drivers need (1 mm, 0.5 degrees).
+# A pose within this counts as reached: a tenth of what drivers need (1 mm, 0.5 degrees).
 POSITION_TOLERANCE_M = 1e-4
 ROTATION_TOLERANCE_RAD = 5e-4
-# One radian of rotation error weighs as much as this many metres: about the reach of a hand.
+# One radian of rotation error counts as much as this many metres: about the length of a hand.
 METRES_PER_RADIAN = 0.2
-# Share of the way to the posture that spare joints are pulled per iteration.
+# Share of the distance to the posture that redundant joints move per iteration.
 POSTURE_GAIN = 0.05
-# Targets stay this far from the joints' stops.
-LIMIT_MARGIN_RAD = 1e-4
 WARM_ITERATIONS = 30
 TRACK_ITERATIONS = 4
 
@@ -38,9 +36,9 @@ TRACK_ITERATIONS = 4
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class IkResult:
     """
-    Joints q (n,) [rad] that bring the tool as near to a target as was found, and how near that is.
+    The best joints q (n,) [rad] that were found for a target, and their errors.
 
-    converged: both errors are within tolerance. reason: what stood in the way when not.
+    converged: both errors are within tolerance. reason: what prevented it, if they are not.
     """
 
     q: Vector
@@ -60,27 +58,31 @@ class Kinematics:
         joint_names: Sequence[str],
         posture: ArrayLike | None = None,
         base_frame: str = '',
+        *,
+        forward_only: bool = False,
     ) -> None:
         """
         Read the arm's chain.
 
         :param urdf: path of a URDF file, or its XML text (as in robot_description).
-        :param posture: joints (n,) [rad] that spare joints are drawn to; None: mid-range.
+        :param posture: joints (n,) [rad] that redundant joints are pulled to; None: mid-range.
         :param base_frame: link that poses are relative to; empty: the root link.
-        :raises ConfigError: the file, a frame or a joint is missing or out of order.
+        :param forward_only: accept limits that allow no motion: only `forward` is used.
+        :raises ConfigError: the file, a frame or a joint is missing or out of order, or the limits
+            of a joint allow no motion.
         """
-        source, self._model = read_chain(urdf, tuple(joint_names), base_frame)
+        source, self._model, self.limits = read_chain(urdf, tuple(joint_names), base_frame)
+        if not forward_only and (reason := self.limits.unusable()):
+            raise ConfigError(f'{source}: {reason}')
         self._data = self._model.createData()
         if not self._model.existFrame(tool_frame):
             names = ', '.join(f.name for f in self._model.frames)
             raise ConfigError(f"{source}: no link '{tool_frame}' for the tool; it has: {names}")
         self._frame = self._model.getFrameId(tool_frame)
         self.joint_names = tuple(joint_names)
-        self.lower = self._model.lowerPositionLimit + LIMIT_MARGIN_RAD
-        self.upper = self._model.upperPositionLimit - LIMIT_MARGIN_RAD
-        self.velocity_limit = self._model.velocityLimit.copy()
-        middle = (self.lower + self.upper) / 2
-        self.posture = self._check(middle if posture is None else posture, 'posture')
+        self.lower, self.upper = self.limits.lower, self.limits.upper
+        self.velocity_limit = self.limits.velocity
+        self.posture = self._check(self.limits.middle if posture is None else posture, 'posture')
 
     def forward(self, q: ArrayLike) -> tuple[Vector, Vector]:
         """Return the tool's position (3,) [m] and quaternion (4,) xyzw for joints q (n,) [rad]."""
@@ -91,9 +93,10 @@ class Kinematics:
         """Return the tool's Jacobian (6, n), linear rows first, in the base link's axes."""
         q = self._check(q, 'q')
         pin.computeJointJacobians(self._model, self._data, q)
-        return pin.getFrameJacobian(
+        rows: Vector = pin.getFrameJacobian(
             self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL_WORLD_ALIGNED
         )
+        return rows
 
     def inverse(
         self,
@@ -103,19 +106,20 @@ class Kinematics:
         restarts: int = 40,
     ) -> IkResult:
         """
-        Return joints for a tool pose, from the seed or else from the nearest stored postures.
+        Return joints for a tool pose, searched from the seed, then from stored postures near it.
 
         :param position: (3,) metres.
         :param quaternion: (4,) xyzw.
         :param seed: (n,) radians.
-        :param restarts: other starting points to try; 0 keeps the seed's branch or fails.
+        :param restarts: how many stored postures to try; 0 searches from the seed only.
         """
         target = _pose(position, quaternion)
-        box = Box(self.lower, self.upper)
-        best = self._solve(target, self._check(seed, 'seed'), box, WARM_ITERATIONS)
+        seed, box = self._check(seed, 'seed'), self.limits.box
+        best = self._solve(target, seed, box, WARM_ITERATIONS)
         if best.converged or restarts == 0:
             return best
         for start in self._seeds.nearest(target.translation, target.rotation, restarts):
+            start = self.limits.nearest_turn(start, seed)
             found = self._solve(target, start, box, WARM_ITERATIONS)
             if _cost(found) < _cost(best):
                 best = found
@@ -127,19 +131,19 @@ class Kinematics:
         self, q: ArrayLike, position: ArrayLike, quaternion: ArrayLike, dt_s: float
     ) -> IkResult:
         """
-        Return joints one control period after q, towards a tool pose, within speed and limits.
+        Return the joints one control period after q on the way to a tool pose, within all limits.
 
-        The result stays on the branch of q: a target it cannot follow becomes the nearest one it
-        can, with a reason.
+        The search starts from q, so the arm does not jump to another posture. When the target
+        cannot be reached, the result is the nearest pose found, with a reason. A joint of q that
+        is beyond its limit stays there or comes back within its speed.
         """
-        q = np.clip(self._check(q, 'q'), self.lower, self.upper)
-        reach = self.velocity_limit * dt_s
-        box = Box(np.maximum(self.lower, q - reach), np.minimum(self.upper, q + reach))
+        q = self._check(q, 'q')
+        box = self.limits.step(q, dt_s)
         return self._solve(_pose(position, quaternion), q, box, TRACK_ITERATIONS)
 
     @cached_property
     def _seeds(self) -> SeedTable:
-        return SeedTable(self._matrix, self.lower, self.upper)
+        return SeedTable(self._matrix, *self.limits.finite)
 
     def _matrix(self, q: Vector) -> tuple[Vector, Vector]:
         placement = self._placement(q)
@@ -152,11 +156,11 @@ class Kinematics:
     def _check(self, q: ArrayLike, what: str) -> Vector:
         vector = np.array(q, dtype=np.float64)
         if vector.shape != (self._model.nq,) or not np.isfinite(vector).all():
-            raise ValueError(f'{what} must be {self._model.nq} finite joint positions, got {q}')
+            raise ValueError(f'{what} must be {self._model.nq} finite joint positions, got {q!r}')
         return vector
 
     def _solve(self, target: pin.SE3, start: Vector, box: Box, iterations: int) -> IkResult:
-        """Return what descending from one start finds within a box of joints."""
+        """Return the result of the descent from one start within a box of joints."""
 
         def residual(q: Vector) -> tuple[Vector, float, float]:
             error = pin.log6(self._placement(q).actInv(target)).vector
@@ -166,7 +170,7 @@ class Kinematics:
 
         def jacobian(q: Vector) -> Vector:
             pin.computeJointJacobians(self._model, self._data, q)
-            rows = pin.getFrameJacobian(
+            rows: Vector = pin.getFrameJacobian(
                 self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL
             )
             rows[3:] *= METRES_PER_RADIAN
@@ -177,7 +181,7 @@ class Kinematics:
             jacobian,
             start=box.clip(start),
             box=box,
-            posture=self.posture if self._model.nv > 6 else None,
+            posture=self.limits.nearest_turn(self.posture, start) if self._model.nv > 6 else None,
             posture_gain=POSTURE_GAIN,
             tolerances=(POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD),
             iterations=iterations,
@@ -199,7 +203,7 @@ class Kinematics:
         )
 
     def _reason(self, q: Vector, box: Box) -> str:
-        """Name the joints that stopped the descent."""
+        """Name the joints whose limits stopped the descent."""
         held = [i for i in range(len(q)) if q[i] <= box.lower[i] or q[i] >= box.upper[i]]
         if not held:
             return 'the target is out of reach or next to a singularity'
@@ -216,7 +220,7 @@ def _pose(position: ArrayLike, quaternion: ArrayLike) -> pin.SE3:
     vector = np.concatenate([np.asarray(position, np.float64), np.asarray(quaternion, np.float64)])
     if vector.shape != (7,) or not np.isfinite(vector).all() or not np.linalg.norm(vector[3:]) > 0:
         raise ValueError(
-            f'a target is 3 metres and a quaternion (x, y, z, w), got {position}, {quaternion}'
+            f'a target is 3 metres and a quaternion (x, y, z, w), got {position!r}, {quaternion!r}'
         )
     vector[3:] /= np.linalg.norm(vector[3:])
     return pin.XYZQUATToSE3(vector)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Levenberg-Marquardt descent inside a box of joints: what inverse kinematics runs on."""
+"""Levenberg-Marquardt descent inside a box of joints; inverse kinematics uses it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-# Damping at the start, and how it follows success and failure: Madsen, Nielsen, Tingleff,
-# Methods for non-linear least squares problems (2004), section 3.2, simplified.
+# Damping at the start, its bounds, and its factors after success and failure: Madsen, Nielsen,
+# Tingleff, Methods for non-linear least squares problems (2004), section 3.2, simplified.
 FIRST_DAMPING = 1e-4
 LEAST_DAMPING = 1e-8
 MOST_DAMPING = 1e2
 EASE = 0.2
 STIFFEN = 6.0
-# The longest joint step of one iteration [rad]: beyond it the linearisation is worth little.
+# The longest joint step of one iteration [rad]: the linearisation is poor beyond it.
 LONGEST_STEP_RAD = 0.8
-# The pull to the posture fades with the error, this much per unit, so as not to disturb the end.
+# The pull to the posture decreases with the error at this rate, so that it does not disturb the
+# end of the descent.
 FADE = 10.0
 # Give up when this many iterations in a row gained less than 2 %.
 PATIENCE = 5
@@ -33,15 +34,16 @@ class Box:
 
     def clip(self, q: Vector) -> Vector:
         """Return q moved into the box."""
-        return np.minimum(np.maximum(q, self.lower), self.upper)
+        inside: Vector = np.minimum(np.maximum(q, self.lower), self.upper)
+        return inside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Descent:
     """
-    How far a descent has come: joints (n,), the residual's error (m,) there, its square sum.
+    State of a descent: joints (n,), the residual's error (m,) there, and its sum of squares.
 
-    first, second: the errors under tolerance.
+    first, second: the errors that are compared with the tolerances.
     """
 
     q: Vector
@@ -65,8 +67,9 @@ def descend(
     """
     Minimise |residual| inside the box.
 
-    :param residual: q -> error (m,) whose derivative is -jacobian, and the errors under tolerance.
-    :param posture: joints (n,) that directions without effect are drawn to; None: nowhere.
+    :param residual: q -> error (m,) whose derivative is -jacobian, and the two errors that are
+        compared with the tolerances.
+    :param posture: joints (n,) that redundant directions are pulled to; None: no pull.
     """
     here, rows = _at(start, residual), jacobian(start)
     damping, stalled = FIRST_DAMPING, 0
@@ -91,13 +94,13 @@ def descend(
 
 
 def _at(q: Vector, residual: Callable[[Vector], tuple[Vector, float, float]]) -> Descent:
-    """Return what the residual says at q."""
+    """Return the state of the descent at q."""
     error, first, second = residual(q)
     return Descent(q, error, first, second, float(error @ error))
 
 
 def _step(rows: Vector, here: Descent, box: Box, damping: float) -> Vector:
-    """Return the damped step of those joints that it does not push out of the box."""
+    """Return the damped step; joints that it would push out of the box stay."""
     q, error = here.q, here.error
     gradient = rows.T @ error
     free = ~(((q <= box.lower) & (gradient < 0)) | ((q >= box.upper) & (gradient > 0)))
@@ -115,7 +118,7 @@ def _step(rows: Vector, here: Descent, box: Box, damping: float) -> Vector:
 def _sideways(
     rows: Vector, step: Vector, here: Descent, box: Box, posture: Vector, posture_gain: float
 ) -> Vector:
-    """Return a pull towards the posture that the residual does not feel, to first order."""
+    """Return a pull towards the posture that leaves the residual unchanged to first order."""
     q, gain = here.q, posture_gain * min(1.0, FADE * here.cost**0.5)
     pull = box.clip(q + step + gain * (posture - q)) - (q + step)
     normal = rows @ rows.T

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting points for inverse kinematics: postures, looked up by where they bring the tool."""
+"""Starting points for inverse kinematics: postures, looked up by their tool pose."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,8 @@ class SeedTable:
     def nearest(self, position: Vector, rotation: Vector, count: int) -> Vector:
         """Return the postures (count, n) whose tool is nearest to a pose, nearest first."""
         _, rows = self._tree.query(_key(position, rotation), k=count)
-        return self._postures[np.atleast_1d(rows)]
+        postures: Vector = self._postures[np.atleast_1d(rows)]
+        return postures
 
 
 def _key(position: Vector, rotation: Vector) -> Vector:

@@ -2,17 +2,27 @@
 """Reading one arm's chain of joints from a URDF."""
 
 from pathlib import Path
+import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pinocchio as pin
 
+from xvla_ros.control.joint_limits import JointLimits, LIMIT_MARGIN_RAD
 from xvla_ros.core.errors import ConfigError
+
+# Limits [rad] that pinocchio is given for a joint that turns without end: its own type for such a
+# joint holds cosine and sine in place of an angle.
+ENDLESS_RAD = 1e6
+SLIDING = frozenset(f'JointModelP{axis}' for axis in ('X', 'Y', 'Z')) | {
+    'JointModelPrismaticUnaligned'
+}
 
 
 def read_chain(
     urdf: str | Path, joint_names: tuple[str, ...], base_frame: str = ''
-) -> tuple[str, pin.Model]:
+) -> tuple[str, pin.Model, JointLimits]:
     """
-    Return a name of the source for messages, and the model with only the listed joints free.
+    Return a name of the source for messages, the model with only the listed joints free, limits.
 
     :param urdf: path of a URDF file, or its XML text.
     :param joint_names: base to tool; every other joint is fixed at neutral.
@@ -20,22 +30,73 @@ def read_chain(
     :raises ConfigError: the URDF cannot be read, or a joint or the link is missing or in a wrong
         place.
     """
-    source, model = _read(urdf)
+    source, text = _text(urdf)
+    text, endless = _with_limits(text, joint_names, source)
+    try:
+        model = pin.buildModelFromXML(text)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f'{source}: cannot read the URDF: {error}') from error
     model = _only(model, joint_names, source)
     if base_frame:
         _rebase(model, base_frame, source)
-    return source, model
+    return source, model, _limits(model, joint_names, endless)
 
 
-def _read(urdf: str | Path) -> tuple[str, pin.Model]:
-    """Return a name for messages and the model of a URDF file or text."""
-    text, source = str(urdf), 'robot_description'
+def _text(urdf: str | Path) -> tuple[str, str]:
+    """Return a name for messages and the text of a URDF file or text."""
+    if '<robot' in str(urdf):
+        return 'robot_description', str(urdf)
     try:
-        if '<robot' not in text:
-            source, text = str(urdf), Path(urdf).read_text(encoding='utf-8')
-        return source, pin.buildModelFromXML(text)
-    except (OSError, ValueError, RuntimeError) as error:
+        return str(urdf), Path(urdf).read_text(encoding='utf-8')
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'{urdf}: cannot read the URDF: {error}') from error
+
+
+def _with_limits(
+    text: str, joint_names: tuple[str, ...], source: str
+) -> tuple[str, frozenset[str]]:
+    """Return the URDF with limits for the listed continuous joints, and the names of those."""
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
         raise ConfigError(f'{source}: cannot read the URDF: {error}') from error
+    endless = set()
+    for joint in root.iter('joint'):
+        name, kind = joint.get('name', ''), joint.get('type')
+        _check_limit(joint, name, source)
+        if kind == 'continuous' and name in joint_names:
+            limit = joint.find('limit')
+            limit = ElementTree.SubElement(joint, 'limit') if limit is None else limit
+            for key, value in (('effort', '0'), ('velocity', '0')):
+                limit.set(key, limit.get(key, value))
+            limit.set('lower', str(-ENDLESS_RAD))
+            limit.set('upper', str(ENDLESS_RAD))
+            joint.set('type', 'revolute')
+            endless.add(name)
+    return (ElementTree.tostring(root, 'unicode') if endless else text), frozenset(endless)
+
+
+def _check_limit(joint: ElementTree.Element, name: str, source: str) -> None:
+    """Refuse a joint without the limits that its type needs, which pinocchio does not name."""
+    limit, kind = joint.find('limit'), joint.get('type')
+    if limit is None and kind in ('revolute', 'prismatic'):
+        raise ConfigError(f"{source}: joint '{name}' is {kind} and has no <limit>")
+    speed = '0' if limit is None else limit.get('velocity', '0')
+    if speed.strip().startswith('-'):
+        raise ConfigError(f"{source}: joint '{name}' has a velocity limit of {speed}")
+
+
+def _limits(
+    model: pin.Model, joint_names: tuple[str, ...], endless: frozenset[str]
+) -> JointLimits:
+    free = np.array([name in endless for name in joint_names])
+    return JointLimits(
+        names=joint_names,
+        lower=np.where(free, -np.inf, model.lowerPositionLimit + LIMIT_MARGIN_RAD),
+        upper=np.where(free, np.inf, model.upperPositionLimit - LIMIT_MARGIN_RAD),
+        velocity=model.velocityLimit.copy(),
+        sliding=np.array([joint.shortname() in SLIDING for joint in list(model.joints)[1:]]),
+    )
 
 
 def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Model:
@@ -47,11 +108,11 @@ def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Mo
         )
     others = [i for i, name in enumerate(model.names) if i and name not in joint_names]
     reduced = pin.buildReducedModel(model, others, pin.neutral(model))
-    endless = [n for n, joint in zip(reduced.names, reduced.joints, strict=True) if joint.nq > 1]
-    if endless:
+    others = [n for n, joint in zip(reduced.names, reduced.joints, strict=True) if joint.nq > 1]
+    if others:
         raise ConfigError(
-            f"{source}: joint '{endless[0]}' is of a type that is not supported (continuous?): "
-            'expected revolute with limits, or prismatic'
+            f"{source}: joint '{others[0]}' is of a type that is not supported: expected "
+            'revolute, continuous or prismatic'
         )
     if tuple(reduced.names)[1:] != joint_names:
         raise ConfigError(

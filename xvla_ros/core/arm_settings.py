@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xvla_ros.core.names import name_objection
 from xvla_ros.core.schema import check_corners, check_lengths, param
 
 # How `urdf` begins when it names a topic.
 TOPIC = 'topic:'
+# Where the time of a message is from: its header, or its arrival.
+HEADER, RECEIVE = 'header', 'receive'
 IDENTITY_4X4 = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GripperSettings:
-    """One gripper: how its model value becomes an opening, how it is measured and commanded."""
+    """One gripper: how the model value is used, how it is measured and commanded."""
 
     closed_probability: float = param(
         'Model value that means closed: 1.0 or 0.0.', 1.0, low=0.0, high=1.0
@@ -29,10 +32,23 @@ class GripperSettings:
         'Least time between two changes of the gripper [s].', 0.3, low=0.0, high=10.0
     )
     joint_states_topic: str = param(
-        "sensor_msgs/JointState holding the finger joints. Empty: the arm's topic.", ''
+        "sensor_msgs/JointState holding the finger joints. Empty: the arm's topic.",
+        '',
+        topic=True,
     )
     joint_names: tuple[str, ...] = param(
         'Finger joints in that message; opening is read from the first.'
+    )
+    stamp_source: str = param(
+        "Where their time is from: header or receive. Empty: as the arm's.",
+        '',
+        choices=('', HEADER, RECEIVE),
+    )
+    max_age_s: float = param(
+        "Oldest finger position that may be used [s]. 0 = the arm's max_age_s.",
+        0.0,
+        low=0.0,
+        high=10.0,
     )
     open_position: float = param('Position of the first finger joint when open [m or rad].')
     closed_position: float = param('Position of the first finger joint when closed [m or rad].')
@@ -48,7 +64,7 @@ class GripperSettings:
         ),
     )
     command_topic: str = param(
-        'Topic or action name of the gripper command. Empty for with_arm.', ''
+        'Topic or action name of the gripper command. Empty for with_arm only.', '', topic=True
     )
     command_open: float = param('Command value that means open [driver unit].')
     command_closed: float = param('Command value that means closed [driver unit].')
@@ -60,7 +76,7 @@ class GripperSettings:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a polarity between the two and a gripper that cannot be measured."""
+        """Refuse a value for closed that is neither 0 nor 1, and a gripper without travel."""
         if self.closed_probability not in (0.0, 1.0):
             raise ValueError(
                 f'closed_probability must be 0.0 or 1.0, got {self.closed_probability}'
@@ -69,25 +85,31 @@ class GripperSettings:
             raise ValueError(
                 'open_position and closed_position are equal, so the opening cannot be measured'
             )
+        if not self.joint_names:
+            raise ValueError('joint_names must name at least one finger joint')
+        if self.driver != 'with_arm' and not self.command_topic:
+            raise ValueError(f"driver '{self.driver}' needs command_topic")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSettings:
-    """One arm: its frames, how its pose is measured, how it is commanded, and where it may go."""
+    """One arm: its frames, how it is measured and commanded, and its workspace."""
 
     base_frame: str = param('Frame that all poses of this arm are in.')
     tool_frame: str = param(
-        'Tool centre frame, between the fingertips; mostly z out of the gripper, else '
-        'policy_from_tool turns the axes of the policy into its.'
+        'Tool centre frame, between the fingertips, z pointing out of the gripper; for other axes '
+        'set policy_from_tool.'
     )
     pose_source: str = param(
         'How the tool pose is measured: a pose topic, joints through the URDF, or TF.',
         choices=('pose', 'joints', 'tf'),
     )
     pose_topic: str = param(
-        'geometry_msgs/PoseStamped of the tool in base_frame; for pose_source pose.', ''
+        'geometry_msgs/PoseStamped of the tool in base_frame; for pose_source pose.',
+        '',
+        topic=True,
     )
-    joint_states_topic: str = param('sensor_msgs/JointState of the arm.')
+    joint_states_topic: str = param('sensor_msgs/JointState of the arm.', topic=True)
     joint_names: tuple[str, ...] = param('Arm joints, in the order of the URDF chain.')
     urdf: str = param(
         'URDF file; relative paths are looked up in the package share. topic:NAME: the '
@@ -110,21 +132,27 @@ class ArmSettings:
         (0.0, 0.0, 0.0, 0.0),
     )
     workspace_min_m: tuple[float, ...] = param(
-        'Lower corner of the box the tool may be in, base_frame [m].'
+        'Lower corner of the box that the tool must stay in, base_frame [m].'
     )
     workspace_max_m: tuple[float, ...] = param('Upper corner of that box [m].')
     half_spaces: tuple[float, ...] = param(
-        'Planes nx, ny, nz, d (unit n, metres) in rows of four: the tool must keep n.p >= d. '
+        'Planes as rows of four, nx, ny, nz, d (unit n, metres): the tool must keep n.p >= d. '
         '(0,0,0,-1) = none.',
         (0.0, 0.0, 0.0, -1.0),
+    )
+    stamp_source: str = param(
+        'Where the state gets its time from: its header, or its arrival (receive), for a driver '
+        'that does not stamp or whose clock cannot be synchronised.',
+        HEADER,
+        choices=(HEADER, RECEIVE),
     )
     max_age_s: float = param('Oldest arm state that may be used [s].', 0.2, low=0.005, high=10.0)
     driver: str = param(
         'Interface that moves the arm.',
         choices=('cartesian_pose', 'joint_trajectory', 'joint_position', 'interbotix', 'piper'),
     )
-    command_topic: str = param('Topic of the arm command.')
-    command_frame: str = param('frame_id that the controller insists on. Empty: base_frame.', '')
+    command_topic: str = param('Topic of the arm command.', topic=True)
+    command_frame: str = param('frame_id that the controller expects. Empty: base_frame.', '')
     gripper: GripperSettings = param('The gripper of this arm.')
 
     def __post_init__(self) -> None:
@@ -139,12 +167,23 @@ class ArmSettings:
         check_corners(self, 'workspace_min_m', 'workspace_max_m')
         if self.pose_source == 'pose' and not self.pose_topic:
             raise ValueError("pose_source 'pose' needs pose_topic")
-        if self.urdf == TOPIC:
-            raise ValueError("urdf 'topic:' names no topic; as in topic:robot_description")
+        if self.pose_source == 'tf' and self.stamp_source != HEADER:
+            raise ValueError("pose_source 'tf' needs stamp_source 'header': TF has its own stamps")
+        objection = name_objection(self.urdf_topic) if self.urdf.startswith(TOPIC) else ''
+        if objection:
+            raise ValueError(
+                f"urdf '{self.urdf}' names no topic: {objection}; expected one as in "
+                'topic:robot_description'
+            )
         if not self.urdf and (self.pose_source == 'joints' or self.driver != 'cartesian_pose'):
             raise ValueError(
                 f'pose_source {self.pose_source!r} with driver {self.driver!r} needs urdf'
             )
+
+    @property
+    def gripper_max_age_s(self) -> float:
+        """Oldest finger position that may be used [s]."""
+        return self.gripper.max_age_s or self.max_age_s
 
     @property
     def urdf_topic(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chunk: the future EE6D actions that one inference answers to one observation."""
+"""A chunk: the future EE6D actions that one inference predicts from one observation."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ NANOSECONDS = 1_000_000_000
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Chunk:
     """
-    Anchors of EE6D, each due at its own time on the observation's clock.
+    EE6D anchors, each due at its own time on the observation's clock.
 
     stamp_ns: when the oldest input of the observation was measured. period_s: time between
     anchors. actions: (T, 20) in the embodiment's Rotate6D layout, robot base frame, metres;
-    grippers are the model's probabilities. Values may be anything a model can emit, NaN included:
-    the safety gate judges them. sequence: counts inferences, from 1.
+    grippers are the model's probabilities. Values are not checked here and may be NaN: the safety
+    gate checks them. sequence: number of the inference, from 1.
     """
 
     stamp_ns: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk queue: late chunks become one curve on the observation's clock."""
+"""The chunk queue joins chunks, which arrive late, into one curve over time."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,26 +8,24 @@ import math
 from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.curves import Curve, Fade, Hold, prune, Ramp, sampled
+from xvla_ros.core.curves import Curve, Fade, Hold, prune, sampled
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.interpolation import arm_to_pose, pose_to_arm, Trajectory
-from xvla_ros.core.strategies import fade, Inpaint, Joint, make_strategy
+from xvla_ros.core.strategies import fade, Junction, make_strategy
 
-# An ensemble of more plans costs time on every tick and changes nothing: exp(-0.01 * 32) is their
-# weight at most.
+# Most plans that an ensemble averages. Each costs time on every tick.
 MAX_PLANS = 32
 
 
 class ChunkQueue:
     """
-    What is commanded now and next, made of the chunks that arrived so far.
+    Computes the current target from the chunks that arrived so far.
 
-    Anchors are due by the stamp of their observation, so that a late chunk is entered where time
-    now is and its past anchors are skipped. Time never runs backwards: an earlier `now_ns` reads
-    as the latest one seen. One thread may put while another takes.
+    The time of an anchor counts from the stamp of its observation. When a chunk arrives late, its
+    past anchors are skipped. Time never runs backwards: an earlier `now_ns` counts as the latest
+    one seen. One thread may put while another takes.
     """
 
     def __init__(
@@ -37,7 +35,6 @@ class ChunkQueue:
         layout: str = 'interleaved',
         blend_s: float = 0.4,
         ensemble_decay: float = 0.01,
-        inpaint_s: float = 0.2,
         engage_s: float = 0.5,
         arms: int | None = None,
     ) -> None:
@@ -48,16 +45,11 @@ class ChunkQueue:
         :param layout: Rotate6D layout of the chunks.
         :param blend_s: length of the cross-fade of blend and inpaint.
         :param ensemble_decay: weight decay per plan of ensemble.
-        :param inpaint_s: how far beyond the latency the prefix of inpaint reaches.
         :param engage_s: length of the ramp after `engage`.
         :param arms: how many arms every chunk moves; None takes it from each chunk.
         :raises ValueError: the strategy is unknown.
         """
-        self._options = {
-            'blend_s': blend_s,
-            'ensemble_decay': ensemble_decay,
-            'inpaint_s': inpaint_s,
-        }
+        self._options = {'blend_s': blend_s, 'ensemble_decay': ensemble_decay}
         self._strategy = make_strategy(strategy, **self._options)
         self._strategy_name = strategy
         self._layout = layout
@@ -89,7 +81,7 @@ class ChunkQueue:
 
     def set_strategy(self, name: str) -> None:
         """
-        Use another strategy from the next chunk on; that chunk is faded in whatever the strategy.
+        Use another strategy from the next chunk on; that chunk is always faded in.
 
         :raises ValueError: the strategy is unknown.
         """
@@ -100,11 +92,11 @@ class ChunkQueue:
 
     def put(self, chunk: Chunk, now_ns: int) -> bool:
         """
-        Join a chunk to what is commanded, from now on.
+        Add a chunk; it changes the targets from now on.
 
-        :return: whether it was used; `refused` counts why not: it is not finite, moves another
-            number of arms, answers an observation no newer than the last, or its last anchor is
-            already past.
+        :return: whether it was used. `refused` counts the reasons: a value is not finite, the
+            number of arms differs, its observation is not newer than the last one, or its last
+            anchor is already past.
         """
         reason, plan = self._read(chunk)
         with self._lock:
@@ -125,7 +117,7 @@ class ChunkQueue:
             return 'non_finite', None
 
     def _refusal(self, chunk: Chunk, now_ns: int) -> str:
-        """Return why this chunk cannot join, or nothing."""
+        """Return why this chunk cannot be used; empty when it can."""
         if (
             self._curve is not None
             and self._arms is None
@@ -138,47 +130,49 @@ class ChunkQueue:
         return 'past' if chunk.end_ns <= now_ns else ''
 
     def _joined(self, plan: Trajectory, now_ns: int) -> Curve:
-        """Return the curve commanded once `plan`, the newest of the plans, is there."""
+        """Return the curve to command now that `plan`, the newest one, has arrived."""
         if self._curve is None:
             return plan
         if self._engaging:
             self._engaging = False
-            return fade(self._curve, plan, now_ns, self._engage_s, Ramp)
+            return fade(self._curve, plan, now_ns, self._engage_s, stays=True)
         curve = self._join(self._curve, now_ns)
         self._changed = False
         return curve
 
     def _join(self, curve: Curve, now_ns: int) -> Curve:
-        """Return what the strategy makes of a curve and the newest plan; ramps stay around it."""
+        """Return the strategy's curve from the current one and the newest plan; keep a ramp."""
         commanded = prune(curve, now_ns)
-        if isinstance(commanded, Ramp):
+        if isinstance(commanded, Fade) and commanded.stays:
             return replace(commanded, new=self._join(commanded.new, now_ns))
-        joined = self._strategy.join(Joint(commanded=commanded, plans=self._plans, now_ns=now_ns))
+        joined = self._strategy.join(
+            Junction(commanded=commanded, plans=self._plans, now_ns=now_ns)
+        )
         if self._changed and not isinstance(joined, Fade):
-            return fade(commanded, joined, now_ns, self._blend_s, Ramp)
+            return fade(commanded, joined, now_ns, self._blend_s, stays=True)
         return joined
 
     def engage(self, measured: Sequence[ArmPose], now_ns: int) -> None:
         """
         Ramp from the measured poses to the plan over `engage_s`.
 
-        The plan is the one there is, else the next that comes.
+        Without a plan, the ramp leads to the next one that arrives.
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
-            # Openings are measured, probabilities commanded: the plan alone moves grippers.
+            # A measured opening is no probability: the gripper waits for the plan.
             poses = tuple((*arm_to_pose(arm)[:7], math.nan) for arm in measured)
             hold = Hold(poses, now_ns)
             plan = self._plans[-1] if self._plans and self._plans[-1].end_ns > now_ns else None
             self._engaging = plan is None
-            self._curve = fade(hold, plan, now_ns, self._engage_s, Ramp) if plan else hold
+            self._curve = fade(hold, plan, now_ns, self._engage_s, stays=True) if plan else hold
 
     def take(self, now_ns: int) -> tuple[ArmPose, ...] | None:
         """
         Return the targets for now, one per arm, or None when there is no plan: hold.
 
-        The gripper is the model's raw probability, NaN to leave it (after `engage`). A plan that
-        nothing replaces comes to rest at its last anchor; from then on the answer is None.
+        The gripper is the model's raw probability, or NaN to leave it as it is (after `engage`). A
+        plan that is not replaced stops at its last anchor; after that the result is None.
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
@@ -191,8 +185,8 @@ class ChunkQueue:
         """
         Return what will be commanded as a chunk observed at `now_ns`; None without a plan.
 
-        The prefix of real-time chunking, and the proprioception of checkpoints that are told the
-        commanded pose.
+        Used as the prefix of real-time chunking, and as the proprioception of checkpoints that get
+        the commanded pose.
         """
         with self._lock:
             curve, plans = self._curve, self._plans
@@ -202,24 +196,9 @@ class ChunkQueue:
         return Chunk(
             stamp_ns=now_ns,
             period_s=period_s,
-            actions=np.nan_to_num(actions),  # a gripper that is left alone has no probability
+            actions=np.nan_to_num(actions),  # NaN: a gripper that is left as it is
             sequence=plans[-1].sequence,
         )
-
-    def prefix_weights(self, period_s: float, count: int, latency_s: float) -> NDArray[np.float64]:
-        """
-        Return how firmly the model should keep each anchor of `plan` (count,), 1 to 0.
-
-        1 for what will be executed before the answer is there, then falling to 0 over `inpaint_s`
-        (soft mask of real-time chunking, arXiv 2506.07339); all 0 for other strategies.
-
-        :param latency_s: from the observation's stamp to the answer.
-        """
-        if not isinstance(self._strategy, Inpaint):
-            return np.zeros(count)
-        due_s = period_s * np.arange(1, count + 1)
-        soft_s = max(self._strategy.soft_s, 1e-9)
-        return np.clip(1 - (due_s - latency_s) / soft_s, 0.0, 1.0)
 
     def remaining_s(self, now_ns: int) -> float:
         """Return how much of the newest plan is left [s]; 0 when there is none."""
@@ -228,17 +207,17 @@ class ChunkQueue:
         return max(end_ns - now_ns, 0) / NANOSECONDS
 
     def age_s(self, now_ns: int) -> float | None:
-        """Return the mean age of the observations behind the target, by their part [s]."""
+        """Return the mean age of the observations behind the target, weighted by share [s]."""
         with self._lock:
             curve = self._curve
         return None if curve is None else (now_ns - curve.stamp_at(now_ns)) / NANOSECONDS
 
     def clear(self, not_before_ns: int = 0) -> None:
         """
-        Drop every plan: a new instruction, a fault. The next chunk starts afresh.
+        Drop every plan, as on a new instruction or a fault.
 
-        :param not_before_ns: refuse chunks that answer an observation older than this, as `older`:
-            those still under way when the instruction changed.
+        :param not_before_ns: refuse chunks of older observations, as `older`: they were requested
+            before the instruction changed.
         """
         with self._lock:
             self._forget()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves of poses over time: what is commanded, and how two curves become one."""
+"""Curves of poses over time, and how two curves are joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ class Curve(Protocol):
         ...
 
     def stamp_at(self, time_ns: int) -> float:
-        """Return the mean stamp of the observations behind the pose, by their part [ns]."""
+        """Return the mean stamp of the observations behind the pose, weighted by share [ns]."""
         ...
 
     def settled_ns(self) -> int:
-        """Return from when on the curve rests."""
+        """Return the time after which the curve no longer moves."""
         ...
 
 
@@ -39,7 +39,7 @@ def sampled(
 
 @dataclass(frozen=True)
 class Hold:
-    """Resting at one pose per arm, measured at `stamp_ns`."""
+    """A constant pose per arm, measured at `stamp_ns`."""
 
     poses: tuple[Pose, ...]
     stamp_ns: int
@@ -53,7 +53,7 @@ class Hold:
         return float(self.stamp_ns)
 
     def settled_ns(self) -> int:
-        """Return the start of the hold: it always rests."""
+        """Return the start of the hold: it never moves."""
         return self.stamp_ns
 
 
@@ -70,6 +70,7 @@ class Fade:
     new: Curve
     start_ns: int
     length_ns: int
+    stays: bool = False  # plans that come later join the curve that it leads to
 
     def weight(self, time_ns: int) -> float:
         """Return the share of the new curve, 0 to 1."""
@@ -92,22 +93,18 @@ class Fade:
         return (1 - weight) * self.old.stamp_at(time_ns) + weight * self.new.stamp_at(time_ns)
 
     def settled_ns(self) -> int:
-        """Return when the fade is over and its new curve rests."""
+        """Return when the fade is over and its new curve no longer moves."""
         return max(self.start_ns + self.length_ns, self.new.settled_ns())
 
     def pruned(self, now_ns: int) -> Curve:
-        """Return the same curve from `now_ns` on without the fades that are over."""
+        """Return the curve from `now_ns` on, without fades that are over."""
         if now_ns >= self.start_ns + self.length_ns:
             return prune(self.new, now_ns)
         return replace(self, old=prune(self.old, now_ns))
 
 
-class Ramp(Fade):
-    """A fade that the plans after it leave in place: they join the curve that it leads to."""
-
-
 def prune(curve: Curve, now_ns: int) -> Curve:
-    """Return a curve that is equal from `now_ns` on and holds no more than it needs."""
+    """Return an equal curve from `now_ns` on, without the parts that are past."""
     return curve.pruned(now_ns) if isinstance(curve, Fade) else curve
 
 
@@ -116,7 +113,7 @@ class Ensemble:
     Temporal ensembling: the weighted mean of every plan that still covers the time.
 
     Weights are exp(-decay * i), i = 0 the oldest plan (ACT, arXiv 2304.13705, algorithm 2). The
-    gripper is the newest plan's: a probability between two decisions is none.
+    gripper is the newest plan's, because averaging gripper probabilities is meaningless.
     """
 
     def __init__(self, plans: Sequence[Curve], decay: float) -> None:
@@ -141,7 +138,7 @@ class Ensemble:
         return sum(weight * plan.stamp_at(time_ns) for plan, weight in covering) / total
 
     def settled_ns(self) -> int:
-        """Return when the last plan rests."""
+        """Return when the last plan ends."""
         return max(plan.settled_ns() for plan in self._plans)
 
     def _covering(self, time_ns: int) -> list[tuple[Curve, float]]:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An embodiment: everything that is true of one robot, one lab and one checkpoint, as data.
+An embodiment: all settings of one robot, one lab and one checkpoint.
 
-One ROS parameter file per embodiment, validated in full when it is read; nothing downstream checks
-it again. The settings blocks are in `settings.py`; here they are put together, checked against
-each other and read from files.
+Each embodiment is one ROS parameter file. It is validated in full when it is read; no other code
+checks it again. The blocks of settings are in `settings.py`; this module combines them, checks
+them against each other and reads them from files.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.schema import param, read
+from xvla_ros.core.parameter_file import parse_value, POLICY_NODE, read_parameter_file
+from xvla_ros.core.schema import kind_of, param, read
 from xvla_ros.core.settings import (
     ArmSettings,
     CameraSettings,
@@ -25,7 +24,7 @@ from xvla_ros.core.settings import (
 )
 from xvla_ros.core.sim_settings import SimSettings
 
-# Parameters that ROS itself puts on a node beside ours.
+# Parameters that ROS itself adds to every node.
 ROS_PARAMETERS = ('use_sim_time', 'qos_overrides', 'start_type_description_service')
 
 
@@ -56,6 +55,11 @@ class Embodiment:
     sim: SimSettings | None = param('The simulation of this robot; only in *_sim.yaml.', None)
     autostart: bool = param(
         'Configure and activate the policy node by itself when it starts.', True
+    )
+    exit_on_refusal: bool = param(
+        'End the policy node when it cannot start by itself, with exit code 1; else it stays and '
+        'its status says why. Launch files set it.',
+        False,
     )
 
     def __post_init__(self) -> None:
@@ -118,43 +122,51 @@ def embodiment_from_parameters(parameters: Mapping[str, Any], source: str) -> Em
     return read(Embodiment, nested, source)
 
 
-def load_embodiment(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Embodiment:
+def load_embodiment(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, node: str = POLICY_NODE
+) -> Embodiment:
     """
     Read one embodiment's ROS parameter file.
 
     :param overrides: dotted parameter names to values that replace the file's, as `ros2 run -p
         name:=value` does.
-    :raises ConfigError: the file is missing or not YAML, or a value in it is wrong; the message
-        names the culprit.
+    :param node: the node whose parameters are read, where a file has sections for several.
+    :raises ConfigError: the file is missing or no ROS parameter file, or a value in it is wrong;
+        the message names the key or the line.
     """
-    parameters = _nest(read_parameter_file(path), str(path))
+    parameters = _nest(read_parameter_file(path, node), str(path))
     for name, value in (overrides or {}).items():
         _put(parameters, name, value, 'overrides')
     return embodiment_from_parameters(parameters, str(path))
 
 
-def read_parameter_file(path: str | Path) -> dict[str, Any]:
+def uses_sim_time(path: str | Path) -> bool:
     """
-    Return the parameters under '/**' of a ROS parameter file.
+    Tell whether the nodes that read a parameter file go by /clock.
 
     :raises ConfigError: the file cannot be read, or is not a ROS parameter file.
     """
-    try:
-        document = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: cannot read the embodiment file: {error}') from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path}: not valid YAML: {error}') from error
-    block = (
-        document.get('/**') if isinstance(document, dict) and set(document) == {'/**'} else None
-    )
-    parameters = block.get('ros__parameters') if isinstance(block, dict) else None
-    if not isinstance(parameters, dict):
-        raise ConfigError(
-            f"{path}: expected one '/**:' block holding 'ros__parameters:', "
-            'as in config/franka.yaml'
-        )
-    return parameters
+    return read_parameter_file(path).get('use_sim_time') is True
+
+
+def parse_override(name: str, text: str) -> Any:
+    """
+    Return the value that a text on a command line gives to a setting.
+
+    A setting that holds text gets the text as it is, or what is inside its quotes; other values
+    are read as in a parameter file, and whole numbers become floats where the setting is a float.
+
+    :param name: dotted name of the setting; an unknown one is refused when it is used.
+    :raises ConfigError: the text is not one value.
+    """
+    kind = kind_of(Embodiment, name)
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '"\''
+    if kind is str and not quoted:
+        return text
+    value = parse_value(text, name)
+    if kind == tuple[float, ...] and isinstance(value, list):
+        return [float(v) if type(v) is int else v for v in value]
+    return value
 
 
 def _nest(parameters: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -1,22 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of xvla_ros, one class per who can fix it."""
+"""The errors of xvla_ros, one class per person who can fix it, and how errors are shown."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import traceback
+
+from xvla_ros.core.missing import missing_package
+
+# Set to anything, it adds the stack of an error that is not ours to its one line.
+STACK_VARIABLE = 'XVLA_TRACEBACK'
 
 
 class XvlaError(Exception):
     """Anything xvla_ros refuses: the message says what was wrong, where, and what was expected."""
 
+    kind = 'error'
+
 
 class ConfigError(XvlaError):
     """The user's configuration is wrong: an embodiment file, a parameter, a command line."""
+
+    kind = 'configuration'
 
 
 class ObservationError(XvlaError):
     """An input is missing, stale or malformed: nothing is predicted, the robot holds."""
 
+    kind = 'observation'
+
+    def __init__(self, text: str, culprit: str = '', trouble: str = '') -> None:
+        """
+        Say what is wrong.
+
+        :param culprit: the input stream, such as `camera main`. :param trouble: what is wrong with
+            it, in a word.
+        """
+        super().__init__(text)
+        self.culprit, self.trouble = culprit, trouble
+
 
 class InferenceError(XvlaError):
-    """The model failed or answered nonsense: the robot holds."""
+    """The model failed, or its answer cannot be used: the robot holds."""
+
+    kind = 'inference'
 
 
 class CheckpointError(XvlaError):
     """A checkpoint is incomplete, malformed or does not fit the embodiment."""
+
+    kind = 'checkpoint'
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """
+    Why the robot does not move as planned; false when there is none.
+
+    code: what it is counted by: an input stream, a rule, a part of the system. text: for people.
+    trouble: what is wrong with an input, in a word; its figures may change in the text.
+    """
+
+    code: str = ''
+    text: str = ''
+    trouble: str = ''
+
+    def __bool__(self) -> bool:
+        """Tell whether there is one."""
+        return bool(self.code)
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return self.text
+
+    def is_like(self, other: 'Reason') -> bool:
+        """Tell whether another differs by its text only."""
+        return (self.code, self.trouble) == (other.code, other.trouble)
+
+
+def reason_of(error: XvlaError) -> Reason:
+    """Return what an error says as a reason."""
+    culprit, trouble = getattr(error, 'culprit', ''), getattr(error, 'trouble', '')
+    return Reason(culprit or error.kind, str(error), trouble or error.kind)
+
+
+@contextmanager
+def blamed_on(culprit: str) -> Iterator[None]:
+    """Have errors in reading an input name its stream."""
+    try:
+        yield
+    except ObservationError as error:
+        error.culprit = error.culprit or culprit
+        raise
+
+
+def one_line(error: BaseException) -> str:
+    """
+    Return an error as one line for a user.
+
+    An XvlaError says what to do, and so does the line for a missing package. Of any other error
+    the line names the type and the place in the code, and how to get its stack.
+    """
+    text = ' '.join(str(error).split())
+    if isinstance(error, XvlaError):
+        return text
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f' ({Path(frames[-1].filename).name}:{frames[-1].lineno})' if frames else ''
+    hint = '' if os.environ.get(STACK_VARIABLE) else f'; {STACK_VARIABLE}=1 shows the stack'
+    return f'{type(error).__name__}: {text}{place}{hint}'
+
+
+def show_stack(error: BaseException) -> None:
+    """Print the stack of an error that is not ours to stderr, when the user asks for it."""
+    if os.environ.get(STACK_VARIABLE) and not isinstance(error, XvlaError):
+        traceback.print_exception(error)

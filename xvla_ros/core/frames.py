@@ -43,8 +43,8 @@ class FrameOffset:
         """
         Return one arm's raw actions (T, 10) moved by the offset, unchecked.
 
-        The rotation that a raw one defines (Gram-Schmidt) is turned; what is wrong with it (NaN,
-        lengths, skew, the wrong layout) stays as it is for the safety gate to see.
+        Only the rotation that the raw values define (Gram-Schmidt) is turned. Errors in them (NaN,
+        lengths, skew, a wrong layout) are kept, so that the safety gate sees them.
         """
         moved = actions.copy()
         rotation, shape = split_rotate6d(actions[:, ROTATION], layout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gripper logic: from the model's probability to a steady decision and a driver's command."""
+"""Gripper logic: from the model's probability to an opening and a driver's command."""
 
 import math
 
@@ -8,6 +8,9 @@ from xvla_ros.core.settings import GripperSettings
 
 OPEN = 1.0
 CLOSED = 0.0
+# How many of its travels a finger joint may be measured beyond either end: fingers open and close
+# a little farther than their settings say, and another unit is at least 57 times off.
+TRAVELS = 1.0
 
 
 class GripperFilter:
@@ -19,13 +22,13 @@ class GripperFilter:
     """
 
     def __init__(self, settings: GripperSettings) -> None:
-        """Start undecided: the first probability decides by the threshold alone."""
+        """Start undecided: for the first probability only the threshold counts."""
         self._settings = settings
         self._closed: bool | None = None
         self._changed_ns = 0
 
     def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
-        """Forget the decision, or take the one that a measured opening (0 to 1) shows."""
+        """Forget the decision, or derive it from a measured opening (0 to 1)."""
         known = opening is not None and math.isfinite(opening)
         self._closed = opening < 0.5 if known and opening is not None else None
         self._changed_ns = now_ns - round(self._settings.dwell_s * NANOSECONDS)
@@ -46,7 +49,7 @@ class GripperFilter:
         return CLOSED if self._closed else OPEN
 
     def _decide(self, closed_probability: float, now_ns: int) -> None:
-        """Close or open when the probability says so and the last change is long enough ago."""
+        """Close or open by the probability, at least `dwell_s` after the last change."""
         release = self._settings.hysteresis if self._closed else 0.0
         closed = closed_probability >= self._settings.threshold - release
         if self._closed is None or (
@@ -56,38 +59,16 @@ class GripperFilter:
             self._closed, self._changed_ns = closed, now_ns
 
 
-class GripperEdge:
-    """
-    Turns openings into driver commands, once per change.
-
-    Gripper actions block for up to a second (franka_gripper) and restart when they are sent again,
-    so a command leaves only when it differs from the last one.
-    """
-
-    def __init__(self, settings: GripperSettings, resolution: float = 0.01) -> None:
-        """Start with nothing sent; changes of the opening below `resolution` are none."""
-        self._settings = settings
-        self._resolution = resolution
-        self._sent: float | None = None
-
-    def reset(self) -> None:
-        """Send the next opening whatever it is."""
-        self._sent = None
-
-    def command(self, opening: float) -> float | None:
-        """Return the command for an opening [driver unit], or None when it is not new."""
-        if not math.isfinite(opening):
-            return None
-        opening = min(max(opening, CLOSED), OPEN)
-        if self._sent is not None and abs(opening - self._sent) < self._resolution:
-            return None
-        self._sent = opening
-        return command_value(self._settings, opening)
-
-
-def command_value(settings: GripperSettings, opening: float) -> float:
-    """Return the driver's value for an opening 0 (closed) to 1 (open)."""
-    return settings.command_closed + opening * (settings.command_open - settings.command_closed)
+def implausible_position(settings: GripperSettings, position: float) -> str:
+    """Return why a measured finger joint cannot be in the settings' unit; empty when it can."""
+    begin, end = sorted((settings.closed_position, settings.open_position))
+    if begin - TRAVELS * (end - begin) <= position <= end + TRAVELS * (end - begin):
+        return ''
+    return (
+        f"finger joint '{settings.joint_names[0]}' is at {position:.4g}, expected about "
+        f'closed_position {settings.closed_position:g} to open_position {settings.open_position:g}'
+        ': is it in another unit?'
+    )
 
 
 def measured_opening(settings: GripperSettings, position: float) -> float:

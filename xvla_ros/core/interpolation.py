@@ -2,9 +2,9 @@
 """
 SE(3) interpolation: from the anchors of a chunk to a pose at any time.
 
-Position follows a C2 cubic spline, orientation the geodesic between neighbouring anchors, the
-gripper steps. All that does not depend on time is computed once, so that one evaluation is scalar
-arithmetic of a few microseconds.
+Positions follow a C2 cubic spline. Orientations follow the geodesic between neighbouring anchors.
+The gripper changes in steps. What does not depend on time is computed once; one evaluation is then
+scalar arithmetic of a few microseconds.
 """
 
 from functools import lru_cache
@@ -46,8 +46,8 @@ def _spline_operator(count: int) -> NDArray[np.float64]:
     """
     Return the matrix (4 (T - 1), T) from `count` anchors to cubic coefficients, highest first.
 
-    Natural at the start, so that the straight extension before the first anchor is C2; at rest at
-    the end, so that a plan that nothing replaces brakes into its last anchor.
+    The spline is natural at the start: the straight extension before the first anchor is then C2.
+    Its end has no velocity: a plan that is not replaced brakes to a stop at its last anchor.
     """
     ends = ((2, np.zeros(count)), (1, np.zeros(count)))
     spline = CubicSpline(np.arange(count), np.eye(count), bc_type=ends)
@@ -72,7 +72,7 @@ class _ArmSpline:
         self.segments = coefficients.reshape(self.last, 12).tolist()
 
     def at(self, s: float) -> Pose:
-        """Return the pose `s` periods after the first anchor, at least one before it."""
+        """Return the pose `s` periods after the first anchor; `s` is at least -1."""
         if not self.last or s >= self.last:
             return (
                 *self._position(max(self.last - 1, 0), min(self.last, 1.0)),
@@ -95,7 +95,7 @@ class _ArmSpline:
 
 
 def _same_cover(quaternions: NDArray[np.float64]) -> list[Quaternion]:
-    """Return quaternions (T, 4) with the signs that keep neighbours close to each other."""
+    """Return quaternions (T, 4) with signs such that neighbours differ little."""
     signs = np.sign(np.sum(quaternions[1:] * quaternions[:-1], axis=1))
     signs[signs == 0] = 1
     flips = np.concatenate([[1.0], np.cumprod(signs)])
@@ -106,8 +106,8 @@ class Trajectory:
     """
     A chunk as a curve in time, of all its arms.
 
-    It passes through every anchor exactly when it is due, extends straight back to one period
-    before the first, and rests at the last. Immutable: any thread may evaluate it.
+    The curve passes through every anchor when it is due. Before the first anchor it is straight,
+    for one period; after the last one it is constant. Immutable: any thread may evaluate it.
     """
 
     def __init__(self, chunk: Chunk, layout: str, arms: int | None = None) -> None:
@@ -146,5 +146,5 @@ class Trajectory:
         return float(self.stamp_ns)
 
     def settled_ns(self) -> int:
-        """Return from when on the curve rests."""
+        """Return the time after which the curve no longer moves."""
         return self.end_ns

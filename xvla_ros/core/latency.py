@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long an answer takes: a quantile that forgets, with the first answer kept apart."""
+"""An estimate of the inference latency that favours recent answers."""
 
 from collections import deque
 
@@ -10,8 +10,8 @@ class LatencyEstimate:
     """
     A quantile of the last latencies, weighted by how recent they are.
 
-    A maximum never comes down after one slow answer (lerobot#4223), a mean is too short half of
-    the time. The first answer pays for warm-up and says nothing about the next. Not thread-safe.
+    A maximum would stay high after one slow answer (lerobot#4223); a mean is too short half of the
+    time. The first answer includes warm-up, so it is kept apart. Not thread-safe.
     """
 
     def __init__(self, *, quantile: float = 0.9, decay: float = 0.95, window: int = 64) -> None:

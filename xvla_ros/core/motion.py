@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion within limits: one step of a tool towards a target, never too fast, never too hard."""
+"""One step of a tool towards a target, within the limits of speed and acceleration."""
 
 from dataclasses import dataclass, replace
 import math
@@ -13,7 +13,7 @@ from xvla_ros.core.settings import LimitSettings
 
 Array = NDArray[np.float64]
 
-# Share of a limit that a clamped step uses: rounding never carries it over the limit itself.
+# Share of a limit that a clamped step uses, so that rounding never exceeds the limit.
 MARGIN = 1 - 1e-6
 
 
@@ -33,25 +33,27 @@ class MotionLimit:
         return velocity * (norm(velocity) / (2 * self.acceleration * MARGIN))
 
     def brake(self, velocity: Array, dt_s: float) -> Array:
-        """Return the velocity after a step of braking straight on."""
+        """Return the velocity after one step of braking without a change of direction."""
         speed = norm(velocity)
         drop = self.acceleration * MARGIN * dt_s
         return velocity * (1 - drop / speed) if speed > drop else np.zeros(3)
 
     def approach(self, error: Array, pace: Array, velocity: Array, dt_s: float) -> Array:
         """
-        Return the velocity that closes an error soonest without overshooting.
+        Return the velocity that reduces an error fastest without overshooting.
 
         :param error: from the point to the target.
-        :param pace: velocity of the target; it is matched once the error is closed.
+        :param pace: velocity of the target; it is matched once the error is zero.
         :param velocity: of the step before.
         """
         acceleration = self.acceleration * MARGIN
         wanted = clip_norm(pace, self.speed * MARGIN)
-        lag = error - wanted * dt_s  # what is left when this step only keeps pace
+        lag = (
+            error - wanted * dt_s
+        )  # what remains when this step only follows the target's velocity
         distance = norm(lag)
         if distance > 0:
-            # The fastest speed after whose step braking still ends at the target:
+            # The fastest speed from which braking after this step still ends at the target:
             # s dt + s^2 / 2a = distance.
             root = math.sqrt(dt_s * dt_s + 2 * distance / acceleration)
             closing = min(acceleration * (root - dt_s), distance / dt_s)
@@ -93,7 +95,7 @@ class ToolLimits:
         )
 
     def towards(self, state: ToolState, goal: ToolState, dt_s: float) -> Step:
-        """Return the step from a state to a moving goal, exact when no limit forbids it."""
+        """Return the step from a state to a moving goal; it reaches it when no limit forbids."""
         turn = np.array(difference(state.quaternion, goal.quaternion))
         velocity, broken = _limited(
             self.linear, goal.position - state.position, goal.velocity, state.velocity, dt_s
@@ -107,7 +109,7 @@ class ToolLimits:
         )
 
     def brake(self, state: ToolState, dt_s: float) -> Step:
-        """Return the step that brakes straight on."""
+        """Return the step that brakes without a change of direction."""
         return Step(
             velocity=self.linear.brake(state.velocity, dt_s),
             spin=self.angular.brake(state.spin, dt_s),
@@ -118,12 +120,12 @@ class ToolLimits:
 def _limited(
     limit: MotionLimit, error: Array, pace: Array, before: Array, dt_s: float
 ) -> tuple[Array, tuple[str, ...]]:
-    """Return the velocity of a step that closes `error` as far as a limit lets it."""
+    """Return the velocity of a step that reduces `error` as far as a limit allows."""
     wanted = error / dt_s
     broken = []
     if norm(wanted) > limit.speed:
         broken.append('speed')
-    # Arriving at another pace than the target's is no use when the next step cannot match it.
+    # Reaching the target is useless when the next step cannot match its velocity.
     if max(norm(wanted - before), norm(wanted - pace)) > limit.acceleration * dt_s:
         broken.append('acceleration')
     return (limit.approach(error, pace, before, dt_s) if broken else wanted), tuple(broken)
@@ -140,7 +142,7 @@ def advance(state: ToolState, step: Step, dt_s: float) -> ToolState:
 
 
 def between(low: Step, high: Step, share: float) -> Step:
-    """Return the step a share of the way from `low` to `high`, which keeps what both keep."""
+    """Return the step a share of the way from `low` to `high`; limits both keep, it keeps."""
     return Step(
         velocity=low.velocity + share * (high.velocity - low.velocity),
         spin=low.spin + share * (high.spin - low.spin),
@@ -167,7 +169,7 @@ def stopped(state: ToolState) -> ToolState:
 
 
 def paced(goal: ToolState, last: ToolState, dt_s: float) -> ToolState:
-    """Return a goal with the velocities at which it moved from the last one."""
+    """Return a goal with the velocities at which it moved since the last one."""
     spin = np.array(difference(last.quaternion, goal.quaternion)) / dt_s
     return replace(goal, velocity=(goal.position - last.position) / dt_s, spin=spin)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An observation: one consistent, fresh view of the cameras and arms, frozen before inference."""
+"""An observation: the camera images and arm poses that one inference uses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from xvla_ros.core.errors import ObservationError
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Observation:
     """
-    What the model is asked about.
+    The input of one inference.
 
     images: one (H, W, 3) uint8 RGB array per camera, in the embodiment's order, main view first.
     arms: one measured pose per arm, in the embodiment's order. stamps_ns: when each stream was
@@ -28,12 +28,8 @@ class Observation:
 
     @property
     def stamp_ns(self) -> int:
-        """When the oldest input was measured."""
+        """Time of the oldest input [ns]."""
         return min(self.stamps_ns.values())
-
-    def age_s(self, now_ns: int) -> float:
-        """Return the age of the oldest input [s]."""
-        return (now_ns - self.stamp_ns) * 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,23 +58,34 @@ def check_streams(
     """
     for limit in limits:
         if limit.name not in stamps_ns:
-            raise ObservationError(f'{limit.name}: nothing received yet')
+            raise ObservationError(f'{limit.name}: nothing received yet', limit.name, 'missing')
         age_s = (now_ns - stamps_ns[limit.name]) * 1e-9
         if age_s < -future_tolerance_s:
             raise ObservationError(
                 f'{limit.name}: stamp is {-age_s:.3f} s in the future (allowed '
-                f'{future_tolerance_s} s); are the clocks synchronised?'
+                f'{future_tolerance_s} s); are the clocks synchronised?',
+                limit.name,
+                'early',
+            )
+        if age_s > limit.max_age_s and not stamps_ns[limit.name]:
+            raise ObservationError(
+                f'{limit.name}: the messages have no stamp (it is 0): have the driver stamp them, '
+                'or set stamp_source: receive for this stream',
+                limit.name,
+                'unstamped',
             )
         if age_s > limit.max_age_s:
             raise ObservationError(
-                f'{limit.name}: last message is {age_s:.3f} s old, limit {limit.max_age_s} s'
+                f'{limit.name}: last message is {age_s:.3f} s old, limit {limit.max_age_s} s',
+                limit.name,
+                'stale',
             )
     check_skew({limit.name: stamps_ns[limit.name] for limit in limits}, max_skew_s)
 
 
 def check_skew(stamps_ns: Mapping[str, int], max_skew_s: float) -> None:
     """
-    Refuse streams that were measured too far apart to be one observation.
+    Refuse streams that were measured too far apart for one observation.
 
     :raises ObservationError: naming the oldest and the newest stream.
     """
@@ -89,5 +96,7 @@ def check_skew(stamps_ns: Mapping[str, int], max_skew_s: float) -> None:
     skew_s = (stamps_ns[newest] - stamps_ns[oldest]) * 1e-9
     if skew_s > max_skew_s:
         raise ObservationError(
-            f'skew: {oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s'
+            f'skew: {oldest} is {skew_s:.3f} s older than {newest}, limit {max_skew_s} s',
+            'skew',
+            'skew',
         )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The dialect of one checkpoint: what it is told of the arms, and what its answer means.
+Converts between a checkpoint's conventions and the robot's: proprioception in, actions out.
 
 Every difference between the reference clients of X-VLA is a setting of `PolicySettings` or
 `ArmSettings`; see config/reference for one file per client.
@@ -38,14 +38,14 @@ class ActionProfile:
         previous: Chunk | None = None,
     ) -> NDArray[np.float32]:
         """
-        Return what the model is told of the arms: EE6D (20,) in its frame and layout.
+        Return the model's proprioception: EE6D (20,) in the policy's frame and layout.
 
         :param measured: one pose per arm, base frame, gripper opening 0 closed to 1 open.
         :param commanded: the last executed targets, base frame, gripper as the model gave it
-            (`ChunkQueue.take`); told when proprio_source is `commanded`.
-        :param previous: the last chunk that was executed; its end is told when proprio_source is
+            (`ChunkQueue.take`); used when proprio_source is `commanded`.
+        :param previous: the last executed chunk; its end is used when proprio_source is
             `chunk_end`.
-        :return: the sensor's pose whenever the source asked for is not there yet.
+        :return: the measured pose as long as the configured source is not available.
         """
         source = self._policy.proprio_source
         if source == 'zeros':
@@ -65,7 +65,7 @@ class ActionProfile:
         return [offset.apply(arm) for offset, arm in zip(self._to_policy, arms, strict=True)]
 
     def _told(self, measured: Sequence[ArmPose]) -> list[ArmPose]:
-        """Return measured poses as the model is told of them."""
+        """Return measured poses with the gripper and rotation that the model expects."""
         arms = []
         for arm, settings in zip(self._in_policy(measured), self._arms, strict=True):
             closed = settings.gripper.closed_probability
@@ -82,10 +82,10 @@ class ActionProfile:
         reference: Sequence[ArmPose] | None = None,
     ) -> Chunk:
         """
-        Return the model's answer as a chunk in the robot's base frame, layout kept, unchecked.
+        Return the model's output as a chunk in the robot's base frame, same layout, unchecked.
 
         :param raw: (T, 20) model output; values may be anything, NaN included.
-        :param stamp_ns: stamp of the observation that was answered.
+        :param stamp_ns: stamp of the observation.
         :param reference: the targets commanded when that observation was taken, base frame; needed
             when the checkpoint's positions are relative.
         :raises ValueError: raw is not (T, 20), or positions are relative and there is no
@@ -108,7 +108,7 @@ class ActionProfile:
 
     def raw(self, chunk: Chunk) -> NDArray[np.float32]:
         """
-        Return a chunk's actions (T, 20) as the model would have given them.
+        Return a chunk's actions (T, 20) in the model's frame: the inverse of `chunk`.
 
         The prefix of real-time chunking (`ChunkQueue.plan`). Not for relative positions.
 
@@ -116,7 +116,7 @@ class ActionProfile:
         """
         if self._policy.relative_position:
             raise ValueError(
-                'positions of this checkpoint are relative: a plan is no prefix for it'
+                'positions of this checkpoint are relative: it takes no plan as a prefix'
             )
         return self._moved(chunk.actions, self._to_policy).astype(np.float32)
 

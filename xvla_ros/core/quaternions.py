@@ -2,7 +2,7 @@
 """
 Unit quaternions (x, y, z, w) as tuples of floats: scalar arithmetic for the control thread.
 
-An array operation costs more than all of these together on four numbers.
+One numpy operation costs more than all of these together on four numbers.
 """
 
 import math

@@ -18,23 +18,23 @@ def shared_file(kind: str, path: str | Path) -> Path:
     :param kind: top-level folder it belongs to: 'resource' or 'config'.
     :raises ConfigError: it is in none of the places, which the message lists.
     """
-    places = (
-        [Path(path)] if Path(path).is_absolute() else [root / kind / path for root in _roots()]
-    )
+    places = shared_places(kind, path)
     for place in places:
         if place.exists():
             return place
     raise ConfigError(f'{path}: no such file; looked for {", ".join(str(p) for p in places)}')
 
 
-def checkpoint_folder(path: Path) -> Path:
-    """Return the folder of a checkpoint, which may be one that comes with the package."""
-    return path if path.exists() else shared_file('resource', path)
+def shared_places(kind: str, path: str | Path) -> list[Path]:
+    """Return where a file of the package may be; of an absolute path only the path itself."""
+    return [Path(path)] if Path(path).is_absolute() else [r / kind / path for r in _roots()]
 
 
 def _roots() -> Iterator[Path]:
-    """Yield the checkout, then the share folder of every installation prefix."""
-    yield Path(__file__).resolve().parents[2]
+    """Yield the files of a wheel, the checkout, the share folder of every installation prefix."""
+    package = Path(__file__).resolve().parents[1]
+    yield package / 'share'  # only in a wheel, see setup.py
+    yield package.parent
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
     for prefix in filter(None, (*prefixes, sys.prefix)):
         yield Path(prefix) / 'share' / PACKAGE

@@ -4,7 +4,7 @@ Rotate6D, the rotation format of X-VLA: two columns of a rotation matrix, in one
 
 X-VLA's training data and most of its clients flatten ``R[:, :2]`` row by row ('interleaved',
 datasets/utils.py); LIBERO's client and LeRobot stack the two columns ('contiguous',
-evaluation/libero/libero_client.py). Nothing in six numbers names the order, so it is always an
+evaluation/libero/libero_client.py). The six numbers do not tell the order, so it is always an
 explicit argument here.
 """
 
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Layout = Literal['interleaved', 'contiguous']
-LAYOUTS: tuple[str, ...] = get_args(Layout)
+ROTATION_LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 Array = NDArray[np.float64]
 
-# Shorter columns than this point nowhere.
+# Columns shorter than this have no direction.
 TINY = 1e-9
 
 
@@ -31,7 +31,7 @@ def rotate6d_columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
         return v[..., 0::2], v[..., 1::2]
     if layout == 'contiguous':
         return v[..., :3], v[..., 3:]
-    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
+    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {ROTATION_LAYOUTS}')
 
 
 def rotate6d_from_columns(a1: Array, a2: Array, layout: str) -> Array:
@@ -40,7 +40,7 @@ def rotate6d_from_columns(a1: Array, a2: Array, layout: str) -> Array:
         return np.stack([a1, a2], axis=-1).reshape(*a1.shape[:-1], 6)
     if layout == 'contiguous':
         return np.concatenate([a1, a2], axis=-1)
-    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {LAYOUTS}')
+    raise ValueError(f'unknown Rotate6D layout {layout!r}, expected one of {ROTATION_LAYOUTS}')
 
 
 def rotate6d_to_matrix(v: ArrayLike, layout: str) -> Array:
@@ -62,9 +62,9 @@ def split_rotate6d(v: ArrayLike, layout: str) -> tuple[Array, Array]:
     """
     Return the rotations (..., 3, 3) that raw Rotate6D values (..., 6) define, and their shape.
 
-    `rotation[..., :2] @ shape` are the two columns again. The shape (..., 2, 2) is upper
-    triangular: lengths and skew, the identity of an exact rotation. Values that define none have a
-    singular one, or NaN.
+    `rotation[..., :2] @ shape` gives the two columns again. The shape (..., 2, 2) is upper
+    triangular and holds lengths and skew; it is the identity for an exact rotation. Values that
+    define no rotation have a singular shape, or NaN.
     """
     a1, a2 = rotate6d_columns(v, layout)
     b1, length = _direction(a1)

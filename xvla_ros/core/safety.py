@@ -1,250 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The safety gate: judges every chunk and every step before anything is published."""
+"""The safety gate: judges every chunk and every step before anything is published, and counts."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-import math
-
-import numpy as np
-from numpy.typing import NDArray
+from copy import copy
 
 from xvla_ros.core.chunk import Chunk
-from xvla_ros.core.chunk_check import ChunkCheck
+from xvla_ros.core.chunk_gate import ChunkGate
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.motion import (
-    advance,
-    at_rest,
-    between,
-    norm,
-    paced,
-    quaternion_of,
-    Step,
-    stopped,
-    ToolLimits,
-    ToolState,
-)
-from xvla_ros.core.quaternions import difference
-from xvla_ros.core.verdict import MEANING, RULES, Verdict
-from xvla_ros.core.workspace import segment_distance, to_world, TOLERANCE_M, workspace
-
-Array = NDArray[np.float64]
-
-# A step is never larger than the limits allow in this time [s] (or in 1.5 control periods, if that
-# is more), however late the tick ran: the robot sees one jump, not the time that passed.
-LONGEST_STEP_S = 0.1
-# After this many of those without a step the robot has stopped; motion begins anew where it is.
-GAP = 5
-# Motion may begin this far [m] outside the workspace (sag, noise); its first target lies inside.
-START_TOLERANCE_M = 0.01
-# Halvings between braking and the step wanted; 2^-12 of a step is below a micrometre.
-HALVINGS = 12
+from xvla_ros.core.step_gate import StepGate
+from xvla_ros.core.verdict import Verdict
 
 
 class SafetyGate:
     """
-    Lets nothing pass that is not finite, outside the workspace, too fast, too hard or too close.
+    Both halves of the gate, chunks (`ChunkGate`) and steps (`StepGate`), with what they counted.
 
-    Steps continue from what the gate let out before, so that no sequence of targets, however
-    wild, can make a sequence that breaks a limit: every state it allows can be braked to a stop
-    inside the workspace, and braking is what remains when a target allows nothing else.
-    Not thread-safe: one gate per thread.
+    Not thread-safe: one gate per thread. A copy (`copy.copy`) is independent: controllers keep one
+    to go back to when a step was not executed after all.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Read limits and workspaces; nothing has moved yet."""
-        self._limits = embodiment.limits
-        self._arms = tuple(embodiment.arms.values())
-        self._names = embodiment.arm_names
-        self._spaces = tuple(workspace(arm) for arm in self._arms)
-        self._motion = ToolLimits(embodiment.limits)
-        self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
-        self._chunks = ChunkCheck(embodiment)
+        self._chunks, self._steps = ChunkGate(embodiment), StepGate(embodiment)
         self._counts: Counter[str] = Counter()
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget the motion: the next step begins at rest where the tools are measured."""
-        self._states: tuple[ToolState, ...] | None = None
-        self._goals: tuple[ToolState, ...] | None = None
-        self._grippers = (math.nan,) * len(self._spaces)
-
-    def rest(self) -> None:
-        """Take note that the tools have come to rest where they were sent last."""
-        self._states = tuple(map(stopped, self._states or ())) or None
+    def __copy__(self) -> 'SafetyGate':
+        """Return a gate that goes on from the same motion and the same counts by itself."""
+        other = object.__new__(SafetyGate)
+        other._chunks, other._steps = self._chunks, copy(self._steps)
+        other._counts = self._counts.copy()
+        return other
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often each reason clamped or rejected, chunks and steps together."""
+        """How often each reason clamped or rejected a chunk or a step."""
         return dict(self._counts)
 
     def check(self, chunk: Chunk, measured: Sequence[ArmPose] | None = None) -> Verdict:
-        """
-        Judge a chunk before it enters the queue.
-
-        :param measured: the arms of the observation it answers; None skips the first-step rule.
-        """
-        findings = self._chunks.judge(chunk, measured)
-        self._counts.update(findings.reasons)
-        return Verdict(
-            accepted=findings.chunk is not None,
-            reasons=findings.reasons,
-            message=findings.message,
-            chunk=findings.chunk,
-        )
+        """Judge a chunk; see `ChunkGate.check`."""
+        return self._counted(self._chunks.check(chunk, measured))
 
     def check_step(
         self, targets: Sequence[ArmPose], measured: Sequence[ArmPose], dt_s: float
     ) -> Verdict:
-        """
-        Judge one step before it is published.
-
-        :param targets: one per arm, base frame, gripper as an opening or NaN (leave it).
-        :param measured: where the tools are; motion begins there.
-        :param dt_s: time since the step before.
-        """
-        refusal = self._refusal(targets, measured, dt_s)
-        if refusal or self._states is None:
-            return self._verdict(False, self.hold(dt_s), refusal)
-        dt_s = min(dt_s, self._longest_s)
-        goals, reasons = self._goal_states(targets, dt_s)
-        pairs = zip(self._states, goals, strict=True)
-        steps = tuple(self._motion.towards(state, goal, dt_s) for state, goal in pairs)
-        reasons += [reason for step in steps for reason in step.broken]
-        contained, unsafe = self._contained(steps, dt_s)
-        reasons = list(dict.fromkeys(reasons + unsafe))
-        self._goals = goals
-        if any(getattr(self._limits, RULES[reason]) == 'reject' for reason in reasons):
-            return self._verdict(False, self._brake(dt_s), reasons)
-        self._grippers = tuple(_opening(target.gripper) for target in targets)
-        self._move(contained, dt_s, None if unsafe else goals)
-        return self._verdict(True, self._poses(), reasons)
+        """Judge a step; see `StepGate.check`."""
+        return self._counted(self._steps.check(targets, measured, dt_s))
 
     def hold(self, dt_s: float) -> tuple[ArmPose, ...] | None:
-        """Return the next targets of braking to a stop and staying; None before any motion."""
-        if self._states is None or not dt_s > 0:
-            return None
-        self._goals = None
-        return self._brake(min(dt_s, self._longest_s))
+        """Return the next targets of braking to a stop and staying there; None before a motion."""
+        return self._steps.hold(dt_s)
 
-    def _refusal(
-        self, targets: Sequence[ArmPose], measured: Sequence[ArmPose], dt_s: float
-    ) -> list[str]:
-        """Return why this step cannot be judged at all; begin the motion when it has not begun."""
-        if len(targets) != len(self._spaces) or len(measured) != len(self._spaces):
-            return ['arms']
-        if not 0 < dt_s < math.inf:
-            return ['time']
-        if self._states is not None and dt_s > GAP * self._longest_s:
-            self.reset() if self._far(measured, self._states) else self.rest()
-        return self._begin(targets, measured) if self._states is None else []
+    def reset(self) -> None:
+        """Forget the motion: the next step starts at rest from the measured poses."""
+        self._steps.reset()
 
-    def _begin(self, targets: Sequence[ArmPose], measured: Sequence[ArmPose]) -> list[str]:
-        """Begin the motion at rest where the tools are measured, or return why it may not."""
-        states = tuple(
-            at_rest(space.nearest(arm.position), arm)
-            for space, arm in zip(self._spaces, measured, strict=True)
-        )
-        pairs = tuple(zip(states, measured, strict=True))
-        if any(norm(state.position - arm.position) > START_TOLERANCE_M for state, arm in pairs):
-            return ['workspace']
-        if not self._apart([(state.position, state.position) for state in states]):
-            return ['arm_distance']
-        if self._limits.on_first_step == 'reject' and self._far(targets, states):
-            return ['first_step']
-        self._states, self._goals = states, None
-        return []
+    def rest(self) -> None:
+        """Note that the tools have stopped at their last targets."""
+        self._steps.rest()
 
-    def _far(self, arms: Sequence[ArmPose], states: Sequence[ToolState]) -> bool:
-        """Return whether any arm is farther from its state than a first step may reach."""
-        return any(
-            norm(arm.position - state.position) > self._limits.max_first_step_m
-            or norm(np.array(difference(state.quaternion, quaternion_of(arm))))
-            > self._limits.max_first_step_rad
-            for arm, state in zip(arms, states, strict=True)
-        )
-
-    def _goal_states(
-        self, targets: Sequence[ArmPose], dt_s: float
-    ) -> tuple[tuple[ToolState, ...], list[str]]:
-        """Return the targets inside the workspaces with the pace they move at, and reasons."""
-        before = self._goals or (None,) * len(targets)
-        goals, outside = [], False
-        for target, last, space in zip(targets, before, self._spaces, strict=True):
-            position = space.nearest(target.position)
-            outside = outside or norm(position - target.position) > TOLERANCE_M
-            goal = at_rest(position, target)
-            goals.append(goal if last is None else paced(goal, last, dt_s))
-        return tuple(goals), ['workspace'] if outside else []
-
-    def _contained(
-        self, steps: tuple[Step, ...], dt_s: float
-    ) -> tuple[tuple[Step, ...], list[str]]:
-        """Return the steps, or as much of them beyond braking as can still be stopped in time."""
-        if not (unsafe := self._unsafe(steps, dt_s)):
-            return steps, []
-        brakes = tuple(self._motion.brake(state, dt_s) for state in self._states or ())
-        pairs = tuple(zip(brakes, steps, strict=True))
-        low, high = 0.0, 1.0
-        for _ in range(HALVINGS):
-            share = (low + high) / 2
-            safe = not self._unsafe(tuple(between(b, s, share) for b, s in pairs), dt_s)
-            low, high = (share, high) if safe else (low, share)
-        return tuple(between(b, s, low) for b, s in pairs), [unsafe]
-
-    def _unsafe(self, steps: tuple[Step, ...], dt_s: float) -> str:
-        """Return the limit that could not be kept after these steps even by braking, or ''."""
-        paths = []
-        for state, step, space in zip(self._states or (), steps, self._spaces, strict=True):
-            position = state.position + step.velocity * dt_s
-            stop = position + self._motion.linear.stopping(step.velocity)
-            if not (space.holds(position) and space.holds(stop)):
-                return 'linear_acceleration'
-            paths.append((position, stop))
-        return '' if self._apart(paths) else 'arm_distance'
-
-    def _apart(self, paths: Sequence[tuple[Array, Array]]) -> bool:
-        """Return whether the straight paths of two tools keep their distance in the world."""
-        least = self._limits.min_arm_distance_m
-        if len(paths) < 2 or least <= 0:
-            return True
-        ends = [to_world(arm, np.stack(p)) for arm, p in zip(self._arms, paths, strict=True)]
-        return segment_distance(*ends[0], *ends[1]) >= least
-
-    def _brake(self, dt_s: float) -> tuple[ArmPose, ...]:
-        """Brake by one step and return the targets of it."""
-        self._move(tuple(self._motion.brake(s, dt_s) for s in self._states or ()), dt_s, None)
-        return self._poses()
-
-    def _move(
-        self, steps: tuple[Step, ...], dt_s: float, goals: tuple[ToolState, ...] | None
-    ) -> None:
-        """Advance the states; a step that no limit changed lands on its goal to the last bit."""
-        states = []
-        for index, (state, step) in enumerate(zip(self._states or (), steps, strict=True)):
-            after = advance(state, step, dt_s)
-            if goals is not None and not step.broken:
-                after = replace(goals[index], velocity=step.velocity, spin=step.spin)
-            space = self._spaces[index]
-            states.append(replace(after, position=np.clip(after.position, space.low, space.high)))
-        self._states = tuple(states)
-
-    def _poses(self) -> tuple[ArmPose, ...]:
-        """Return the states as targets."""
-        return tuple(
-            ArmPose(position=s.position, quaternion=np.array(s.quaternion), gripper=gripper)
-            for s, gripper in zip(self._states or (), self._grippers, strict=True)
-        )
-
-    def _verdict(
-        self, accepted: bool, targets: tuple[ArmPose, ...] | None, reasons: Sequence[str]
-    ) -> Verdict:
-        self._counts.update(reasons)
-        message = '' if accepted else '; '.join(MEANING[reason] for reason in reasons)
-        return Verdict(accepted=accepted, targets=targets, reasons=tuple(reasons), message=message)
-
-
-def _opening(gripper: float) -> float:
-    """Return an opening within 0 to 1; NaN, which leaves the gripper as it is, when unknown."""
-    return min(max(gripper, 0.0), 1.0) if math.isfinite(gripper) else math.nan
+    def _counted(self, verdict: Verdict) -> Verdict:
+        self._counts.update(verdict.reasons)
+        return verdict

@@ -2,9 +2,9 @@
 """
 Typed settings: frozen dataclasses filled strictly from nested mappings.
 
-A field made by `param` carries its description, range and choices; `read` refuses unknown keys
-(naming the nearest known one), wrong types and values out of range, and repairs none. It converts
-one thing, because that is exact: a whole number where a float belongs.
+A field made by `param` has a description, a range and choices. `read` refuses unknown keys (and
+names the nearest known one), wrong types and values out of range. It changes no value, except that
+a whole number is accepted for a float.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,16 @@ import math
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.names import name_objection
 
 T = TypeVar('T')
+# What rcl's parser makes of a YAML null: it knows no null and keeps the text.
+NULLS = ('~', 'null', 'Null', 'NULL')
+# The types of single settings, for messages.
+TYPES = {str: 'text', int: 'a whole number', float: 'a number', bool: 'true or false'}
+LISTED = {str: 'texts', int: 'whole numbers', float: 'numbers', bool: 'true or false'}
+# Characters of a wrong value that a message quotes.
+MOST_SHOWN = 100
 # Whole numbers up to this size are floats without loss.
 EXACT = 2**53
 
@@ -27,9 +35,17 @@ def param(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    topic: bool = False,
 ) -> Any:
-    """Describe one setting: its meaning with the unit, default, closed range or choices."""
-    metadata = {'description': description, 'low': low, 'high': high, 'choices': choices}
+    """
+    Describe one setting: its meaning with the unit, default, closed range or choices.
+
+    :param topic: the setting names a topic, service or action. It may be empty where the default
+        is; no other text without a default may.
+    """
+    metadata = {
+        'description': description, 'low': low, 'high': high, 'choices': choices, 'topic': topic
+    }  # fmt: skip
     if default is MISSING or not isinstance(default, dict):
         return field(default=default, metadata=metadata)
     return field(default_factory=lambda: dict(default), metadata=metadata)
@@ -44,7 +60,7 @@ def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str =
     :raises ConfigError: naming the key, the value, what was expected and the source.
     """
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{source}: '{path}' must be a block of settings, got {mapping!r}")
+        raise ConfigError(f"{source}: '{path}' must be a block of settings, got {shown(mapping)}")
     known = {f.name: f for f in fields(settings)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in known:
@@ -65,6 +81,21 @@ def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str =
         return settings(**values)
     except ValueError as error:
         raise ConfigError(f"{source}: '{path or 'embodiment'}': {error}") from error
+
+
+def kind_of(settings: type, name: str) -> Any:
+    """
+    Return the annotated type of a single setting; None for an unknown name or a block.
+
+    :param name: dotted; blocks of a mapping, such as one arm, may have any name.
+    """
+    first, _, rest = name.partition('.')
+    hint = _present(get_type_hints(settings).get(first))
+    if get_origin(hint) is dict:
+        hint, rest = get_args(hint)[1], rest.partition('.')[2]
+    if is_dataclass(hint):
+        return kind_of(hint, rest) if rest else None  # type: ignore[arg-type]
+    return None if rest else hint
 
 
 def check_lengths(settings: object, sizes: Mapping[str, int]) -> None:
@@ -103,22 +134,28 @@ def _nearest(key: str, known: list[str]) -> str:
     )
 
 
+def _present(hint: Any) -> Any:
+    """Return X of X | None: such a block may be absent, but not null."""
+    if get_origin(hint) in (None, tuple, dict):
+        return hint
+    return next(t for t in get_args(hint) if t is not type(None))
+
+
 def _value(hint: Any, value: Any, f: Field[Any], source: str, where: str) -> Any:
     """Return `value` as the annotated type, or raise ConfigError."""
-    if get_origin(hint) not in (None, tuple, dict):  # X | None: the block may be absent, not null
-        hint = next(t for t in get_args(hint) if t is not type(None))
+    hint = _present(hint)
     if is_dataclass(hint):
         return read(hint, value, source, where)  # type: ignore[arg-type]
     if get_origin(hint) is dict:
         if not isinstance(value, Mapping) or not value:
-            raise ConfigError(f"{source}: '{where}' must be a non-empty block, got {value!r}")
+            raise ConfigError(f"{source}: '{where}' must be a non-empty block, got {shown(value)}")
         item = get_args(hint)[1]
         return {str(k): read(item, v, source, _join(where, k)) for k, v in value.items()}
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         if not isinstance(value, (list, tuple)):
             raise ConfigError(
-                f"{source}: '{where}' must be a list of {item.__name__}, got {value!r}"
+                f"{source}: '{where}' must be a list of {LISTED[item]}, got {shown(value)}"
             )
         return tuple(_scalar(item, v, f, source, f'{where}[{i}]') for i, v in enumerate(value))
     return _scalar(hint, value, f, source, where)
@@ -129,19 +166,51 @@ def _scalar(kind: Any, value: Any, f: Field[Any], source: str, where: str) -> An
     if kind is float and type(value) is int and abs(value) <= EXACT:
         value = float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{source}: '{where}' must be a {kind.__name__}, got {value!r}")
+        raise ConfigError(
+            f"{source}: '{where}' must be {TYPES[kind]}, got {shown(value)}{_hint(kind, value)}"
+        )
     if kind is float and not math.isfinite(value):
         raise ConfigError(f"{source}: '{where}' must be finite, got {value!r}")
     metadata: Mapping[str, Any] = f.metadata
+    if kind is str:
+        _check_text(value, f, source, where)
     low, high, choices = (metadata.get(k) for k in ('low', 'high', 'choices'))
     if (low is not None and value < low) or (high is not None and value > high):
         raise ConfigError(f"{source}: '{where}' must be in [{low}, {high}], got {value!r}")
     if choices and value not in choices:
         raise ConfigError(
-            f"{source}: '{where}' must be one of {list(choices)}, got {value!r}"
+            f"{source}: '{where}' must be one of {list(choices)}, got {shown(value)}"
             f'{_did(value, choices)}'
         )
     return value
+
+
+def _check_text(value: str, f: Field[Any], source: str, where: str) -> None:
+    """Refuse a text that stands for nothing, and a topic that ROS would refuse."""
+    if value in NULLS:  # what rcl makes of null
+        raise ConfigError(f"{source}: '{where}' is null: for an empty text write ''")
+    if not value:
+        if f.default is MISSING:
+            raise ConfigError(f"{source}: '{where}' must not be empty")
+        return
+    objection = name_objection(value) if f.metadata.get('topic') else ''
+    if objection:
+        raise ConfigError(f"{source}: '{where}': {shown(value)} is no ROS name: {objection}")
+
+
+def _hint(kind: type, value: object) -> str:
+    """Return how to write what was probably meant."""
+    if value is None:
+        return ", null: for an empty text write ''" if kind is str else ', null: leave the key out'
+    if kind is str and isinstance(value, (bool, int, float)):
+        return ': put it in quotes'
+    return ''
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f'{text[:MOST_SHOWN]}...'
 
 
 def _did(value: str, choices: tuple[str, ...]) -> str:

@@ -3,11 +3,14 @@
 
 from dataclasses import dataclass
 
-from xvla_ros.core.arm_settings import ArmSettings, GripperSettings
-from xvla_ros.core.rotations import LAYOUTS
+from xvla_ros.core.arm_settings import ArmSettings, GripperSettings, HEADER, RECEIVE
+from xvla_ros.core.image_encodings import DECLARABLE
+from xvla_ros.core.rotations import ROTATION_LAYOUTS
 from xvla_ros.core.schema import param
 
 __all__ = [
+    'HEADER',
+    'RECEIVE',
     'ArmSettings',
     'CameraSettings',
     'ControlSettings',
@@ -19,54 +22,60 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySettings:
-    """Facts that only another checkpoint would change, and how the model is run."""
+    """Properties of the checkpoint, and how the model is run."""
 
     checkpoint: str = param(
         'Checkpoint directory; relative paths are looked up in the package share. Empty: none.', ''
+    )
+    adapter: str = param(
+        'LoRA adapter directory (PEFT) to merge into the checkpoint. Empty: none.', ''
     )
     server_url: str = param(
         'X-VLA server to ask instead of a local checkpoint, http:// or ws://. Empty: local.', ''
     )
     server_token: str = param('Bearer token for the server. Empty: none.', '')
     instruction: str = param('Instruction to start with. Empty: wait for one.', '')
-    domain_id: int = param('Soft prompt row of this embodiment in the checkpoint.', low=0)
+    domain_id: int = param(
+        'Row of this embodiment among the soft prompts of the checkpoint.', low=0
+    )
     action_mode: str = param(
         'Action mode; the real-time path is EE6D.', 'ee6d', choices=('ee6d', 'agibot_ee6d')
     )
     rotation_6d_layout: str = param(
-        'Order of the six rotation numbers.', 'interleaved', choices=LAYOUTS
+        'Order of the six rotation numbers.', 'interleaved', choices=ROTATION_LAYOUTS
     )
     anchor_period_s: float = param(
         'Time between anchors of a chunk [s]: training window / 30.', low=0.005, high=2.0
     )
     denoising_steps: int = param('Denoising steps; the reference uses 10.', 10, low=1, high=50)
     tolerance_mm: float = param(
-        'Stop denoising when predictions agree this well [mm]; 0 = never early.', 0.0, low=0.0
+        'Stop denoising early when two predictions differ by less than this [mm]; 0 = never.',
+        0.0,
+        low=0.0,
     )
     tolerance_deg: float = param(
         'Same for rotation [deg]; used when tolerance_mm > 0.', 1.0, low=0.0
     )
     warm_start_time: float = param(
-        'Flow time to start denoising at, from the plan in execution; while there is none, the '
-        'model first predicts one from noise. 0 = from noise alone.',
+        'Flow time at which denoising starts, from the plan being executed. Without a plan the '
+        'model first predicts one from noise. 0 = always from noise.',
         0.0,
         low=0.0,
         high=1.0,
     )
     proprio_source: str = param(
-        'What the model is told of the arm: the sensor, the last executed target, the last '
-        'action of the previous '
-        'chunk (the sensor until there is one), or zeros.',
+        'Proprioception of the model: the measured pose, the last executed target, the last '
+        'action of the previous chunk (the measured pose before there is one), or zeros.',
         'measured',
         choices=('measured', 'commanded', 'chunk_end', 'zeros'),
     )
     proprio_rotation: str = param(
-        'Rotation told to the model from the sensor: measured, or identity (the Bridge client).',
+        'Rotation in the proprioception: measured, or identity (as the Bridge client).',
         'measured',
         choices=('measured', 'identity'),
     )
     proprio_gripper: str = param(
-        'Gripper told to the model: its closedness, or zero.',
+        'Gripper in the proprioception: measured (as the model value), or zero.',
         'measured',
         choices=('measured', 'zero'),
     )
@@ -83,7 +92,10 @@ class PolicySettings:
     dtype: str = param('Arithmetic of the model.', 'float32', choices=('float32', 'bfloat16'))
     threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
     nice: int = param(
-        'Nice level of the inference worker, so that it never delays control.', 10, low=0, high=19
+        'Nice level of a restarted inference worker while it loads; 0 while it works.',
+        10,
+        low=0,
+        high=19,
     )
     request_timeout_s: float = param(
         'How long a server may take to answer [s].', 5.0, low=0.1, high=60.0
@@ -91,11 +103,11 @@ class PolicySettings:
     seed: int = param('Seed of the sampling noise; -1 draws anew each time.', -1, low=-1)
 
     def __post_init__(self) -> None:
-        """Refuse a warm start of a checkpoint that a plan cannot be told to."""
+        """Refuse a warm start for a checkpoint whose actions cannot serve as its plan."""
         if self.warm_start_time and (self.relative_position or self.anchor_stride > 1):
             raise ValueError(
-                f'warm_start_time is {self.warm_start_time:g}, but a plan can only be told to a '
-                'checkpoint with relative_position false and anchor_stride 1; expected 0'
+                f'warm_start_time is {self.warm_start_time:g}, but a warm start needs '
+                'relative_position false and anchor_stride 1; expected 0'
             )
 
 
@@ -103,16 +115,35 @@ class PolicySettings:
 class CameraSettings:
     """One camera view."""
 
-    topic: str = param('Image topic.')
+    topic: str = param('Image topic.', topic=True)
     compressed: bool = param('The topic is sensor_msgs/CompressedImage instead of Image.', False)
-    rotate_180: bool = param('Turn the image by 180 degrees (LIBERO agentview).', False)
+    encoding: str = param(
+        'What an image is whose own encoding names no colours (8UC3 and its like), such as bgr8. '
+        'Empty: such images are refused.',
+        '',
+        choices=('', *DECLARABLE),
+    )
+    stamp_source: str = param(
+        'Where an image gets its time from: its header, or its arrival (receive), for a driver '
+        'that does not stamp or whose clock cannot be synchronised.',
+        HEADER,
+        choices=(HEADER, RECEIVE),
+    )
+    rotate_180: bool = param('Rotate the image by 180 degrees (LIBERO agentview).', False)
     max_age_s: float = param('Oldest image that may be used [s].', 0.3, low=0.005, high=10.0)
     rate_hz: float = param(
-        'Rate the camera is expected at [Hz]; doctor and diagnostics compare.',
+        'Expected rate of the camera [Hz]; doctor and diagnostics compare with it.',
         30.0,
         low=0.1,
         high=240.0,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse an encoding for pictures that are files: a file says itself what it is."""
+        if self.compressed and self.encoding:
+            raise ValueError(
+                f"encoding is '{self.encoding}', but compressed is true; expected no encoding"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +152,7 @@ class ControlSettings:
 
     rate_hz: float = param('Rate of published targets [Hz].', 50.0, low=1.0, high=1000.0)
     strategy: str = param(
-        'How a new chunk joins the old one.',
+        'How a new chunk is joined to the current targets.',
         'blend',
         choices=('replace', 'blend', 'ensemble', 'inpaint'),
     )
@@ -132,19 +163,25 @@ class ControlSettings:
         'Weight decay per older chunk of ensemble (ACT: 0.01).', 0.01, low=0.0, high=5.0
     )
     inpaint_s: float = param(
-        'Length of the soft prefix beyond the latency for inpaint [s].', 0.2, low=0.0, high=5.0
+        'How far beyond the latency the soft prefix of inpaint reaches [s].',
+        0.2,
+        low=0.0,
+        high=5.0,
     )
     engage_s: float = param(
-        'Ramp from the measured pose to the plan when motion begins [s].', 0.5, low=0.0, high=10.0
+        'Length of the ramp from the measured pose to the plan when motion begins [s].',
+        0.5,
+        low=0.0,
+        high=10.0,
     )
     max_skew_s: float = param(
-        'Most that two inputs of one observation may be apart [s].', 0.15, low=0.001, high=10.0
+        'Largest time between two inputs of one observation [s].', 0.15, low=0.001, high=10.0
     )
     future_tolerance_s: float = param(
-        'How far in the future a stamp may lie [s].', 0.05, low=0.0, high=1.0
+        'How far in the future a stamp may be [s].', 0.05, low=0.0, high=1.0
     )
     hold_after_s: float = param(
-        'Controller: hold when no target came for this long [s].', 0.1, low=0.01, high=5.0
+        'Controller: hold after this long without a target [s].', 0.1, low=0.01, high=5.0
     )
     replan_period_s: float = param(
         'Least time between two inferences [s]; 0 = as fast as the model.', 0.0, low=0.0, high=30.0
@@ -154,19 +191,22 @@ class ControlSettings:
         'Resume motion by itself after the inference worker restarted.', True
     )
     deadman_topic: str = param(
-        'std_msgs/Bool that must be true and fresh to move; policy and controller each hold '
-        'without it. Empty: none.',
+        'std_msgs/Bool that must be true, and recent, for the robot to move; policy and '
+        'controller hold without it. Empty: no deadman.',
         '',
+        topic=True,
     )
     deadman_timeout_s: float = param(
         'Age at which the deadman counts as released [s].', 0.25, low=0.02, high=5.0
     )
-    estop_topic: str = param('std_msgs/Bool: true latches a fault.', 'estop')
+    estop_topic: str = param(
+        'std_msgs/Bool; true latches a fault. Empty: no e-stop topic.', 'estop', topic=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
-    """What the safety gate allows, per arm; `on_*` says what happens beyond: clamp or reject."""
+    """Limits of the safety gate, per arm; `on_*`: clamp or reject what exceeds them."""
 
     max_linear_speed_m_s: float = param('Fastest tool speed [m/s].', 0.5, low=0.001, high=3.0)
     max_angular_speed_rad_s: float = param(
@@ -179,32 +219,41 @@ class LimitSettings:
         'Largest rotational acceleration [rad/s^2].', 15.0, low=0.01, high=200.0
     )
     max_first_step_m: float = param(
-        'Farthest that a chunk may begin from the measured tool [m].', 0.10, low=0.001, high=2.0
+        "Largest distance of a chunk's first anchor from the measured tool [m].",
+        0.10,
+        low=0.001,
+        high=2.0,
     )
     max_first_step_rad: float = param('Same for rotation [rad].', 0.6, low=0.001, high=3.2)
     max_following_error_m: float = param(
-        'Controller: farthest that an arm may be from where its targets led it within '
-        'following_lag_s [m]; farther away it is stopped until ~/reset. 0 = unchecked.',
+        'Controller: largest distance of an arm from its targets of the last following_lag_s [m]; '
+        'beyond it the arm is stopped until ~/reset. 0 = unchecked.',
         0.05,
         low=0.0,
         high=2.0,
     )
     max_following_error_rad: float = param('Same for rotation [rad].', 0.3, low=0.0, high=3.2)
     following_lag_s: float = param(
-        'Lag behind its targets that an arm and its driver may have [s].', 0.3, low=0.0, high=2.0
+        'Largest lag of an arm and its driver behind the targets [s].', 0.3, low=0.0, high=2.0
     )
     min_arm_distance_m: float = param(
         'Least distance between the two tools [m]; 0 = unchecked.', 0.0, low=0.0, high=2.0
     )
     max_rotation_residual: float = param(
-        'Largest Rotate6D residual of a raw action before the layout is doubted.',
+        'Largest Rotate6D residual of a raw action; above it the layout counts as wrong.',
         0.3,
         low=0.001,
         high=2.0,
     )
-    on_workspace: str = param('Beyond the box or planes.', 'clamp', choices=('clamp', 'reject'))
-    on_speed: str = param(
-        'Beyond the speeds or accelerations.', 'clamp', choices=('clamp', 'reject')
+    on_workspace: str = param(
+        'For targets outside the box or planes.', 'clamp', choices=('clamp', 'reject')
     )
-    on_first_step: str = param('Chunk begins too far away.', 'reject', choices=('clamp', 'reject'))
-    on_arm_distance: str = param('Tools too close.', 'reject', choices=('clamp', 'reject'))
+    on_speed: str = param(
+        'For targets that need more speed or acceleration.', 'clamp', choices=('clamp', 'reject')
+    )
+    on_first_step: str = param(
+        'For chunks that begin too far away.', 'reject', choices=('clamp', 'reject')
+    )
+    on_arm_distance: str = param(
+        'For tools that come too close.', 'reject', choices=('clamp', 'reject')
+    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from xvla_ros.core.schema import check_corners, check_lengths, param
 
-# Length of view x up [m] below which a camera has no side: its target or its up is misplaced.
+# Length of view x up [m] below which a camera's horizontal axis is undefined.
 LEAST_SIDE = 1e-6
 
 
@@ -29,7 +29,7 @@ class SimArmSettings:
     block_max_m: tuple[float, ...] = param('Upper corner of that area [m].')
 
     def __post_init__(self) -> None:
-        """Refuse fingers that do not move and an area that is none."""
+        """Refuse fingers that do not move and an empty block area."""
         fingers = len(self.finger_joints)
         lists = {'finger_open_m': fingers, 'finger_closed_m': fingers, 'base_position_m': 3}
         check_lengths(self, {**lists, 'block_min_m': 2, 'block_max_m': 2})
@@ -57,7 +57,7 @@ class SimCameraSettings:
     fov_deg: float = param('Vertical field of view [deg].', 45.0, low=5.0, high=150.0)
 
     def __post_init__(self) -> None:
-        """Refuse a camera that looks nowhere."""
+        """Refuse a camera without a viewing direction."""
         check_lengths(self, {'position_m': 3, 'target_m': 3, 'up': 3})
         view = np.subtract(self.target_m, self.position_m)
         if np.linalg.norm(np.cross(view, self.up)) < LEAST_SIDE:
@@ -93,6 +93,6 @@ class SimSettings:
     table_max_m: tuple[float, ...] = param('Upper corner [m].', (0.9, 0.6))
 
     def __post_init__(self) -> None:
-        """Refuse a table without a top."""
+        """Refuse a table without an area."""
         check_lengths(self, {'table_min_m': 2, 'table_max_m': 2})
         check_corners(self, 'table_min_m', 'table_max_m')

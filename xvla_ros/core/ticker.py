@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loop with absolute deadlines, and the record of how late each of its ticks ran."""
+"""A loop with absolute deadlines that records how late each tick ran."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ CAPACITY = 180_000
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LatenessRecord:
     """
-    How late ticks ran. Times are of the monotonic clock, which all processes of a machine share.
+    How late ticks ran, by the monotonic clock, which all processes of a machine share.
 
     deadlines_ns: (N,) int64, when each tick was due. lateness_ns: (N,) int64, how long after it
     the tick ran; a deadline that was skipped counts with the tick that ran next.
@@ -46,8 +46,8 @@ class LatenessRecord:
         """
         Return how many ticks were more than half a period late while the twin was not.
 
-        :param twin: record of a process that only ticks, over the same time; late ticks of both
-            are the machine's.
+        :param twin: record of a process that only ticks, over the same time. A tick that is late
+            in both is the machine's fault and does not count.
         """
         late = np.flatnonzero(self.lateness_ns > self.period_ns // 2)
         if twin is None or not len(late):
@@ -95,8 +95,9 @@ class Ticker:
     """
     Calls a function at a fixed rate from the thread that runs `run`.
 
-    Deadlines are absolute, so that neither the work nor a late wake-up moves the next one. A tick
-    so late that whole periods passed runs once; there are no bursts. Recording allocates nothing.
+    Deadlines are absolute: neither the work nor a late wake-up moves the next one. When whole
+    periods were missed, the function is called once, not several times. Recording allocates
+    no memory.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the safety gate says, and its stable reason codes."""
+"""The result of the safety gate, and its stable reason codes."""
 
 from dataclasses import dataclass
 
@@ -35,12 +35,12 @@ MEANING = {
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Verdict:
     """
-    What the gate says.
+    The result of a check.
 
-    accepted: whether it is followed, perhaps clamped. targets: for a step, what may be published:
-    the step, clamped, or when it was rejected a braking one, or None when motion may not even
-    begin. chunk: for a chunk, what may be put into the queue, or None. reasons: stable codes of
-    every rule that clamped or rejected. message: the same for people.
+    accepted: whether the chunk or step is used, perhaps clamped. targets: for a step, what may be
+    published: the step, clamped; a braking one when it was rejected; None when a motion may not
+    start. chunk: for a chunk, what may be put into the queue, or None. reasons: stable codes of
+    every rule that clamped or rejected. message: the same as text.
     """
 
     accepted: bool

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting from the plan that is already being executed instead of from nothing."""
+"""Denoising that starts from the plan being executed instead of from noise alone."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class WarmStart:
     A first guess of the chunk, so that denoising can start below t = 1.
 
     :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them; None
-        has the model guess first, from noise, which takes one prediction more.
+        makes the model first predict one from noise, which takes one more prediction.
     :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
     """
 
@@ -25,9 +25,9 @@ def shifted_plan(
     chunk: NDArray[np.floating], elapsed_s: float, period_s: float
 ) -> NDArray[np.float32]:
     """
-    Return what an earlier chunk says about the anchors of a later observation.
+    Return an earlier chunk at the anchor times of a later observation.
 
-    Between anchors it is interpolated, behind its end it holds.
+    Values between anchors are interpolated; after its end the last one is repeated.
 
     :param chunk: (num_actions, dim), anchor i due (i + 1) * period_s after its observation.
     :param elapsed_s: time between the two observations.

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 # Points this far outside [m] count as on the boundary: rounding of the projection below.
 TOLERANCE_M = 1e-9
-# Rounds of projections onto one plane after the other; few are needed but at sharp angles.
+# Most rounds of projections onto the planes in turn; only sharp angles need many.
 ROUNDS = 60
 
 
@@ -31,15 +31,15 @@ class Workspace:
     offsets: Array
 
     def contains(self, points: Array, margin_m: float = TOLERANCE_M) -> NDArray[np.bool_]:
-        """Return whether points (..., 3) are outside by no more than the margin, shape (...)."""
+        """Return whether points (..., 3) are inside, or outside by at most the margin; (...)."""
         low, high = self.low - margin_m, self.high + margin_m
         inside: NDArray[np.bool_] = np.all((points >= low) & (points <= high), axis=-1)
         if len(self.offsets):
             inside &= np.all(points @ self.normals.T >= self.offsets - margin_m, axis=-1)
         return inside
 
-    def holds(self, point: Array) -> bool:
-        """Return whether one point (3,) is inside: `contains`, ten times as fast."""
+    def contains_point(self, point: Array) -> bool:
+        """Return whether one point (3,) is inside; as `contains`, but ten times faster."""
         corners = zip(self.low.tolist(), point.tolist(), self.high.tolist(), strict=True)
         if not all(low - TOLERANCE_M <= x <= high + TOLERANCE_M for low, x, high in corners):
             return False
@@ -48,7 +48,7 @@ class Workspace:
         )
 
     def nearest(self, point: Array) -> Array:
-        """Return a point inside near `point` (3,): the nearest for a box, else by projections."""
+        """Return a point inside, near `point` (3,): for a box the nearest one."""
         boxed: Array = np.clip(point, self.low, self.high)
         if not len(self.offsets) or np.all(self.normals @ boxed >= self.offsets):
             return boxed
@@ -57,7 +57,7 @@ class Workspace:
             for normal, offset in zip(self.normals, self.offsets, strict=True):
                 x = x + max(offset - normal @ x, 0.0) * normal
             x = np.clip(x, self.low, self.high)
-            if self.holds(x):
+            if self.contains_point(x):
                 break
         return x
 

@@ -7,7 +7,8 @@ weights and hooks are those of X-VLA's models/action_hub.py (and lerobot's, for 
 lerobot has); where those are known to be wrong, the class says what is done instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -116,8 +117,8 @@ class CartesianMode(ActionMode):
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
         """Sum squared errors of both arms' positions and rotations, and a gripper term."""
-        position = sum(squared(prediction, target, arm) for arm in self.position)
-        rotation = sum(squared(prediction, target, arm) for arm in self.rotation)
+        position = total(squared(prediction, target, arm) for arm in self.position)
+        rotation = total(squared(prediction, target, arm) for arm in self.rotation)
         return {
             'position': self.position_weight * position,
             'rotate6d': self.rotation_weight * rotation,
@@ -166,6 +167,11 @@ class Joint(ActionMode):
             'joints': squared(prediction, target, self.angle),
             'gripper': 0.1 * crossed(prediction, target, self.gripper),
         }
+
+
+def total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of the terms of a loss."""
+    return reduce(torch.add, terms)
 
 
 def squared(a: torch.Tensor, b: torch.Tensor, index: tuple[int, ...]) -> torch.Tensor:

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which attention kernel to use where."""
 
+from collections.abc import Callable
+from functools import cache, partial
 import math
 
 import torch
 from torch.nn import functional as F
+
+from xvla_ros.model.measured import fastest, measured, Measurement, Question
+
+# The shape that is measured: heads, tokens and head width of X-VLA's head at three views.
+HEADS, TOKENS, WIDTH = 16, 262, 64
 
 
 def attend(
@@ -18,16 +25,17 @@ def attend(
     """
     Attend without a mask.
 
-    torch's fused kernel has no fast bfloat16 path on a CPU: there, and where it is asked for,
-    plain matrix products are faster (1.4x at X-VLA's 262 tokens).
+    torch has a fused kernel. In bfloat16 on a CPU, plain matrix products are 1.4 times as fast on
+    one processor and 28 times slower on another, so there the choice is measured (once).
 
     :param q: (B, heads, rows, d); `k`, `v`: (B, heads, T, d).
+    :param explicit: use plain matrix products, whatever is faster.
     :param repeats: how many equal keys and values the last ones stand for.
     :return: (B, heads, rows, d).
     """
-    slow = q.dtype == torch.bfloat16 and q.device.type == 'cpu'
+    bfloat16 = q.dtype == torch.bfloat16 and q.device.type == 'cpu'
     bias = None if repeats == 1 else repeated(k, repeats)
-    if not (explicit or slow):
+    if not (explicit or (bfloat16 and explicit_is_faster())):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
     batch, heads, rows, width = q.shape
     # Contiguous, because the product's own copy of a strided matrix is slow.
@@ -45,3 +53,31 @@ def repeated(k: torch.Tensor, repeats: int) -> torch.Tensor:
     bias = torch.zeros(1, k.shape[2], device=k.device)
     bias[0, -1] = math.log(repeats)
     return bias
+
+
+@cache
+def explicit_is_faster() -> bool:
+    """Say whether plain matrix products are the faster attention in bfloat16 on this CPU."""
+    return fastest(attention_times().seconds, ('explicit', 'fused')) == 'explicit'
+
+
+def attention_times() -> Measurement:
+    """Return how long one bfloat16 attention at X-VLA's size takes, `fused` and `explicit`."""
+    ways = ('explicit', 'fused')
+    return measured(Question(name='attention-bfloat16', ways=ways, prepare=_attentions))
+
+
+def _attentions() -> dict[str, Callable[[int], object]]:
+    """Return both ways to attend, each with two heads per unit of size."""
+    ways: dict[str, Callable[..., torch.Tensor]] = {
+        'explicit': partial(attend, explicit=True),
+        'fused': F.scaled_dot_product_attention,
+    }
+    x = torch.randn(1, TOKENS, HEADS, WIDTH).bfloat16().transpose(1, 2)
+
+    def run(way: Callable[..., torch.Tensor], size: int) -> object:
+        heads = x[:, : HEADS * size // 8]
+        with torch.inference_mode():
+            return way(heads, heads, heads)
+
+    return {name: partial(run, way) for name, way in ways.items()}

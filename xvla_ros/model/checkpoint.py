@@ -64,8 +64,8 @@ def read_state(
         raise CheckpointError(f'{files.source}: {error}') from error
     if adapter is not None:
         adapter.check_used()
-    state.setdefault(SHARED, state.get(EMBED))
-    state.setdefault(EMBED, state[SHARED])
+    # check_names saw one of the two.
+    state = {SHARED: state[EMBED]} | state if EMBED in state else {EMBED: state[SHARED]} | state
     if not torch.equal(state[SHARED], state[EMBED]):
         raise CheckpointError(f'{files.source}: {SHARED} and {EMBED} differ, but X-VLA ties them')
     return state

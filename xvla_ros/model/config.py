@@ -111,7 +111,7 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
     values |= {'num_actions': data[length], 'florence': data['florence_config']}
     values['use_hetero_proj'] = bool(data.get('use_hetero_proj', False))
     values['action_mode'] = str(values['action_mode']).lower()
-    kept = ('use_proprio', 'resize_imgs_with_padding', 'tokenizer_name')
+    kept = ('use_proprio', 'resize_imgs_with_padding', 'tokenizer_name', 'normalization_mapping')
     values['extra'] = {key: data[key] for key in kept if data.get(key) is not None}
     _check_types(values, source)
     return NetworkConfig(**values, schema='lerobot' if lerobot else '2toinf')
@@ -119,11 +119,12 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
 
 def _refuse_unsupported(data: Mapping[str, Any], source: str) -> None:
     """Refuse what would make numbers mean something else than they do here."""
-    for kind, how in (data.get('normalization_mapping') or {}).items():
-        if how != 'IDENTITY':
+    mapping = data.get('normalization_mapping') or {}
+    for kind, how in mapping.items():
+        if how != 'IDENTITY' and kind not in ('STATE', 'ACTION'):
             raise CheckpointError(
                 f'{source}: normalization_mapping.{kind} is {how!r}, expected IDENTITY: '
-                'statistics are not applied here'
+                'statistics are applied to STATE and ACTION only'
             )
     for key in V2_LISTS:
         if data.get(key):
@@ -155,10 +156,6 @@ def _lerobot_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     for key in ('max_state_dim', 'max_action_dim', 'tokenizer_max_length'):
         if key not in data:
             raise CheckpointError(f'{source} (lerobot schema): {key} missing')
-    features = data.get('input_features') or {}
-    cameras = sum(f.get('type') == 'VISUAL' for f in features.values())
-    # As lerobot does: the larger of the two (policies/xvla/configuration_xvla.py).
-    views = max(data.get('num_image_views') or 0, cameras + (data.get('empty_cameras') or 0))
     action = (data.get('output_features') or {}).get('action') or {}
     real = (action.get('shape') or [data['max_action_dim']])[0]
     return {
@@ -167,8 +164,23 @@ def _lerobot_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
         # lerobot leaves the state out altogether when told so; the authors' code never reads it.
         'dim_proprio': data['max_state_dim'] if data.get('use_proprio', True) else 0,
         'text_length': data['tokenizer_max_length'],
-        'view_slots': views or VIEW_SLOTS,
+        'view_slots': _lerobot_views(data) or VIEW_SLOTS,
     }
+
+
+def _lerobot_views(data: Mapping[str, Any]) -> int:
+    """
+    Return how many views lerobot trained with: cameras, and slots that stay empty.
+
+    lerobot counts `num_image_views` as cameras + `empty_cameras` before it adds an
+    `empty_camera_N` to the features for each (policies/xvla/configuration_xvla.py). It saves all
+    three, so the added features must not be counted again.
+    """
+    features = data.get('input_features') or {}
+    visual = [name for name, f in features.items() if f.get('type') == 'VISUAL']
+    added = sum('.empty_camera_' in name for name in visual)
+    empty = max(data.get('empty_cameras') or 0, added)
+    return max(data.get('num_image_views') or 0, len(visual) - added + empty)
 
 
 def _check_types(values: Mapping[str, Any], source: str) -> None:

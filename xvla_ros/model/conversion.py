@@ -8,19 +8,30 @@ from typing import Any
 
 import torch
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.checkpoint import read_state, write_weights
 from xvla_ros.model.config import authors_json, HEAD_DROPOUT, NetworkConfig
+from xvla_ros.model.image_settings import read_image_processor
 from xvla_ros.model.layouts import LAYOUTS
-from xvla_ros.model.loading import read_image_processor
-from xvla_ros.model.lora import Adapter
+from xvla_ros.model.lora import read_adapter
+from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.reading import read_config, WeightFiles
 from xvla_ros.model.writing import preprocessor_json, write_json
 from xvla_ros.model.xvla import XVLA
 
 # What lerobot's own conversions of X-VLA call their cameras.
 LEROBOT_CAMERAS = ('image', 'image2', 'image3')
-COMPANIONS = ('tokenizer.json', 'tokenizer_config.json', 'vocab.json', 'merges.txt')
+COMPANIONS = (
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'vocab.json',
+    'merges.txt',
+    'added_tokens.json',
+    'special_tokens_map.json',
+)
+# lerobot's processors, with the statistics that they apply.
+PROCESSOR_FILES = 'policy_*processor*'
 
 
 def convert(
@@ -38,7 +49,7 @@ def convert(
     :param dtype: cast the weights on the way; None keeps what is stored.
     :param adapter: directory of a LoRA adapter to merge into the result.
     """
-    source, target = Path(source), Path(target)
+    source, target = checkpoint_folder(source), Path(target)
     if layout not in LAYOUTS:
         raise CheckpointError(f'layout {layout!r} is unknown; known: {", ".join(LAYOUTS)}')
     if target.exists() and not target.is_dir():
@@ -47,7 +58,7 @@ def convert(
         raise CheckpointError(f'{target}: is not empty')
     config = read_config(source)
     images = read_image_processor(source, config)
-    lora = None if adapter is None else Adapter(Path(adapter))
+    lora = read_adapter(adapter)
     with torch.device('meta'):
         network = XVLA(config)
     state = read_state(WeightFiles(source), network, dtype, lora)
@@ -56,11 +67,23 @@ def convert(
     usual = layout == '2toinf'
     data = authors_json(config) if usual else lerobot_json(config, network, images.size)
     write_json(target / 'config.json', data)
-    write_json(target / 'preprocessor_config.json', preprocessor_json(images))
-    for name in COMPANIONS:
-        if (source / name).is_file():
-            shutil.copy(source / name, target / name)
+    write_companions(target, images, source)
+    for file in source.glob(PROCESSOR_FILES):
+        shutil.copy(file, target / file.name)
     write_weights(target, state, layout)
+
+
+def write_companions(folder: Path, images: ImageProcessor, tokenizer: Path) -> None:
+    """
+    Write what a checkpoint needs beside its config and weights: the processors' files.
+
+    :param tokenizer: folder that the tokenizer's files are copied from; it may be the same one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in COMPANIONS:
+        if (tokenizer / name).is_file() and tokenizer != folder:
+            shutil.copy(tokenizer / name, folder / name)
+    write_json(folder / 'preprocessor_config.json', preprocessor_json(images))
 
 
 def standard_proprio(config: NetworkConfig, usual: int) -> NetworkConfig:

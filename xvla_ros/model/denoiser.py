@@ -41,7 +41,7 @@ class Denoiser:
         self.offsets = [constant + step @ time_weight for step in embedded[:, None, None]]
         self.decoder = head.action_decoder.gather(domain)
         self.context = head.context(encoded, auxiliary, domain, num_actions)
-        first = head.blocks[0]
+        first = head.layers[0]
         self.context_qkv = first.attn.qkv(first.norm1(self.context))
 
     def __call__(self, actions: torch.Tensor, index: int) -> torch.Tensor:
@@ -60,7 +60,7 @@ def predict_actions(
 ) -> torch.Tensor:
     """Run the blocks on action tokens (B, T, hidden) and prepared context (B, N, hidden)."""
     length = tokens.shape[1]
-    first, *middle = head.blocks
+    first, *middle = head.layers
     x = torch.cat([tokens, context], dim=1)
     qkv = torch.cat([first.attn.qkv(first.norm1(tokens)), context_qkv], dim=1)
     last = middle.pop() if middle else None

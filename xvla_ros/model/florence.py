@@ -102,16 +102,21 @@ def build_florence(florence: Mapping[str, Any], attention: str = 'sdpa') -> Flor
     settings._attn_implementation = attention
     model = Florence2Model(settings)
     del model.language_model.decoder
-    for stage, blocks in enumerate(model.vision_tower.blocks):
-        for block in blocks:
-            window, channel = block.spatial_block.window_attn, block.channel_block.channel_attn
-            late = LatePaddedWindowAttention(settings.vision_config, stage)
-            late.load_state_dict(window.state_dict(), assign=True)
-            grouped = GroupedChannelAttention(settings.vision_config, stage)
-            grouped.load_state_dict(channel.state_dict(), assign=True)
-            block.spatial_block.window_attn, block.channel_block.channel_attn = late, grouped
+    replace_attention(model.vision_tower.blocks, settings.vision_config)
     tie_embeddings(model)
     return model
+
+
+def replace_attention(stages: Any, settings: Any) -> None:
+    """Put our attention into every block of the vision tower, with the weights it has."""
+    for stage, blocks in enumerate(stages):
+        for block in blocks:
+            window, channel = block.spatial_block.window_attn, block.channel_block.channel_attn
+            late = LatePaddedWindowAttention(settings, stage)
+            late.load_state_dict(window.state_dict(), assign=True)
+            grouped = GroupedChannelAttention(settings, stage)
+            grouped.load_state_dict(channel.state_dict(), assign=True)
+            block.spatial_block.window_attn, block.channel_block.channel_attn = late, grouped
 
 
 def tie_embeddings(model: Florence2Model) -> None:

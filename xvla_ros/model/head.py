@@ -2,6 +2,7 @@
 """X-VLA's action head: a soft-prompted transformer with per-domain input, output and prompts."""
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
@@ -147,6 +148,11 @@ class SoftPromptedTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.pos_emb, std=0.02)
         nn.init.normal_(self.soft_prompt_hub.weight, std=0.02)
+
+    @property
+    def layers(self) -> list[Block]:
+        """The transformer's blocks, in order."""
+        return cast('list[Block]', list(self.blocks))
 
     def project(self, layer: nn.Module, x: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
         """Apply a context projection, per domain when the checkpoint has it so."""

@@ -2,9 +2,10 @@
 """Checks of what a caller hands to a policy; each refusal names the input."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.warm_start import WarmStart
@@ -17,14 +18,28 @@ MOST_STEPS = 1000
 class Question(Protocol):
     """One observation and what to do about it; the fields are arguments of `Policy.predict`."""
 
-    images: Sequence[np.ndarray]
-    proprio: np.ndarray
-    instruction: str
-    domain_id: int
-    noise: np.ndarray | None
+    @property
+    def images(self) -> Sequence[NDArray[np.uint8]]:
+        """Return (H, W, 3) uint8 RGB pictures, main view first."""
+
+    @property
+    def proprio(self) -> NDArray[Any]:
+        """Return the state, (dim_proprio,)."""
+
+    @property
+    def instruction(self) -> str:
+        """Return what to do."""
+
+    @property
+    def domain_id(self) -> int:
+        """Return the row of the soft prompt."""
+
+    @property
+    def noise(self) -> NDArray[Any] | None:
+        """Return (num_actions, dim_noise) float32, or None for fresh noise."""
 
 
-def checked_integer(value: int, name: str, low: int, high: int) -> int:
+def checked_integer(value: Any, name: str, low: int, high: int) -> int:
     """Return an integer within bounds, or refuse it by name."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ObservationError(f'{name} is {value!r}, expected an integer')
@@ -65,7 +80,7 @@ def checked_tolerance(value: Tolerance | tuple[float, float] | None) -> Toleranc
     return Tolerance(position_mm=float(pair[0]), rotation_deg=float(pair[1]))
 
 
-def checked_array(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+def checked_array(values: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
     """Return a float32 copy of finite numbers of the right shape, or refuse them."""
     if not isinstance(values, np.ndarray) or values.dtype.kind not in 'fiu':
         raise ObservationError(f'{name} is a {type(values).__name__}, expected {shape} floats')

@@ -8,8 +8,10 @@ import math
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
@@ -57,17 +59,17 @@ class Inspection:
     parts: dict[str, int]
     dtypes: dict[str, int]
     rows: tuple[DomainRow, ...]
-    similarity: np.ndarray
+    similarity: NDArray[np.float32]
 
 
 def inspect(path: str | Path) -> Inspection:
     """Read a checkpoint directory without building the network."""
-    path = Path(path)
+    path = checkpoint_folder(path)
     config = read_config(path)
     files = WeightFiles(path)
     mode = action_mode(config)
     sizes = {to_network(name): math.prod(shape) for name, shape in files.shapes.items()}
-    parts = Counter()
+    parts: Counter[str] = Counter()
     for name, size in sizes.items():
         parts['.'.join(name.split('.')[:2])] += size
     rows, similarity = domain_rows(files)
@@ -88,7 +90,7 @@ def inspect(path: str | Path) -> Inspection:
     )
 
 
-def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], np.ndarray]:
+def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], NDArray[np.float32]]:
     """Measure every domain's row and how similar it is to the others."""
     names = {to_network(stored): stored for stored in files.shapes}
 
@@ -151,7 +153,8 @@ def moved_rows(biases: Iterable[torch.Tensor]) -> tuple[int, ...] | None:
     return tuple(moved.nonzero().flatten().tolist()) or None
 
 
-def row_similarity(tables: list[torch.Tensor]) -> np.ndarray:
+def row_similarity(tables: list[torch.Tensor]) -> NDArray[np.float32]:
     """Average the cosine between rows over several tables; untrained rows are near orthogonal."""
-    total = sum(unit @ unit.t() for unit in (torch.nn.functional.normalize(t) for t in tables))
-    return (total / len(tables)).numpy()
+    units = [torch.nn.functional.normalize(table) for table in tables]
+    cosines = torch.stack([unit @ unit.t() for unit in units])
+    return cosines.mean(dim=0).numpy()

@@ -6,16 +6,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.florence import text_settings
+from xvla_ros.model.image_settings import read_image_processor
 from xvla_ros.model.inspection import trained_domains
-from xvla_ros.model.lora import Adapter
+from xvla_ros.model.lora import read_adapter
+from xvla_ros.model.normalisation import read_normalisation
 from xvla_ros.model.packing import pack
 from xvla_ros.model.policy import Policy
-from xvla_ros.model.processor import image_processor, ImageProcessor, load_tokenizer
-from xvla_ros.model.reading import read_config, read_json
+from xvla_ros.model.processor import ImageProcessor
+from xvla_ros.model.reading import read_config
+from xvla_ros.model.tokenizer import load_tokenizer, TextProcessor
 from xvla_ros.model.xvla import check_sequence
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -38,18 +42,29 @@ def load_policy(
     if dtype not in DTYPES:
         raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
     check_device(device)
-    path = Path(path)
+    path = checkpoint_folder(path)
     config = read_config(path)
-    images = read_image_processor(path, config)
-    vocabulary = text_settings(config.florence.get('text_config') or {})['vocab_size']
-    text = load_tokenizer(path / 'tokenizer.json', config.text_length, vocabulary)
-    lora = None if adapter is None else Adapter(Path(adapter))
+    images, text = read_processors(path, config)
+    lora = read_adapter(adapter)
     network = load_network(path, config, torch.float32, lora)
     trained = trained_domains(network, lora)
+    lengths = network.dim_proprio, network.mode.real_dim
+    normalisation = read_normalisation(path, config, *lengths)
     pack(network, DTYPES[dtype], device)
-    policy = Policy(network, images, text, device, trained)
+    policy = Policy(network, images, text, device, trained, normalisation)
     check_geometry(policy)
     return policy
+
+
+def read_processors(path: Path, config: NetworkConfig) -> tuple[ImageProcessor, TextProcessor]:
+    """
+    Read how a checkpoint folder wants its pictures and words.
+
+    :raises CheckpointError: a file is missing, cannot be read or does not fit the network.
+    """
+    images = read_image_processor(path, config)
+    vocabulary = text_settings(config.florence.get('text_config') or {})['vocab_size']
+    return images, load_tokenizer(path, config.text_length, vocabulary)
 
 
 def check_device(device: str) -> None:
@@ -61,17 +76,6 @@ def check_device(device: str) -> None:
         raise CheckpointError(
             f'device {device!r}: {reason}; expected cpu, or cuda where torch sees a GPU'
         ) from None
-
-
-def read_image_processor(path: Path, config: NetworkConfig) -> ImageProcessor:
-    """Read the image size; a lerobot checkpoint without the file resizes as lerobot does."""
-    file = path / 'preprocessor_config.json'
-    if file.is_file():
-        return image_processor(read_json(file), str(file))
-    size = config.extra.get('resize_imgs_with_padding')
-    if config.schema == 'lerobot' and size:
-        return ImageProcessor(tuple(size), letterbox=True)
-    raise CheckpointError(f'{file}: missing, and config.json does not say the image size')
 
 
 def check_geometry(policy: Policy) -> None:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 
 from xvla_ros.core.errors import InferenceError, ObservationError
@@ -20,8 +21,10 @@ from xvla_ros.model.inputs import (
     checked_tolerance,
     Question,
 )
-from xvla_ros.model.processor import ImageProcessor, TextProcessor
+from xvla_ros.model.normalisation import Normalisation
+from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.sampler import Tolerance
+from xvla_ros.model.tokenizer import TextProcessor
 from xvla_ros.model.xvla import XVLA
 
 
@@ -33,11 +36,11 @@ class Row(NamedTuple):
     row of the checkpoint; noise: (num_actions, dim) float32; plan: (1, num_actions, dim) raw.
     """
 
-    images: Sequence[np.ndarray]
-    state: np.ndarray
+    images: Sequence[NDArray[np.uint8]]
+    state: NDArray[np.float32]
     words: torch.Tensor
     domain: int
-    noise: np.ndarray
+    noise: NDArray[Any]
     plan: torch.Tensor
 
 
@@ -56,13 +59,14 @@ class Policy:
         text: TextProcessor,
         device: str = 'cpu',
         trained: tuple[int, ...] | None = None,
+        normalisation: Normalisation | None = None,
     ) -> None:
         self.network = network.to(device).eval()
         self.images, self.text = images, text
         self.config: NetworkConfig = network.config
         self.mode = network.mode
         self.device = torch.device(device)
-        self.trained_domains = trained
+        self.trained_domains, self.normalisation = trained, normalisation or Normalisation()
         self.last_steps = 0
         self.generator = np.random.default_rng()
         self.captured: dict[Geometry, CapturedAnswer] = {}
@@ -70,21 +74,21 @@ class Policy:
 
     def predict(
         self,
-        images: Sequence[np.ndarray],
-        proprio: np.ndarray,
+        images: Sequence[NDArray[np.uint8]],
+        proprio: NDArray[Any],
         instruction: str,
         domain_id: int,
         steps: int | Sequence[float] = 10,
-        noise: np.ndarray | None = None,
-        prefix: np.ndarray | None = None,
+        noise: NDArray[Any] | None = None,
+        prefix: NDArray[Any] | None = None,
         tolerance: Tolerance | tuple[float, float] | None = None,
         warm_start: WarmStart | None = None,
-    ) -> np.ndarray:
+    ) -> NDArray[np.float32]:
         """
         Predict one chunk.
 
         :param images: one to `config.view_slots` images (H, W, 3) uint8 RGB, main view first.
-        :param proprio: (dim_proprio,) in the units and frame the checkpoint was trained with.
+        :param proprio: (dim_proprio,) in the units and frame of the data it was trained with.
         :param domain_id: row of the soft prompts and of the per-domain projections.
         :param steps: denoising steps, 10 is the reference; or the flow times themselves.
         :param noise: (num_actions, dim) standard normal; drawn when absent.
@@ -92,16 +96,17 @@ class Policy:
             continues them (real-time chunking).
         :param tolerance: (millimetres, degrees): go to the last step once two predictions agree.
         :param warm_start: a first guess of the chunk, and the flow time to begin at.
-        :return: (num_actions, dim) float32, grippers as probabilities where the mode has logits.
+        :return: (num_actions, dim) float32 in those units; probabilities where there are logits.
         :raises ObservationError: an input is malformed; it is named.
         :raises InferenceError: the network answered something that is not finite.
         """
         row = self._row(images, proprio, instruction, domain_id, noise, warm_start)
         times = checked_times(steps, warm_start)
-        options = {}
+        options: dict[str, Any] = {}
         if prefix is not None:
             options['prefix'] = self._committed(prefix).to(self.device)
         if tolerance is not None:
+            self.normalisation.check_tolerance()
             options['tolerance'] = checked_tolerance(tolerance)
         (actions,) = self._answer([row], times, **options)
         if prefix is not None:
@@ -110,7 +115,7 @@ class Policy:
 
     def predict_batch(
         self, questions: Sequence[Question], steps: int | Sequence[float] = 10
-    ) -> list[np.ndarray]:
+    ) -> list[NDArray[np.float32]]:
         """
         Predict one chunk for each question: its own views, words, domain and noise.
 
@@ -158,7 +163,7 @@ class Policy:
             batch = self._batch([row], times)
             self.captured[geometry] = CapturedAnswer(self.network, batch, geometry)
 
-    def view_features(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+    def view_features(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Encode the given views as one batch; empty slots are exact zeros: (1, V, tokens, C)."""
         features = self.network.image_features(self.images(images).to(self.device))
         return in_slots(features, (len(features),), self.config.view_slots)
@@ -172,11 +177,11 @@ class Policy:
 
     def _row(
         self,
-        images: Sequence[np.ndarray],
-        proprio: np.ndarray,
+        images: Sequence[NDArray[np.uint8]],
+        proprio: NDArray[Any],
         instruction: str,
         domain_id: int,
-        noise: np.ndarray | None = None,
+        noise: NDArray[Any] | None = None,
         warm_start: WarmStart | None = None,
     ) -> Row:
         """Check one observation; draw the noise where it has none."""
@@ -188,9 +193,10 @@ class Policy:
             noise = self.generator.standard_normal(shape, dtype=np.float32)
         with torch.inference_mode():
             words = self.text_features(instruction)
+        state = checked_array(proprio, (self.network.dim_proprio,), 'proprio')
         return Row(
             images,
-            checked_array(proprio, (self.network.dim_proprio,), 'proprio'),
+            self.normalisation.of_state(state),
             words,
             checked_integer(domain_id, 'domain_id', 0, self.config.num_domains - 1),
             checked_array(noise, shape, 'noise'),
@@ -210,7 +216,9 @@ class Policy:
             times=torch.tensor(times, device=self.device),
         )
 
-    def _answer(self, rows: Sequence[Row], times: tuple[float, ...], **options: Any) -> np.ndarray:
+    def _answer(
+        self, rows: Sequence[Row], times: tuple[float, ...], **options: Any
+    ) -> NDArray[np.float32]:
         """Predict (B, num_actions, real_dim); see `answer` for the options."""
         geometry = Geometry(views=tuple(len(row.images) for row in rows), times=times)
         captured = None if options else self.captured.get(geometry)
@@ -220,23 +228,23 @@ class Policy:
                 chunks, self.last_steps = answer(self.network, batch, geometry, **options)
             else:
                 chunks, self.last_steps = captured(batch), len(times)
-            actions = chunks.cpu().numpy()
+            actions = self.normalisation.restored(chunks.cpu().numpy())
         if not np.isfinite(actions).all():
             raise InferenceError('the network predicted actions that are not finite')
         return actions
 
-    def _stacked(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    def _stacked(self, arrays: Sequence[NDArray[np.float32]]) -> torch.Tensor:
         """Stack one array per row on the device."""
         return torch.from_numpy(np.stack(arrays)).to(self.device)
 
-    def _committed(self, actions: np.ndarray, name: str = 'prefix') -> torch.Tensor:
+    def _committed(self, actions: NDArray[Any], name: str = 'prefix') -> torch.Tensor:
         """Check actions as they leave the model; return what the network has: (1, d, dim)."""
         length = self.config.num_actions
         rows = len(actions) if isinstance(actions, np.ndarray) else -1
         if not 0 <= rows <= length:
             raise ObservationError(f'{name}: expected an array of at most {length} rows')
         checked = checked_array(actions, (rows, self.mode.real_dim), name)
-        return self.mode.raw(torch.from_numpy(checked)[None])
+        return self.mode.raw(torch.from_numpy(self.normalisation.of_actions(checked))[None])
 
     def _plan(self, start: WarmStart | None) -> torch.Tensor:
         """Check a warm start; return its plan in the network's form, zeros where there is none."""

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From camera images and an instruction to what the network takes, as X-VLA's processor does."""
+"""From camera images to what the network takes, as X-VLA's processor does."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from tokenizers import Tokenizer
+from numpy.typing import NDArray
 import torch
 from torch.nn import functional as F
 
-from xvla_ros.core.errors import CheckpointError, ObservationError
+from xvla_ros.core.errors import ObservationError
 
 # ImageNet statistics and size (preprocessor_config.json of 2toINF/X-VLA-*).
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 IMAGE_SIZE = (224, 224)
-# The pad token of BART.
-PAD_ID = 1
 # Pillow's code for bicubic, the only resampling X-VLA was trained with.
 BICUBIC = 3
 # Sides outside this are not camera images.
@@ -49,7 +44,7 @@ class ImageProcessor:
         self.scale = (1.0 / scale).view(1, 3, 1, 1)
         self.shift = (torch.tensor(mean) * 255.0 / scale).view(1, 3, 1, 1)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """Return (N, 3, height, width) float32, normalised, of N images (H, W, 3) uint8 RGB."""
         for index, image in enumerate(images):
             check_image(image, index)
@@ -57,7 +52,7 @@ class ImageProcessor:
             return torch.cat([self._letterboxed(image) for image in images])
         return self.normalise(torch.cat([self.resize(image) for image in images]))
 
-    def resize(self, image: np.ndarray) -> torch.Tensor:
+    def resize(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """Return (1, 3, height, width) uint8."""
         tensor = planes(image)
         if tuple(tensor.shape[-2:]) == self.size:
@@ -68,7 +63,7 @@ class ImageProcessor:
         """Scale uint8 pixels (N, 3, H, W) by the ImageNet statistics."""
         return pixels.float().mul_(self.scale).sub_(self.shift).contiguous()
 
-    def _letterboxed(self, image: np.ndarray) -> torch.Tensor:
+    def _letterboxed(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """Normalise, shrink bilinearly, and pad left and top with zeros, as lerobot does."""
         pixels = self.normalise(planes(image))
         height, width = pixels.shape[-2:]
@@ -78,14 +73,14 @@ class ImageProcessor:
         return F.pad(pixels, (self.size[1] - inner[1], 0, self.size[0] - inner[0], 0))
 
 
-def planes(image: np.ndarray) -> torch.Tensor:
+def planes(image: NDArray[np.uint8]) -> torch.Tensor:
     """View an (H, W, 3) image as (1, 3, H, W), channels last in memory."""
     # A copy where numpy says read-only: torch has no such notion and warns.
     array = np.ascontiguousarray(image) if image.flags.writeable else image.copy()
     return torch.from_numpy(array).permute(2, 0, 1)[None]
 
 
-def check_image(image: np.ndarray, index: int) -> None:
+def check_image(image: NDArray[np.uint8], index: int) -> None:
     """Refuse anything but an RGB image of bytes: a string is never opened as a path."""
     if not isinstance(image, np.ndarray):
         raise ObservationError(
@@ -100,67 +95,3 @@ def check_image(image: np.ndarray, index: int) -> None:
             f'image {index} is {image.shape[1]}x{image.shape[0]} pixels, '
             f'expected sides of 1 to {LARGEST_SIDE}'
         )
-
-
-def image_processor(data: Mapping[str, Any], source: str) -> ImageProcessor:
-    """Read a `preprocessor_config.json` (CLIPImageProcessor's keys)."""
-    size = data.get('size', IMAGE_SIZE[0])
-    if isinstance(size, Mapping):
-        size = (size.get('height'), size.get('width'))
-    size = (size, size) if isinstance(size, int) else tuple(size or ())
-    if len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
-        raise CheckpointError(f'{source}: size is {data.get("size")!r}, expected height and width')
-    if data.get('resample', BICUBIC) != BICUBIC or data.get('do_center_crop', False):
-        raise CheckpointError(f'{source}: X-VLA resizes bicubically and does not crop')
-    mean, std = data.get('image_mean', IMAGE_MEAN), data.get('image_std', IMAGE_STD)
-    for name, values in (('image_mean', mean), ('image_std', std)):
-        numbers = isinstance(values, (list, tuple)) and [type(v) in (int, float) for v in values]
-        if numbers != [True] * 3:
-            raise CheckpointError(f'{source}: {name} is {values!r}, expected three numbers')
-    return ImageProcessor(size, mean, std, bool(data.get('letterbox', False)))
-
-
-class TextProcessor:
-    """Turn an instruction into a fixed number of token ids, padded with id 1 on the right."""
-
-    def __init__(self, tokenizer: Tokenizer, length: int) -> None:
-        self.tokenizer, self.length = tokenizer, length
-        tokenizer.enable_truncation(length)
-        tokenizer.enable_padding(length=length, pad_id=PAD_ID, pad_token=_pad_token(tokenizer))
-        self.encode = lru_cache(maxsize=256)(self._encode)
-
-    def __call__(self, instruction: str) -> tuple[int, ...]:
-        """Return the ids of an instruction, as it stands: X-VLA has no prompt template."""
-        if not isinstance(instruction, str):
-            raise ObservationError(
-                f'instruction is a {type(instruction).__name__}, expected a string'
-            )
-        return self.encode(instruction)
-
-    def _encode(self, instruction: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(instruction).ids)
-
-
-def _pad_token(tokenizer: Tokenizer) -> str:
-    token = tokenizer.id_to_token(PAD_ID)
-    if token is None:
-        raise CheckpointError(f'tokenizer.json: has no token {PAD_ID}, the pad of X-VLA')
-    return token
-
-
-def load_tokenizer(path: Path, length: int, vocabulary: int) -> TextProcessor:
-    """Read a `tokenizer.json`; its ids must fit the embedding of `vocabulary` rows."""
-    if not path.is_file():
-        raise CheckpointError(
-            f'{path}: missing. A lerobot checkpoint names facebook/bart-large instead of carrying '
-            f'it: copy that tokenizer.json next to the weights'
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointError(f'{path}: not a tokenizer: {error}') from error
-    if tokenizer.get_vocab_size() > vocabulary:
-        raise CheckpointError(
-            f'{path}: {tokenizer.get_vocab_size()} tokens, but the embedding has {vocabulary} rows'
-        )
-    return TextProcessor(tokenizer, length)

@@ -5,25 +5,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import json
 from pathlib import Path
-import struct
+import re
 from typing import Any
 
 from safetensors import safe_open, SafetensorError
 import torch
 
+from xvla_ros.core.checkpoints import ADAPTER_CONFIG, CONFIG
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.config import NetworkConfig, parse_config
 from xvla_ros.model.layouts import detect_layout
 
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
+# How every Git LFS pointer begins (git-lfs, docs/spec.md).
+LFS_POINTER = b'version https://git-lfs'
+# What torch.compile, FSDP and DDP put into the names of a network's tensors.
+TRAINING_WRAPPERS = re.compile(r'^(module\.)+|(?<![^.])(_orig_mod|_fsdp_wrapped_module)\.')
+PEFT_PREFIX = 'base_model.model.'
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
+    """Read a JSON object, with a byte order mark or without."""
+    check_readable(path)
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        data = json.loads(path.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f'{path}: cannot be read as JSON: {error}') from error
     if not isinstance(data, dict):
         raise CheckpointError(f'{path}: expected a JSON object, got {type(data).__name__}')
@@ -34,40 +41,83 @@ def read_config(path: Path) -> NetworkConfig:
     """Read a checkpoint directory's `config.json`."""
     if not path.is_dir():
         raise CheckpointError(f'{path}: not a checkpoint directory')
-    return parse_config(read_json(path / 'config.json'), str(path / 'config.json'))
+    check_not_adapter(path)
+    return parse_config(read_json(path / CONFIG), str(path / CONFIG))
+
+
+def check_not_adapter(path: Path) -> None:
+    """Refuse the directory of a LoRA adapter; the message names its base where it is known."""
+    whole = any((path / name).is_file() for name in (WEIGHTS, INDEX))
+    if whole or not (path / ADAPTER_CONFIG).is_file():
+        return
+    base = read_json(path / ADAPTER_CONFIG).get('base_model_name_or_path') or 'its base'
+    raise CheckpointError(
+        f'{path}: is a LoRA adapter, not a checkpoint; give {base} as the checkpoint and this '
+        'directory as the adapter (--adapter, policy.adapter)'
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """What a safetensors file says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 class WeightFiles:
-    """The tensors of one checkpoint directory, read lazily, in whatever layout they are."""
+    """
+    The tensors of one checkpoint directory, read only when they are asked for.
+
+    `shapes`, `dtypes` and `owner` (the file) are by stored name, in whatever layout that is, but
+    without what training wrappers put into it.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.source = str(path)
         self.files = weight_files(path)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
         self.owner: dict[str, Path] = {}
+        self._written: dict[str, str] = {}
         for file in self.files:
             for name, stored in read_header(file).items():
-                if name in self.shapes:
-                    raise CheckpointError(f'{file}: tensor {name} is also in {self.owner[name]}')
-                self.shapes[name], self.dtypes[name] = stored.shape, stored.dtype
-                self.owner[name] = file
+                self._add(file, name, stored)
         self.layout = detect_layout(self.shapes)
-        self.source = str(path)
+
+    def _add(self, file: Path, written: str, stored: Stored) -> None:
+        """Enter one tensor by its plain name."""
+        name = plain_name(written, file)
+        if name in self.shapes:
+            raise CheckpointError(f'{file}: tensor {name} is also in {self.owner[name]}')
+        self.shapes[name], self.dtypes[name] = stored.shape, stored.dtype
+        self.owner[name], self._written[name] = file, written
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every tensor once, with the name and dtype it is stored under."""
+        """Yield every tensor once, with its name and in the dtype it is stored in."""
         for file in self.files:
             with safe_open(str(file), framework='pt') as handle:
-                for name in handle.keys():  # noqa: SIM118 - not a dict
-                    yield name, handle.get_tensor(name)
+                for name in [n for n, owner in self.owner.items() if owner == file]:
+                    yield name, handle.get_tensor(self._written[name])
 
-    def tensor(self, stored: str) -> torch.Tensor:
-        """Read one tensor by the name it is stored under."""
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor."""
         try:
-            with safe_open(str(self.owner[stored]), framework='pt') as handle:
-                return handle.get_tensor(stored)
+            with safe_open(str(self.owner[name]), framework='pt') as handle:
+                found: torch.Tensor = handle.get_tensor(self._written[name])
+                return found
         except SafetensorError as error:
-            raise CheckpointError(f'{self.owner[stored]}: {stored}: {error}') from error
+            raise CheckpointError(f'{self.owner[name]}: {name}: {error}') from error
+
+
+def plain_name(written: str, file: Path) -> str:
+    """Return a tensor's name without what training wrappers put into it."""
+    if written.startswith(PEFT_PREFIX):
+        raise CheckpointError(
+            f'{file}: tensor {written} is of a whole PEFT model (base_model.model.*); expected '
+            "what PEFT's merge_and_unload() leaves, or the base and its adapter apart"
+        )
+    return TRAINING_WRAPPERS.sub('', written)
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
@@ -75,7 +125,9 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     if (path / WEIGHTS).is_file():
         return (path / WEIGHTS,)
     if not (path / INDEX).is_file():
-        raise CheckpointError(f'{path}: neither {WEIGHTS} nor {INDEX}; only safetensors is read')
+        raise CheckpointError(
+            f'{path}: neither {WEIGHTS} nor {INDEX}; only safetensors is read, no pickled weights'
+        )
     named = read_json(path / INDEX).get('weight_map')
     if not isinstance(named, dict) or not named:
         raise CheckpointError(f'{path / INDEX}: no weight_map')
@@ -88,37 +140,38 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     return shards
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a safetensors header says of one tensor."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
 def read_header(file: Path) -> dict[str, Stored]:
     """
-    Read names, shapes and dtypes from a safetensors header.
+    Read names, shapes and dtypes of a safetensors file, without its weights.
 
-    :raises CheckpointError: the file is cut; the first tensor beyond its end is named.
+    :raises CheckpointError: the file is cut, has bytes too many, or is something else.
     """
-    size = file.stat().st_size
-    with file.open('rb') as stream:
-        head = stream.read(8)
-        length = struct.unpack('<Q', head)[0] if len(head) == 8 else size
-        if 8 + length > size:
-            raise CheckpointError(f'{file}: {size} bytes, cut inside its header')
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
-            raise CheckpointError(f'{file}: not safetensors: {error}') from error
+    check_readable(file)
     try:
-        entries = {n: e for n, e in header.items() if n != '__metadata__'}
-        ends = {name: 8 + length + int(e['data_offsets'][1]) for name, e in entries.items()}
-        stored = {n: Stored(tuple(e['shape']), str(e['dtype'])) for n, e in entries.items()}
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(f'{file}: not a safetensors header: {error!r}') from error
-    for name, end in sorted(ends.items(), key=lambda item: item[1]):
-        if end > size:
-            raise CheckpointError(f'{file}: cut at byte {size}, inside tensor {name} (to {end})')
-    return stored
+        with safe_open(str(file), framework='pt') as handle:
+            slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+            return {
+                name: Stored(shape=tuple(part.get_shape()), dtype=part.get_dtype())
+                for name, part in slices.items()
+            }
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'{file}: {file.stat().st_size} bytes, cut or not safetensors ({error}); '
+            'expected the whole file: copy or download it again'
+        ) from error
+
+
+def check_readable(file: Path) -> None:
+    """
+    Refuse a file that is missing, or that stands for one that Git LFS has not fetched.
+
+    :raises CheckpointError: saying which, and what to do.
+    """
+    if not file.is_file():
+        raise CheckpointError(f'{file}: missing')
+    with file.open('rb') as stream:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise CheckpointError(
+                f'{file}: is a Git LFS pointer, not the file itself; run `git lfs pull` in '
+                f'{file.parent}, or download the file'
+            )

@@ -86,7 +86,8 @@ def sample(
     :return: the raw clean chunk (B, T, dim), and how many predictions it took.
     """
     action = torch.zeros_like(noise) if plan is None else plan
-    adaptive = tolerance is not None and (tolerance.position_mm or tolerance.rotation_deg)
+    if tolerance == Tolerance():
+        tolerance = None
     index, used, last = 0, 0, len(times) - 1
     while index <= last:
         previous = action
@@ -94,7 +95,11 @@ def sample(
         if prefix is not None:
             action = torch.cat([prefix, action[:, prefix.shape[1] :]], dim=1)
         used += 1
-        settled = adaptive and used > 1 and deviation(action, previous, mode).within(tolerance)
+        settled = (
+            tolerance is not None
+            and used > 1
+            and deviation(action, previous, mode).within(tolerance)
+        )
         index = max(index + 1, last) if settled else index + 1
     return action, used
 

@@ -3,6 +3,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 import torch
@@ -34,7 +35,7 @@ def save_policy(
     save_network(path, network, '2toinf', dtype)
 
 
-def preprocessor_json(images: ImageProcessor) -> dict:
+def preprocessor_json(images: ImageProcessor) -> dict[str, Any]:
     """Describe the image preprocessing in CLIPImageProcessor's keys, and one of our own."""
     data = {
         'image_processor_type': 'CLIPImageProcessor',
@@ -50,6 +51,6 @@ def preprocessor_json(images: ImageProcessor) -> dict:
     return data | ({'letterbox': True} if images.letterbox else {})
 
 
-def write_json(path: Path, data: dict) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write an indented JSON file."""
     path.write_text(json.dumps(data, indent=2) + '\n')

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded bags: written so that a killed recorder loses nothing, read in whatever state."""
+"""Deterministic replay of a recorded bag, comparison of two runs, and reports."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A replay against what was expected, and plans against what the robot did."""
+"""Compare a replay with its golden file, and plans with the recorded path."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from xvla_ros.bags.chunks import ChunkSaid
 from xvla_ros.core.chunk import NANOSECONDS
-from xvla_ros.replay.chunks import ChunkSaid
 from xvla_ros.replay.results import CHANNELS, read_table, Table
 
 # Targets of one machine repeat exactly; those of another processor differ in the last bits of the
@@ -85,7 +85,7 @@ class Path3d:
         candidates = np.stack([after - 1, np.minimum(after, len(self.stamps_ns) - 1)])
         gaps = np.abs(self.stamps_ns[candidates] - times_ns)
         nearest = np.take_along_axis(candidates, gaps.argmin(axis=0)[None], axis=0)[0]
-        poses = self.poses[nearest].copy()
+        poses: NDArray[np.float64] = self.poses[nearest].copy()
         poses[gaps.min(axis=0) > NEARBY_S * NANOSECONDS] = np.nan
         return poses
 
@@ -94,13 +94,13 @@ def open_loop_error(
     chunks: Table, paths: Sequence[Path3d], ends_ns: NDArray[np.int64]
 ) -> dict[str, dict[str, object]]:
     """
-    Return how far plans are from where the robot went, per horizon, over all arms.
+    Return the distance between plans and the recorded path, per horizon, over all arms.
 
-    On the robot that followed these plans this is its tracking error; on a demonstration, how
-    unlike the demonstrator the policy would have acted.
+    Where the robot followed these plans this is its tracking error. On a demonstration it is the
+    difference between policy and demonstrator.
 
     :param ends_ns: (N,) ascending, when plans were dropped. Steps due after the first of them that
-        follows their observation are left out, and counted: the robot went its way without them.
+        follows their observation are left out and counted.
     """
     later = np.append(ends_ns, np.iinfo(np.int64).max)
     kept = chunks.third < later[np.searchsorted(ends_ns, chunks.stamps_ns, side='right')]

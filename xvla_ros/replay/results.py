@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a replay leaves: targets.csv and verdicts.jsonl, the same bytes for the same bag."""
+"""The files that a replay writes: the same bytes for the same bag."""
 
 from array import array
 from collections import Counter
@@ -8,21 +8,23 @@ import csv
 from dataclasses import dataclass
 import json
 from pathlib import Path
+import re
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.bags.chunks import arm_rows, chunk_rows
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ObservationError
-from xvla_ros.core.safety import Verdict
-from xvla_ros.replay.chunks import arm_rows, chunk_rows
+from xvla_ros.core.errors import ObservationError, Reason
+from xvla_ros.core.verdict import Verdict
 
 TARGETS, VERDICTS, CHUNKS, SUMMARY = (
     'targets.csv', 'verdicts.jsonl', 'chunks.csv', 'summary.json',
 )  # fmt: skip
+NUMBER = re.compile(r'\d+(?:\.\d+)?')
 CHANNELS = ('x_m', 'y_m', 'z_m', 'qx', 'qy', 'qz', 'qw', 'gripper')
 
 
@@ -63,11 +65,11 @@ class ResultFiles:
             values = _numbers(arm_rows(arms))
         self._targets.write(f'{now_ns},{sequence},{int(arms is None)},{values}\n')
 
-    def state(self, now_ns: int, state: str, message: str) -> None:
-        """Write what the policy is doing, when that changes."""
-        if (state, message.split(':')[0]) != self._state:
-            self._state = (state, message.split(':')[0])
-            self._line({'tick_ns': now_ns, 'state': state, 'message': message})
+    def state(self, now_ns: int, state: str, reason: Reason) -> None:
+        """Write the state of the policy when it changes."""
+        if (state, reason.code) != self._state:
+            self._state = (state, reason.code)
+            self._line({'tick_ns': now_ns, 'state': state, 'message': reason.text})
 
     def chunk(self, chunk: Chunk, verdict: Verdict) -> None:
         """Write one judged chunk."""
@@ -158,3 +160,24 @@ def read_verdicts(folder: Path) -> tuple[Counter[str], Counter[str], dict[int, s
             reasons.update(values['reasons'])
             said[values['chunk']] = values['verdict']
     return verdicts, reasons, said
+
+
+def worst_refusals(folder: Path) -> list[str]:
+    """Return one line per verdict, kind of refusal and arm, each with its worst case."""
+    counts: Counter[tuple[str, str]] = Counter()
+    worst: dict[tuple[str, str], str] = {}
+    for line in (folder / VERDICTS).read_text(encoding='utf-8').splitlines():
+        values = json.loads(line)
+        for text in filter(None, str(values.get('message', '')).split('; ')):
+            if 'chunk' in values:
+                kind = values['verdict'], NUMBER.sub('#', text)
+                counts[kind] += 1
+                worst[kind] = max(worst.get(kind, text), text, key=_numbers_in)
+    return [
+        f'{verdict} {count} x {worst[verdict, kind]}'
+        for (verdict, kind), count in counts.most_common()
+    ]
+
+
+def _numbers_in(text: str) -> list[float]:
+    return [float(number) for number in NUMBER.findall(text)]

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
@@ -107,15 +108,18 @@ class Service:
             return action_msgpack(await self._answer(request, gone))
         except Exception as error:
             status, reason = refusal(error)
-            return msgpack.packb({'error': reason, 'status': status}, use_bin_type=True)
+            answer: bytes = msgpack.packb({'error': reason, 'status': status}, use_bin_type=True)
+            return answer
 
     async def _read(self, parse: Any, data: bytes) -> InferenceRequest:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, parse, data, self.contract, self.limits)
 
-    async def _answer(self, request: InferenceRequest, gone: 'asyncio.Future[Any]') -> np.ndarray:
+    async def _answer(
+        self, request: InferenceRequest, gone: 'asyncio.Future[Any]'
+    ) -> NDArray[np.float32]:
         """Wait for the model, or until the client has left: then its place is free again."""
-        job: Future[np.ndarray] = self.batcher.submit(request)
+        job: Future[NDArray[np.float32]] = self.batcher.submit(request)
         answer = asyncio.wrap_future(job)
         await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done() and is_disconnect(gone):

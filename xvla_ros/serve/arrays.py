@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.serve.requests import Limits, RequestError
 
@@ -22,7 +23,7 @@ NUMBER_DTYPE = re.compile(r'[<>|=]?[uif][1248]|u?int(8|16|32|64)|float(16|32|64)
 MOST_AXES = 4
 
 
-def read_array(value: Any, name: str, limits: Limits) -> np.ndarray:
+def read_array(value: Any, name: str, limits: Limits) -> NDArray[Any]:
     """
     Read an array in any form that X-VLA's clients send it.
 
@@ -47,8 +48,11 @@ def check_density(text: str | bytes, limits: Limits, name: str) -> None:
 
     Brackets and commas do not occur in base64, so images as json_numpy pass at any size.
     """
-    marks = ('[', '{', ',') if isinstance(text, str) else (b'[', b'{', b',')
-    lists, objects, numbers = (text.count(mark) for mark in marks)
+    marks = ('[', '{', ',')
+    if isinstance(text, str):
+        lists, objects, numbers = (text.count(mark) for mark in marks)
+    else:
+        lists, objects, numbers = (text.count(mark.encode()) for mark in marks)
     if lists + objects > limits.values or numbers > limits.numbers:
         raise RequestError(
             f'{name}: too many values; send arrays as json_numpy, not as lists', 413
@@ -70,7 +74,7 @@ def read_json_string(text: str, name: str, limits: Limits) -> Any:
     return value
 
 
-def read_numpy_map(value: Mapping[Any, Any], name: str) -> np.ndarray:
+def read_numpy_map(value: Mapping[Any, Any], name: str) -> NDArray[Any]:
     """Read a json_numpy object or a msgpack_numpy map, its keys text or bytes."""
     if '__numpy__' in value:
         dtype = read_dtype(value.get('dtype'), name)
@@ -88,7 +92,7 @@ def read_numpy_map(value: Mapping[Any, Any], name: str) -> np.ndarray:
     raise RequestError(f'{name}: is an object without "__numpy__", expected a json_numpy array')
 
 
-def read_dtype(value: Any, name: str) -> np.dtype:
+def read_dtype(value: Any, name: str) -> np.dtype[Any]:
     """Accept plain numbers only: no objects, strings, dates or structures."""
     if not isinstance(value, str) or not NUMBER_DTYPE.fullmatch(value):
         raise RequestError(f'{name}: dtype {shorten(value)} is not one of uint, int or float')
@@ -100,13 +104,14 @@ def read_dtype(value: Any, name: str) -> np.dtype:
 
 def read_shape(value: Any, name: str) -> tuple[int, ...]:
     """Accept a short list of sizes, none of them negative."""
-    sizes = list(value) if isinstance(value, (list, tuple)) and len(value) <= MOST_AXES else [None]
-    if not all(type(size) is int and 0 <= size <= 2**31 for size in sizes):
+    sizes = list(value) if isinstance(value, (list, tuple)) else [None]
+    small = all(type(size) is int and 0 <= size <= 2**31 for size in sizes)
+    if not small or len(sizes) > MOST_AXES:
         raise RequestError(f'{name}: shape {shorten(value)}, expected up to {MOST_AXES} sizes')
-    return tuple(sizes)
+    return tuple(int(size) for size in value)
 
 
-def size_of(dtype: np.dtype, shape: tuple[int, ...]) -> int:
+def size_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     """Return the bytes an array needs."""
     return dtype.itemsize * math.prod(shape)
 
@@ -127,7 +132,7 @@ def read_base64(value: Any, size: int, name: str) -> bytes:
         raise RequestError(f'{name}: data is not base64: {error}') from None
 
 
-def build(data: Any, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+def build(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """View bytes as an array, once their number is right."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise RequestError(f'{name}: data is a {type(data).__name__}, expected bytes')
@@ -139,7 +144,7 @@ def build(data: Any, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.n
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def read_list(value: Sequence[Any], name: str) -> np.ndarray:
+def read_list(value: Sequence[Any], name: str) -> NDArray[Any]:
     """Read nested lists of numbers."""
     try:
         array = np.asarray(value)
@@ -150,7 +155,7 @@ def read_list(value: Sequence[Any], name: str) -> np.ndarray:
     return array
 
 
-def json_numpy_literal(array: np.ndarray) -> str:
+def json_numpy_literal(array: NDArray[Any]) -> str:
     r"""
     Write an array as `json.dumps(json_numpy.dumps(array))` does, without scanning its data twice.
 
@@ -162,7 +167,7 @@ def json_numpy_literal(array: np.ndarray) -> str:
     return rf'{before}\"{b64encode(array.data).decode()}\"{after}'
 
 
-def msgpack_map(array: np.ndarray) -> dict[bytes, Any]:
+def msgpack_map(array: NDArray[Any]) -> dict[bytes, Any]:
     """Write an array as msgpack_numpy does."""
     array = np.ascontiguousarray(array)
     return {

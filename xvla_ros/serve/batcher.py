@@ -9,6 +9,7 @@ import logging
 from threading import Condition, Thread
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.errors import InferenceError, XvlaError
 from xvla_ros.serve.requests import InferenceRequest, RequestError
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 # Requests in line, beyond which new ones are told 503.
 WAITING = 32
 
-Predict = Callable[[Sequence[InferenceRequest]], list[np.ndarray]]
+Predict = Callable[[Sequence[InferenceRequest]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Job:
 
     request: InferenceRequest
     key: Hashable
-    answer: 'Future[np.ndarray]' = field(default_factory=Future)
+    answer: 'Future[NDArray[np.float32]]' = field(default_factory=Future)
 
 
 class Batcher:
@@ -59,7 +60,7 @@ class Batcher:
         self._thread = Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
 
-    def submit(self, request: InferenceRequest) -> 'Future[np.ndarray]':
+    def submit(self, request: InferenceRequest) -> 'Future[NDArray[np.float32]]':
         """
         Put a request in line; cancelling the future takes it out again while it waits.
 

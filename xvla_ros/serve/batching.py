@@ -4,6 +4,7 @@
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.model.policy import Policy
 from xvla_ros.serve.requests import InferenceRequest
@@ -21,7 +22,7 @@ def batch_key(request: InferenceRequest) -> Hashable:
     return request.steps if all(option is None for option in own) else None
 
 
-def answers(policy: Policy, requests: Sequence[InferenceRequest]) -> list[np.ndarray]:
+def answers(policy: Policy, requests: Sequence[InferenceRequest]) -> list[NDArray[np.float32]]:
     """
     Answer requests of one `batch_key` together, or one alone.
 

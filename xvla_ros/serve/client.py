@@ -9,6 +9,7 @@ import time
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.errors import InferenceError
 from xvla_ros.core.warm_start import WarmStart
@@ -95,16 +96,16 @@ class RemotePredictor:
 
     def predict(
         self,
-        images: Sequence[np.ndarray],
-        proprio: np.ndarray,
+        images: Sequence[NDArray[np.uint8]],
+        proprio: NDArray[Any],
         instruction: str,
         domain_id: int,
         steps: int = 10,
-        noise: np.ndarray | None = None,
-        prefix: np.ndarray | None = None,
+        noise: NDArray[Any] | None = None,
+        prefix: NDArray[Any] | None = None,
         tolerance: Any = None,
         warm_start: WarmStart | None = None,
-    ) -> np.ndarray:
+    ) -> NDArray[np.float32]:
         """
         Ask for one chunk; the arguments are those of `Policy.predict`.
 
@@ -131,7 +132,7 @@ class RemotePredictor:
 
     def _ask(
         self, payload: dict[str, Any], wanted: dict[str, Any], deadline_s: float
-    ) -> np.ndarray:
+    ) -> NDArray[np.float32]:
         """Send a request with those of the wanted extras that the server knows."""
         if not self._connected:
             self._connect(deadline_s)
@@ -146,8 +147,8 @@ class RemotePredictor:
 
     def _payload(
         self,
-        images: Sequence[np.ndarray],
-        proprio: np.ndarray,
+        images: Sequence[NDArray[np.uint8]],
+        proprio: NDArray[Any],
         instruction: str,
         domain_id: int,
         steps: int,
@@ -163,13 +164,13 @@ class RemotePredictor:
         }
         return payload | {f'image{i}': self._view(image) for i, image in enumerate(images)}
 
-    def _view(self, image: np.ndarray) -> np.ndarray:
+    def _view(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a view as it travels: raw, or encoded in the order this generation decodes."""
         if self.jpeg_quality is None:
             return image
         return encode_jpeg(image, self._transport.color_order, self.jpeg_quality)
 
-    def _checked(self, actions: np.ndarray) -> np.ndarray:
+    def _checked(self, actions: NDArray[Any]) -> NDArray[np.float32]:
         """Refuse a chunk of another shape than the server announced."""
         told = self.metadata or {}
         expected = (told.get('num_actions'), told.get('dim_action'))
@@ -208,6 +209,7 @@ class RemotePredictor:
 
 def pair(tolerance: Any) -> tuple[float, float] | None:
     """Return (millimetres, degrees) of the model's `Tolerance`, or of what is a pair already."""
+    told: tuple[float, float] | None = tolerance
     if hasattr(tolerance, 'position_mm'):
-        return tolerance.position_mm, tolerance.rotation_deg
-    return tolerance
+        told = (tolerance.position_mm, tolerance.rotation_deg)
+    return told

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.serve.arrays import read_array, read_numpy_map, shorten
@@ -44,10 +45,10 @@ def read_order(value: Any) -> ColorOrder:
     """Accept the two colour orders."""
     if value not in ('rgb', 'bgr'):
         raise RequestError(f'image_color_order: is {shorten(value)}, expected "rgb" or "bgr"')
-    return value
+    return 'rgb' if value == 'rgb' else 'bgr'
 
 
-def read_proprio(value: Any, contract: Contract, limits: Limits) -> np.ndarray:
+def read_proprio(value: Any, contract: Contract, limits: Limits) -> NDArray[np.float32]:
     """Read the arm's state (dim_proprio,), alone or as a batch of one."""
     if value is None:
         raise RequestError(f'proprio: missing, expected {contract.dim_proprio} numbers')
@@ -59,7 +60,7 @@ def read_proprio(value: Any, contract: Contract, limits: Limits) -> np.ndarray:
 
 def read_optional(
     payload: Mapping[str, Any], name: str, shape: tuple[int, ...], limits: Limits
-) -> np.ndarray | None:
+) -> NDArray[np.float32] | None:
     """Read an array of a known shape when it is there."""
     if payload.get(name) is None:
         return None
@@ -68,7 +69,7 @@ def read_optional(
 
 def read_prefix(
     payload: Mapping[str, Any], contract: Contract, limits: Limits
-) -> np.ndarray | None:
+) -> NDArray[np.float32] | None:
     """Read committed steps (d, dim_action) with d below the length of a chunk."""
     if payload.get('prefix') is None:
         return None
@@ -116,8 +117,8 @@ def read_flow_time(value: Any, name: str) -> float:
 
 
 def read_floats(
-    array: np.ndarray, name: str, shape: tuple[int, ...], limits: Limits
-) -> np.ndarray:
+    array: NDArray[Any], name: str, shape: tuple[int, ...], limits: Limits
+) -> NDArray[np.float32]:
     """Accept finite numbers of one shape and a size that a robot can have."""
     if array.shape != shape:
         raise RequestError(f'{name}: has shape {list(array.shape)}, expected {list(shape)}')
@@ -134,7 +135,7 @@ def read_floats(
 
 def read_images(
     payload: Mapping[str, Any], order: ColorOrder, contract: Contract, limits: Limits
-) -> tuple[np.ndarray, ...]:
+) -> tuple[NDArray[np.uint8], ...]:
     """Read the views image0, image1, ... without holes: a later one never moves up."""
     keys = contract.camera_keys
     sent = [key for key in payload if isinstance(key, str) and key.startswith('image')]
@@ -150,7 +151,7 @@ def read_images(
     return tuple(read_image(payload[key], key, order, limits) for key in keys[:count])
 
 
-def read_image(value: Any, name: str, order: ColorOrder, limits: Limits) -> np.ndarray:
+def read_image(value: Any, name: str, order: ColorOrder, limits: Limits) -> NDArray[np.uint8]:
     """Read one view, raw (H, W, 3) uint8 RGB or encoded (bytes,) uint8, as (H, W, 3) uint8 RGB."""
     if value is None or isinstance(value, (bytes, bool, int, float)):
         raise RequestError(f'{name}: is a {type(value).__name__}, expected an array')
@@ -171,7 +172,7 @@ def read_image(value: Any, name: str, order: ColorOrder, limits: Limits) -> np.n
     return array
 
 
-def bytes_of_list(array: np.ndarray, value: Any, name: str) -> np.ndarray:
+def bytes_of_list(array: NDArray[Any], value: Any, name: str) -> NDArray[Any]:
     """Turn an image that came as a list into bytes; a list has no dtype, an array does."""
     is_list = isinstance(value, list) or (isinstance(value, str) and value.lstrip()[:1] == '[')
     if not is_list or array.dtype.kind != 'i' or not array.size:

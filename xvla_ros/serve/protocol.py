@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 import msgpack
-import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.serve.arrays import check_density, msgpack_map, shorten
 from xvla_ros.serve.fields import (
@@ -127,11 +127,12 @@ def read_request(
     )
 
 
-def action_json(actions: np.ndarray) -> bytes:
+def action_json(actions: NDArray[Any]) -> bytes:
     """Write a v1 answer: `{"action": [[...], ...]}`."""
     return json.dumps({'action': actions.tolist()}, allow_nan=False).encode()
 
 
-def action_msgpack(actions: np.ndarray) -> bytes:
+def action_msgpack(actions: NDArray[Any]) -> bytes:
     """Write a v2 answer: `{"action": array}`."""
-    return msgpack.packb({'action': msgpack_map(actions)}, use_bin_type=True)
+    message: bytes = msgpack.packb({'action': msgpack_map(actions)}, use_bin_type=True)
+    return message

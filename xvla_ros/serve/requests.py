@@ -2,8 +2,10 @@
 """What a policy server is asked, what it accepts, and why it refuses."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.errors import XvlaError
 from xvla_ros.core.warm_start import WarmStart
@@ -93,12 +95,12 @@ class InferenceRequest:
     :param warm_start: what denoising starts from, or None for noise alone.
     """
 
-    images: tuple[np.ndarray, ...]
-    proprio: np.ndarray
+    images: tuple[NDArray[np.uint8], ...]
+    proprio: NDArray[Any]
     instruction: str
     domain_id: int
     steps: int = 10
-    noise: np.ndarray | None = None
-    prefix: np.ndarray | None = None
+    noise: NDArray[Any] | None = None
+    prefix: NDArray[Any] | None = None
     tolerance: tuple[float, float] | None = None
     warm_start: WarmStart | None = None

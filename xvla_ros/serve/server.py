@@ -13,8 +13,8 @@ import socket
 from fastapi import FastAPI
 import uvicorn
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.resources import checkpoint_folder
 from xvla_ros.model import load_policy, Policy
 from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -32,7 +33,7 @@ class Transport(Protocol):
     async def handshake(self) -> Mapping[str, Any] | None:
         """Connect; return what the server says about its policy, or None from a stock server."""
 
-    async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
+    async def ask(self, payload: Mapping[str, Any]) -> NDArray[np.float32]:
         """Send one request, arrays as arrays, and return the actions."""
 
     async def close(self) -> None:
@@ -73,7 +74,7 @@ class HttpTransport:
         status, body = await self._send('GET', health_url(self.url))
         return None if status in NO_HEALTH else as_object(body, status, health_url(self.url))
 
-    async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
+    async def ask(self, payload: Mapping[str, Any]) -> NDArray[np.float32]:
         """Post one request; a connection that had died since the last one is replaced once."""
         fields = (f'{json.dumps(name)}: {literal(value)}' for name, value in payload.items())
         content = f'{{{", ".join(fields)}}}'.encode()
@@ -119,10 +120,10 @@ class WebSocketTransport:
     async def handshake(self) -> Mapping[str, Any] | None:
         """Connect and read the welcome; a stock server's says nothing of its policy."""
         self._abort()
-        welcome = await self._connect()
+        _, welcome = await self._connect()
         return welcome if 'domains' in welcome else None
 
-    async def ask(self, payload: Mapping[str, Any]) -> np.ndarray:
+    async def ask(self, payload: Mapping[str, Any]) -> NDArray[np.float32]:
         """Exchange one message; whatever interrupts it ends the connection with it."""
         wire = {k: msgpack_map(v) if is_array(v) else v for k, v in payload.items()}
         message = msgpack.packb(wire, use_bin_type=True)
@@ -134,17 +135,19 @@ class WebSocketTransport:
         return read_actions(answer, self.url)
 
     async def _exchange(self, message: bytes) -> Mapping[Any, Any]:
-        if self._socket is None or self._socket.close_code is not None:
-            await self._connect()
+        connection = self._socket
+        if connection is None or connection.close_code is not None:
+            connection, _ = await self._connect()
         try:
-            await self._socket.send(message)
-            return self._unpack(await self._socket.recv())
+            await connection.send(message)
+            return self._unpack(await connection.recv())
         except (WebSocketException, OSError) as error:
             raise unreachable(self.url, error) from error
 
-    async def _connect(self) -> Mapping[Any, Any]:
+    async def _connect(self) -> tuple[ClientConnection, Mapping[Any, Any]]:
+        """Return a new connection, and the server's welcome."""
         try:
-            self._socket = await connect(
+            self._socket = connection = await connect(
                 self.url,
                 additional_headers=self._headers,
                 max_size=LARGEST_ANSWER,
@@ -152,10 +155,10 @@ class WebSocketTransport:
                 compression=None,
                 proxy=None,
             )
-            return self._unpack(await self._socket.recv())
+            return connection, self._unpack(await connection.recv())
         except InvalidStatus as error:
             answer = error.response
-            raise refused(answer.body or b'', answer.status_code, self.url) from error
+            raise refused(bytes(answer.body or b''), answer.status_code, self.url) from error
         except (WebSocketException, OSError) as error:
             raise unreachable(self.url, error) from error
 
@@ -209,7 +212,7 @@ def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
 def refused(body: bytes, status: int, url: str) -> InferenceError:
     """Say what a server refused, and its reason if it gave one."""
     answer = parsed(body)
-    reason = answer.get('error', answer) if isinstance(answer, Mapping) else body[:200]
+    reason = answer.get('error', answer) if isinstance(answer, Mapping) else repr(body[:200])
     return InferenceError(f'{url}: refused with status {status}: {reason}')
 
 
@@ -221,7 +224,7 @@ def parsed(body: bytes) -> Any:
         return None
 
 
-def read_actions(answer: Mapping[Any, Any], url: str) -> np.ndarray:
+def read_actions(answer: Mapping[Any, Any], url: str) -> NDArray[np.float32]:
     """Check the actions of an answer: (num_actions, dim) finite float32."""
     if 'error' in answer:
         raise InferenceError(f'{url}: refused: {answer["error"]}')

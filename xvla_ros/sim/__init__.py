@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Simulated robots with true kinematics on a table with three coloured blocks, in MuJoCo.
+Simulated robots in MuJoCo: arms from their URDFs, a table, three coloured blocks and cameras.
 
-scenes, description < model < cameras, robot < world; expert solves what scenes set.
+The modules import each other in this order: scenes and description, model, cameras and robot,
+world. `expert` plans the motion that solves a scene.
 """
 
-# Before anything here imports mujoco, which reads once how it is to draw without a screen.
+# This import must come before mujoco, which reads MUJOCO_GL only once, when it is imported.
 from xvla_ros.sim import gl  # noqa: F401

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing the simulated cameras without a screen."""
+"""Off-screen rendering of the simulated cameras."""
 
 import weakref
 
@@ -12,13 +12,17 @@ from xvla_ros.sim.gl import BACKEND
 
 
 class Cameras:
-    """Draws the cameras of one world; one drawing context per size, made when first needed."""
+    """
+    Renders the cameras of one world.
+
+    It makes one OpenGL context per image size, when that size is first asked for.
+    """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """:param data: the state to draw, read at every call."""
+        """:param data: the state to render; every call reads it anew."""
         self._model, self._data = model, data
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
-        # Contexts must go before the interpreter does, also when nobody calls close.
+        # Free the contexts before the interpreter ends, even when nobody calls close.
         weakref.finalize(self, _close, self._renderers)
         self._names = [model.camera(i).name for i in range(model.ncam)]
 
@@ -26,23 +30,29 @@ class Cameras:
         self, name: str, width: int, height: int, shadows: bool = False
     ) -> NDArray[np.uint8]:
         """
-        Return what a camera sees, (height, width, 3) RGB.
+        Return the image of a camera, (height, width, 3) uint8 RGB.
 
-        :param shadows: nicer, and many times slower without a GPU.
+        :param name: a key of `sim.cameras`.
+        :param width: of the image [pixels]; :param height: likewise.
+        :param shadows: draw shadows; many times slower without a GPU.
+        :raises ConfigError: there is no such camera, or OpenGL does not work on this machine.
         """
         if name not in self._names:
-            raise ConfigError(f"no simulated camera '{name}'; there are: {', '.join(self._names)}")
+            raise ConfigError(
+                f"no simulated camera '{name}': expected one of {', '.join(self._names)}"
+            )
         renderer = self._renderer(width, height)
         renderer.update_scene(self._data, camera=name)
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-        return renderer.render()
+        picture: NDArray[np.uint8] = renderer.render()
+        return picture
 
     def project(self, name: str, points: ArrayLike) -> NDArray[np.float64]:
         """
-        Return where a square picture of a camera shows points (N, 3) of the world [m].
+        Project points (N, 3) [m] of the world frame into a square image of a camera.
 
-        :return: (N, 2), x right and y down, 0 to 1 across the picture; NaN behind the camera.
+        :return: (N, 2), x right and y down, 0 to 1 across the image; NaN behind the camera.
         """
         camera, half = (
             self._data.camera(name),
@@ -50,10 +60,11 @@ class Cameras:
         )
         seen = (np.asarray(points, np.float64) - camera.xpos) @ camera.xmat.reshape(3, 3)
         depth = np.where(seen[:, 2] < 0, -seen[:, 2], np.nan)[:, None]
-        return 0.5 + seen[:, :2] * (0.5, -0.5) / (half * depth)
+        shown: NDArray[np.float64] = 0.5 + seen[:, :2] * (0.5, -0.5) / (half * depth)
+        return shown
 
     def close(self) -> None:
-        """Free the drawing contexts."""
+        """Free the OpenGL contexts."""
         _close(self._renderers)
 
     def _renderer(self, width: int, height: int) -> mujoco.Renderer:
@@ -62,7 +73,7 @@ class Cameras:
                 self._renderers[width, height] = mujoco.Renderer(self._model, height, width)
             except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:
                 raise ConfigError(
-                    f'cannot draw with MUJOCO_GL={BACKEND}: {error}; install it with '
+                    f'cannot render with MUJOCO_GL={BACKEND}: {error}; install it with '
                     "'apt install libegl1 libgl1-mesa-dri' or 'apt install libosmesa6'"
                 ) from error
         return self._renderers[width, height]

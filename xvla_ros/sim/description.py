@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One arm for MuJoCo, from its URDF; what cannot be simulated is refused in one line."""
+"""Reads one arm's URDF into MuJoCo, and refuses one that cannot be simulated."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +12,12 @@ from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.sim_settings import SimArmSettings
 
-# Without these MuJoCo leaves shapes for the eye and links without joints out of a URDF, and
-# refuses inertias that are a little off.
+# By default MuJoCo drops visual shapes and links without joints from a URDF, and refuses inertias
+# that are slightly inconsistent. These options change that.
 COMPILER = (
     '<mujoco><compiler fusestatic="false" discardvisual="false" balanceinertia="true"/></mujoco>'
 )
-# What MuJoCo says (user_objects.cc, user_mesh.cc), and what that needs.
+# Parts of MuJoCo's error messages (user_objects.cc, user_mesh.cc), and a hint for each.
 NEEDED = {
     'mjMINVAL': ' (a link that moves needs an <inertial> with mass and inertia above zero, or a '
     'shape to take them from)',
@@ -27,10 +27,11 @@ NEEDED = {
 
 def read_arm(name: str, arm: ArmSettings, place: SimArmSettings) -> mujoco.MjSpec:
     """
-    Return what MuJoCo makes of one arm's URDF.
+    Return the MuJoCo specification of one arm's URDF.
 
-    :raises ConfigError: it cannot be read, or lacks a joint or link that the embodiment names; the
-        message names the file, the key and what there is.
+    :param name: the arm's name in the embodiment, for messages.
+    :raises ConfigError: the URDF cannot be read, or lacks a joint or link that the embodiment
+        names. The message gives the file, the key, and the names that the URDF has.
     """
     path = shared_file('resource', arm.urdf)
     try:
@@ -50,7 +51,7 @@ def read_arm(name: str, arm: ArmSettings, place: SimArmSettings) -> mujoco.MjSpe
 
 
 def _parsed(path: Path) -> mujoco.MjSpec:
-    """Return a URDF as MuJoCo reads it: what it wants to be told is added where it is not."""
+    """Return a URDF as MuJoCo reads it, with COMPILER added where it has no <mujoco> block."""
     text = path.read_text(encoding='utf-8')
     if '<mujoco' in text:
         return mujoco.MjSpec.from_file(str(path))
@@ -62,7 +63,7 @@ def _parsed(path: Path) -> mujoco.MjSpec:
 def _check_joints(
     robot: mujoco.MjSpec, name: str, arm: ArmSettings, place: SimArmSettings, path: Path
 ) -> None:
-    """Check that all joints are there, each for one purpose and with some force."""
+    """Check that every joint exists, has only one use, and has an effort limit above 0."""
     known = {joint.name: joint for joint in robot.joints}
     keys = dict.fromkeys(arm.joint_names, f'arms.{name}.joint_names')
     for finger in place.finger_joints:
@@ -75,14 +76,14 @@ def _check_joints(
             raise _unknown(path, 'joint', key, joint, sorted(known))
         if known[joint].actfrcrange[1] <= 0:
             raise ConfigError(
-                f"{path}: joint '{joint}' ('{key}') has an effort limit of 0, expected the most "
-                'that its motor can do: <limit effort="..."/> in N m or N'
+                f"{path}: joint '{joint}' ('{key}') has an effort limit of 0, expected the "
+                'largest torque or force of its motor: <limit effort="..."/> in N m or N'
             )
 
 
 def compile_world(spec: mujoco.MjSpec, embodiment: Embodiment) -> mujoco.MjModel:
     """
-    Compile a world with the arms of an embodiment in it, named '<arm>/<link>'.
+    Compile the specification of a world. Its arms' links are named '<arm>/<link>'.
 
     :raises ConfigError: MuJoCo refuses it; the message names the URDF and the link.
     """
@@ -104,5 +105,5 @@ def _unknown(path: Path, kind: str, key: str, name: str, known: Sequence[str]) -
 
 
 def _line(error: Exception) -> str:
-    """Return what MuJoCo says, in one line."""
+    """Return MuJoCo's error message as one line."""
     return ' '.join(str(error).split()).removeprefix('Error: ')

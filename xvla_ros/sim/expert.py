@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The scripted expert: from where tools and the named block are, a clean plan from here on.
+The scripted expert: plans a motion to the named block from the current tool and block positions.
 
-It keeps no memory, so it can answer from any state that a noisy episode visits, and its answer is
-what a policy should do there. The tool keeps the orientation it has at home. All in the arm's base
-frame; the gripper of a pose is its opening.
+It keeps no state between calls. It can therefore plan from any state that an episode reaches, and
+its plans are the training data of the demo policy. The tool keeps its orientation at home. All
+poses are in the arm's base frame; the gripper of a pose is its opening.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,24 +23,33 @@ from xvla_ros.sim.scenes import Scene
 
 Vector = NDArray[np.float64]
 
-# Close to its aim the tool slows down in proportion to the distance left [1/s].
+# The constants below are chosen for the blocks and arms of this simulation.
+# Near its aim the tool slows down: speed = SETTLE_HZ * remaining distance.
 SETTLE_HZ = 2.5
 TURN_RAD_S = 1.0
-# A tool lower than this above the block's top rises before it crosses the table.
+# A tool less than CLEARANCE_M above the block's top, and more than NEAR_M beside the block, rises
+# before it crosses the table.
 CLEARANCE_M = 0.04
 NEAR_M = 0.03
-# Lifting: how near the block's centre the tool must be to close on it, how high to lift it.
+# Grasping: the gripper closes when the tool is this near to the block's centre, horizontally and
+# vertically. LIFT_M is how high the block is lifted.
 CENTRED_M = 0.012
 AT_BLOCK_M = 0.012
 LIFT_M = 0.15
-# Fingers this near to the opening at which they touch the block hold it; their speed [1/s].
+# The block counts as held when the opening is within WIDTH_MARGIN of the one at which the fingers
+# touch it. FINGERS_PER_S is the speed of the opening [1/s].
 WIDTH_MARGIN = 0.12
 FINGERS_PER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aim:
-    """Where to head next: a position (3,) and an opening; carries: the block comes along."""
+    """
+    The next goal of a tool.
+
+    position: (3,) [m] in the base frame. opening: 0 closed to 1 open. carries: the gripper holds
+    the block, so the block moves with the tool.
+    """
 
     position: Vector
     opening: float
@@ -50,9 +59,10 @@ class Aim:
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ArmPlan:
     """
-    One arm's plan.
+    One arm's plan, in its base frame.
 
-    positions: (T, 3) [m]. quaternions: (T, 4) xyzw. openings: (T,), 0 closed to 1 open.
+    positions: (T, 3) [m] of the tool. quaternions: (T, 4) xyzw of the tool. openings: (T,), 0
+    closed to 1 open.
     """
 
     positions: Vector
@@ -66,7 +76,7 @@ class ArmPlan:
 
 
 class Expert:
-    """Plans for all arms: the near one goes to the named block, the other holds its home pose."""
+    """Plans for all arms: the scene's arm goes to the named block, the other stays at home."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """:param embodiment: one that has a `sim` block."""
@@ -84,11 +94,13 @@ class Expert:
         lift: bool = False,
     ) -> tuple[ArmPlan, ...]:
         """
-        Return one plan per arm, the first step one period from now.
+        Return one plan per arm, in the order of `arm_names`; the first step is due in one period.
 
-        :param tools: each arm's tool and measured opening, in the order of `arm_names`.
-        :param block: (3,) the named block's centre now, in the base frame of the scene's arm.
-        :param lift: go down, close and lift after the hover; otherwise stay in the hover.
+        :param tools: each arm's measured tool pose and opening, in the order of `arm_names`.
+        :param block: (3,) [m] the named block's centre now, in the base frame of the scene's arm.
+        :param count: steps of the plan. :param period_s: time between them [s].
+        :param lift: after hovering over the block go down, close the gripper and lift the block.
+            Otherwise the tool stays above the block.
         """
         block = np.asarray(block, dtype=np.float64)
         plans = []
@@ -98,7 +110,7 @@ class Expert:
             if name == scene.arm:
                 aim = partial(self._grasp, name) if lift else self._reach
             positions, openings = self._roll_out(tool, block, aim, count, period_s)
-            turns = TURN_RAD_S * period_s * np.arange(1, count + 1)
+            turns = TURN_RAD_S * period_s * np.arange(1, count + 1, dtype=np.float64)
             quaternions = _turn(tool.quaternion, upright, turns)
             plans.append(ArmPlan(positions=positions, quaternions=quaternions, openings=openings))
         return tuple(plans)
@@ -107,15 +119,15 @@ class Expert:
         return Aim(self._hover(block, position), 1.0)
 
     def _hover(self, block: Vector, position: Vector) -> Vector:
-        """Return the way to the hover: over the block, straight up first when low beside it."""
-        above = block + np.array([0.0, 0.0, self._sim.hover_m])
+        """Return the point above the block; for a low tool beside the block the point above it."""
+        above: Vector = block + np.array([0.0, 0.0, self._sim.hover_m])
         low = position[2] < block[2] + self._sim.block_size_m / 2 + CLEARANCE_M
         if low and np.linalg.norm(position[:2] - block[:2]) > NEAR_M:
             return np.append(position[:2], above[2])
         return above
 
     def _grasp(self, name: str, block: Vector, position: Vector, opening: float) -> Aim:
-        """Return where to head to pick the block up: over it, down, close, up."""
+        """Return the next goal of picking the block up: over it, down, close, up."""
         width = self._width(name)
         offset = np.abs(position - block)
         around = np.linalg.norm(offset[:2]) < CENTRED_M and offset[2] < AT_BLOCK_M
@@ -139,7 +151,7 @@ class Expert:
     def _roll_out(
         self, tool: ArmPose, block: Vector, aim: Callable[..., Aim], count: int, period_s: float
     ) -> tuple[Vector, Vector]:
-        """Return the positions (count, 3) and openings (count,) of following an aim."""
+        """Return the positions (count, 3) and openings (count,) of a tool that follows an aim."""
         positions, openings = np.empty((count, 3)), np.empty(count)
         position, opening = tool.position, tool.gripper
         for i in range(count):
@@ -167,16 +179,18 @@ def _home(embodiment: Embodiment, name: str) -> tuple[Vector, Vector]:
 
 
 def _stride(way: Vector, speed_m_s: float, period_s: float) -> Vector:
-    """Return one period's motion along the way left: at full speed, slowing down near the end."""
+    """Return one period's motion (3,) along the remaining way, slower near its end."""
     distance = float(np.linalg.norm(way))
     share = 1 - np.exp(-SETTLE_HZ * period_s)
-    return way * min(share, speed_m_s * period_s / max(distance, 1e-9))
+    stride: Vector = way * min(share, speed_m_s * period_s / max(distance, 1e-9))
+    return stride
 
 
 def _turn(start: Vector, end: Vector, angles: Vector) -> Vector:
-    """Return the orientations (T, 4) on the way from start to end after angles (T,)."""
+    """Return orientations (T, 4) on the geodesic from start to end, after angles (T,) [rad]."""
     begin = Rotation.from_quat(start)
     way = (begin.inv() * Rotation.from_quat(end)).as_rotvec()
     shares = np.minimum(1.0, angles / max(float(np.linalg.norm(way)), 1e-9))
     turned = (begin * Rotation.from_rotvec(shares[:, None] * way)).as_quat()
-    return turned * np.where(turned @ end < 0, -1.0, 1.0)[:, None]
+    same_side: Vector = turned * np.where(turned @ end < 0, -1.0, 1.0)[:, None]
+    return same_side

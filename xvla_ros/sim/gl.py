@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picks how MuJoCo draws without a screen; import this before mujoco, which reads it once."""
+"""Chooses MuJoCo's off-screen OpenGL backend. Import this before mujoco, which reads it once."""
 
 import ctypes
 import os
@@ -8,14 +8,18 @@ EGL_EXTENSION_QUERY = b'eglQueryDevicesEXT'
 
 
 def choose() -> str:
-    """Return and set MUJOCO_GL: the user's, else egl where a device answers, else osmesa."""
+    """
+    Set and return the variable MUJOCO_GL.
+
+    The user's value is kept. Without one it is 'egl' when EGL has a device, else 'osmesa'.
+    """
     if not os.environ.get('MUJOCO_GL'):
         os.environ['MUJOCO_GL'] = 'egl' if _egl_devices() else 'osmesa'
     return os.environ['MUJOCO_GL']
 
 
 def _egl_devices() -> int:
-    """Return how many devices EGL can draw on; 0 without EGL."""
+    """Return the number of devices that EGL can render on; 0 without EGL."""
     try:
         egl = ctypes.CDLL('libEGL.so.1')
     except OSError:

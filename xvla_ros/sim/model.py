@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The MuJoCo model of an embodiment: arms from their URDFs, table, blocks, cameras, light."""
 
-from collections.abc import Sequence
-
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
@@ -18,32 +17,36 @@ BLOCK_RGB = {'red': (0.85, 0.08, 0.07), 'green': (0.1, 0.62, 0.16), 'blue': (0.1
 BLOCK_DENSITY_KG_M3 = 650.0
 TABLE_THICKNESS_M = 0.04
 FLOOR_M = -0.75
-# Servos are tuned per joint to this bandwidth at the home pose, critically damped: a moving target
-# is followed 2/60 s behind, about what industrial position controllers do.
+# Each joint's servo is tuned to this bandwidth at the home pose and critically damped. It follows
+# a moving target with a delay of 2/60 s, about that of industrial position controllers.
 SERVO_RAD_S = 60.0
-# A gripper of ours: stiff enough to hold a block with 20 N when told to close fully on it.
+# The gripper's servo. It is stiff enough to hold a block with 20 N when commanded fully closed.
 FINGER_STIFFNESS_N_M = 1000.0
 FINGER_FORCE_N = 30.0
 FINGER_ARMATURE_KG = 0.1
-# Rotor inertia seen at a joint: 0.1 kg m2 as in MuJoCo Menagerie's Panda, less for motors too weak
-# to reach this acceleration with it. It keeps light wrists calm when the heavy joints start.
+# Rotor inertia at a joint: 0.1 kg m2 as in MuJoCo Menagerie's Panda, and less for a motor that
+# could not reach LEAST_ACCELERATION_RAD_S2 with it. Without it light wrists oscillate when the
+# heavy joints start to move.
 ROTOR_KG_M2 = 0.1
 LEAST_ACCELERATION_RAD_S2 = 100.0
-# Contact bits: the world is bit 0, arm i is bit i + 1; no arm touches itself.
+# Collision masks: the world is bit 0, arm i is bit i + 1. No arm collides with itself.
 WORLD_BIT = 1
 
 
 def build_model(embodiment: Embodiment) -> mujoco.MjModel:
     """
-    Return the compiled world of an embodiment, its servos tuned.
+    Return the compiled world of an embodiment, with its servos tuned.
 
-    Arm a's bodies, joints and actuators are named 'a/<name in its URDF>', blocks 'block/<colour>'.
+    The bodies, joints and actuators of arm a are named 'a/<name in its URDF>', the blocks
+    'block/<colour>'.
 
     :raises ConfigError: there is no `sim` block, or an arm's URDF does not fit it.
     """
     sim = embodiment.sim
     if sim is None:
-        raise ConfigError(f"embodiment '{embodiment.robot}' has no sim block: give its *_sim.yaml")
+        raise ConfigError(
+            f"embodiment '{embodiment.robot}' has no 'sim' block: use one of config/*_sim.yaml"
+        )
     spec = mujoco.MjSpec()
     spec.option.timestep = 1.0 / sim.physics_rate_hz
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -75,11 +78,16 @@ def build_model(embodiment: Embodiment) -> mujoco.MjModel:
     return model
 
 
-def look_at(position: Sequence[float], target: Sequence[float], up: Sequence[float]) -> np.ndarray:
-    """Return the quaternion (w, x, y, z) of a MuJoCo camera: -z forward, y up, x right."""
+def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike) -> NDArray[np.float64]:
+    """
+    Return the quaternion (4,) wxyz of a MuJoCo camera (-z forward, y up, x right).
+
+    :param position: of the camera. :param target: the point at the centre of its image.
+    :param up: a direction that points up in the image. All (3,), in one frame [m].
+    """
     backward = np.subtract(position, target)
     backward = backward / np.linalg.norm(backward)
-    right = np.cross(up, backward)
+    right = np.cross(np.asarray(up, np.float64), backward)
     right /= np.linalg.norm(right)
     matrix = np.stack([right, np.cross(backward, right), backward], axis=1)
     quaternion = np.zeros(4)
@@ -88,7 +96,7 @@ def look_at(position: Sequence[float], target: Sequence[float], up: Sequence[flo
 
 
 def _furnish(spec: mujoco.MjSpec, sim: SimSettings) -> None:
-    """Add floor, table, light and blocks."""
+    """Add the floor, the table, a light and the blocks."""
     world = spec.worldbody
     spec.add_texture(
         name='sky',
@@ -119,25 +127,21 @@ def _furnish(spec: mujoco.MjSpec, sim: SimSettings) -> None:
         block.friction, block.condim = (1.0, 0.02, 0.001), 4
 
 
-def _box(
-    body: mujoco.MjsBody, name: str, low: Sequence[float], high: Sequence[float]
-) -> mujoco.MjsGeom:
-    low, high = np.array(low), np.array(high)
-    return body.add_geom(
-        name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=(low + high) / 2, size=(high - low) / 2
-    )
+def _box(body: mujoco.MjsBody, name: str, low: ArrayLike, high: ArrayLike) -> mujoco.MjsGeom:
+    middle, half = np.add(low, high) / 2, np.subtract(high, low) / 2
+    return body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=middle, size=half)
 
 
 def _attach(
     spec: mujoco.MjSpec, name: str, arm: ArmSettings, place: SimArmSettings, index: int, count: int
 ) -> None:
-    """Put one arm into the world, weightless to its servos, with one actuator per joint."""
+    """Add one arm, with gravity compensation and one actuator per joint."""
     robot = read_arm(name, arm, place)
     own = WORLD_BIT << (index + 1)
     others = sum(WORLD_BIT << (i + 1) for i in range(count) if i != index)
     for body in robot.bodies[1:]:
         body.gravcomp = 1.0
-    shown = any(not _is_solid(geom) for geom in robot.geoms)  # else solid shapes stand in
+    shown = any(not _is_solid(geom) for geom in robot.geoms)  # else collision shapes are drawn
     for geom in robot.geoms:
         solid = _is_solid(geom)
         geom.group = 3 if solid and shown else 1
@@ -160,7 +164,7 @@ def _attach(
 
 
 def _is_solid(geom: mujoco.MjsGeom) -> bool:
-    """Tell whether a shape of a URDF is there to be touched, not to be seen."""
+    """Tell whether a shape of a URDF is a collision shape, not a visual one."""
     return bool(geom.contype or geom.conaffinity) and geom.group == 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One simulated arm: joint and tool targets in, joint positions and tool pose out."""
+"""One simulated arm: takes joint or tool targets, returns joint positions and the tool pose."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,21 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.sim_settings import SimArmSettings
 
-# Fastest that a gripper opens or closes fully [1/s]; the Franka hand needs 0.4 s.
+# Largest speed of the opening [1/s]: the Franka Hand needs 0.4 s to close fully.
 GRIPPER_SPEED_HZ = 2.5
-# Setpoints gather and lose speed at this rate, the Franka Research 3's acceleration limit, and
-# settle at this rate; SPEED_SHARE of the joints' speed limits leaves the servos room to overshoot.
-ACCELERATION_RAD_S2 = 10.0
-SETTLE_HZ = 20.0
+# Largest acceleration of the setpoints. It is high enough to brake with `limits.*_acceleration_*`
+# and to be at rest 0.2 s after a hold began.
+ACCELERATION_RAD_S2 = 40.0
+# Near its target a setpoint slows down: speed = SETTLE_HZ * remaining distance.
+SETTLE_HZ = 30.0
+# Setpoints use this share of the joints' speed limits, because the servos overshoot a little.
 SPEED_SHARE = 0.9
-# A tool target this far away at full joint speed is tracked in one piece, beyond it in part.
+# Inverse kinematics goes towards a tool target by at most this much time at full joint speed.
 LOOK_AHEAD_S = 0.1
 
 
 class SimArm:
-    """One arm's servos, driven at the control rate within the URDF's position and speed limits."""
+    """Drives one arm's servos at the control rate, within the URDF's position and speed limits."""
 
     def __init__(
         self,
@@ -35,7 +37,12 @@ class SimArm:
         arm: ArmSettings,
         place: SimArmSettings,
     ) -> None:
-        """:param model: a world that holds this arm under the prefix `name`."""
+        """
+        Put the arm at its home pose.
+
+        :param model: a world in which this arm has the prefix `name`. :param data: its state.
+        :param kinematics: of this arm's joints and tool.
+        """
         self.kinematics = kinematics
         self._data = data
         self._home = np.array(arm.home_rad)
@@ -47,11 +54,12 @@ class SimArm:
         self.place(self._home)
 
     def place(self, q: ArrayLike, opening: float = 1.0) -> None:
-        """Put the arm at joints q (n,) [rad], at rest, and make that its target."""
+        """Put the arm at joints q (n,) [rad], at rest, and make them its target."""
         self._setpoint = np.clip(
             np.array(q, np.float64), self.kinematics.lower, self.kinematics.upper
         )
-        self._joint_target, self._tool_target = self._setpoint, None
+        self._joint_target = self._setpoint
+        self._tool_target: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self._speed = np.zeros_like(self._setpoint)
         self._opening = self._opening_target = float(opening)
         fingers = self._closed + opening * (self._open - self._closed)
@@ -68,7 +76,11 @@ class SimArm:
         self.place(self._home)
 
     def set_joint_targets(self, q: ArrayLike) -> None:
-        """Go to joints q (n,) [rad]; ends a tool target."""
+        """
+        Go to joints q (n,) [rad]; this replaces a tool target.
+
+        :raises ValueError: q has another shape, or a value that is not finite.
+        """
         q = np.asarray(q, np.float64)
         if q.shape != self._setpoint.shape or not np.isfinite(q).all():
             raise ValueError(
@@ -80,11 +92,11 @@ class SimArm:
         )
 
     def set_tool_target(self, position: ArrayLike, quaternion: ArrayLike) -> None:
-        """Go to a tool pose in the base frame, (3,) m and xyzw, as a Cartesian controller does."""
+        """Go to a tool pose in the base frame, (3,) [m] and (4,) xyzw; replaces a joint target."""
         self._tool_target = (np.array(position, np.float64), np.array(quaternion, np.float64))
 
     def set_gripper(self, opening: float) -> None:
-        """Move the fingers to an opening, 0 closed to 1 open; NaN leaves them as they are."""
+        """Move the fingers to an opening, 0 closed to 1 open; NaN keeps the present target."""
         if np.isfinite(opening):
             self._opening_target = float(np.clip(opening, 0.0, 1.0))
 
@@ -101,18 +113,18 @@ class SimArm:
 
     def joint_positions(self) -> NDArray[np.float64]:
         """Return the measured joints (n,) [rad]."""
-        return self._data.qpos[self._joints[0]].copy()
+        return np.array(self._data.qpos[self._joints[0]])
 
     def joint_velocities(self) -> NDArray[np.float64]:
         """Return the measured joint speeds (n,) [rad/s]."""
-        return self._data.qvel[self._joints[1]].copy()
+        return np.array(self._data.qvel[self._joints[1]])
 
     def finger_positions(self) -> NDArray[np.float64]:
-        """Return the measured finger joints [m]."""
-        return self._data.qpos[self._fingers[0]].copy()
+        """Return the measured finger joints (n,) [m]."""
+        return np.array(self._data.qpos[self._fingers[0]])
 
     def tool_pose(self) -> ArmPose:
-        """Return the measured tool in the base frame, and the measured opening."""
+        """Return the measured tool pose in the base frame, with the measured opening."""
         position, quaternion = self.kinematics.forward(self.joint_positions())
         opening = np.mean((self.finger_positions() - self._closed) / (self._open - self._closed))
         return ArmPose(
@@ -120,7 +132,7 @@ class SimArm:
         )
 
     def _move(self, dt_s: float) -> None:
-        """Move the setpoint towards the joint target, within speed and acceleration."""
+        """Move the setpoint towards the joint target, within its speed and acceleration limits."""
         way = self._joint_target - self._setpoint
         braking = np.sqrt(2 * ACCELERATION_RAD_S2 * np.abs(way))
         limit = np.minimum(braking, SPEED_SHARE * self.kinematics.velocity_limit)
@@ -140,6 +152,6 @@ class SimArm:
 def _addresses(
     model: mujoco.MjModel, name: str, joints: Sequence[str]
 ) -> tuple[list[int], list[int]]:
-    """Return where the joints' positions and speeds are stored."""
+    """Return the indices of the joints' positions in qpos, and of their speeds in qvel."""
     ids = [model.joint(f'{name}/{joint}').id for joint in joints]
     return [int(model.jnt_qposadr[i]) for i in ids], [int(model.jnt_dofadr[i]) for i in ids]

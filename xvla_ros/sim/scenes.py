@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Scenes: where the blocks lie, which one is named, and how everything looks.
+Scenes: where the blocks are, which one the instruction names, and how everything looks.
 
-A scene follows from four numbers, SeedSequence([purpose, crc32 of the robot's name, seed,
-episode]), so a scene of one purpose is never a scene of another.
+A scene is a function of SeedSequence([purpose, crc32 of the robot's name, seed, episode]). Scenes
+for training, validation and evaluation have different purposes, so they never coincide.
 """
 
 from dataclasses import dataclass
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
@@ -18,7 +19,8 @@ from xvla_ros.core.sim_settings import SimArmSettings
 TRAIN, EVALUATE, VALIDATE = 1, 2, 3
 PURPOSES = (TRAIN, EVALUATE, VALIDATE)
 COLOURS = ('red', 'green', 'blue')
-# Between block centres, in block edges: an open gripper comes down beside another block.
+# Least distance between block centres, in lengths of a block's edge: an open gripper must fit
+# between two blocks.
 LEAST_SPACING = 2.3
 MOST_YAW_RAD = 0.35
 MOST_CAMERA_SHIFT_M = 0.01
@@ -27,7 +29,7 @@ ATTEMPTS = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block on the table: centre x, y in the world [m], yaw [rad]."""
+    """One block on the table: its centre x, y in the world frame [m], and its yaw [rad]."""
 
     colour: str
     x_m: float
@@ -37,7 +39,13 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """How a scene looks. Lists are tuples so that scenes compare and hash."""
+    """
+    How a scene looks. Sequences are tuples, so that scenes can be compared and hashed.
+
+    light_position_m: (3,) in the world frame. light, ambient: brightness, 0 to 1. table_rgb,
+    floor_rgb: (3,), 0 to 1. block_shade: brightness of each block in the order of COLOURS.
+    camera_shifts_m: for each of `sim.cameras`, shifts of its position (3,) and its target (3,).
+    """
 
     light_position_m: tuple[float, ...]
     light: float
@@ -51,9 +59,10 @@ class Look:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
     """
-    One episode's start.
+    The start of one episode.
 
-    colour: of the block that the instruction names. arm: the one whose side that block lies on.
+    colour: of the block that the instruction names. arm: the arm on whose side that block lies.
+    purpose, seed, episode: the numbers that the scene was sampled from.
     """
 
     purpose: int
@@ -66,19 +75,22 @@ class Scene:
 
     @property
     def instruction(self) -> str:
-        """What the robot is told."""
+        """The instruction for the policy."""
         return f'pick up the {self.colour} block'
 
 
 def sample_scene(embodiment: Embodiment, purpose: int, seed: int, episode: int) -> Scene:
     """
-    Return the scene of one episode; colours take turns, and so do the arms of a pair.
+    Return the scene of one episode. From one to the next the arm changes, then the colour.
 
     :param purpose: TRAIN, EVALUATE or VALIDATE.
+    :param seed: not negative. :param episode: number of the episode, not negative.
+    :raises ConfigError: the purpose is unknown, the embodiment has no `sim` block, or its block
+        areas have no room for the blocks.
     """
     if purpose not in PURPOSES or embodiment.sim is None:
         raise ConfigError(
-            f'a scene needs a purpose of {PURPOSES} and a sim block, got purpose {purpose}'
+            f"a scene needs a purpose of {PURPOSES} and a 'sim' block, got purpose {purpose}"
         )
     sequence = np.random.SeedSequence(
         [purpose, zlib.crc32(embodiment.robot.encode()), seed, episode]
@@ -106,7 +118,7 @@ def sample_scene(embodiment: Embodiment, purpose: int, seed: int, episode: int) 
 def _blocks(
     rng: np.random.Generator, areas: list[tuple[str, SimArmSettings]], size_m: float
 ) -> tuple[Block, ...]:
-    """Return one block per colour inside its arm's area, all well apart."""
+    """Return one block per colour in its arm's area, LEAST_SPACING apart."""
     for _ in range(ATTEMPTS):
         places = np.array(
             [_to_world(rng.uniform(a.block_min_m, a.block_max_m), a) for _, a in areas]
@@ -125,13 +137,14 @@ def _blocks(
     )
 
 
-def _to_world(place: np.ndarray, arm: SimArmSettings) -> np.ndarray:
+def _to_world(place: NDArray[np.float64], arm: SimArmSettings) -> NDArray[np.float64]:
     cos, sin = np.cos(arm.base_yaw_rad), np.sin(arm.base_yaw_rad)
-    return np.array([[cos, -sin], [sin, cos]]) @ place + arm.base_position_m[:2]
+    turned: NDArray[np.float64] = np.array([[cos, -sin], [sin, cos]]) @ place
+    return turned + arm.base_position_m[:2]
 
 
 def _look(rng: np.random.Generator, cameras: int) -> Look:
-    """Return a random look: light, table and floor, shades of the colours, cameras a bit off."""
+    """Return a random look: light, table, floor, shades of the blocks and camera shifts."""
     table = rng.uniform(0.45, 0.75) * (1 + rng.uniform(-0.12, 0.12, 3))
     shifts = rng.uniform(-MOST_CAMERA_SHIFT_M, MOST_CAMERA_SHIFT_M, (cameras, 6))
     return Look(

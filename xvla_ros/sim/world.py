@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated robot cell: one embodiment's arms, a table, three blocks and cameras."""
+"""A simulated robot cell: the arms of one embodiment, a table, three blocks and cameras."""
 
 import mujoco
 import numpy as np
@@ -15,7 +15,7 @@ from xvla_ros.sim.model import BLOCK_RGB, build_model, look_at
 from xvla_ros.sim.robot import SimArm
 from xvla_ros.sim.scenes import COLOURS, Look, Scene
 
-# MuJoCo's warnings after which it begins the simulation anew by itself.
+# After one of these warnings MuJoCo resets the simulation by itself.
 UNSTABLE = [
     int(warning)
     for warning in (
@@ -24,19 +24,25 @@ UNSTABLE = [
         mujoco.mjtWarning.mjWARN_BADQACC,
     )
 ]
-# Rate of the arms' own controllers: setpoints move and tool targets are tracked this often.
+# Rate of the simulated arms' own controllers, which move the setpoints of their servos.
 CONTROL_RATE_HZ = 100.0
 
 
 class World:
     """
-    The cell of one embodiment, arms named as in `arm_names`; z is up, the table top z = 0.
+    The cell of one embodiment; its arms have the names of `arm_names`.
 
-    Poses of an arm are in its base frame; block positions in the world unless said otherwise.
+    In the world frame z points up, and z = 0 is the table top. An arm's poses are in its base
+    frame. Positions of blocks are in the world frame unless a method says otherwise.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Build the world of an embodiment that has a `sim` block; every arm at home."""
+        """
+        Build the world, with every arm at home.
+
+        :param embodiment: one that has a `sim` block.
+        :raises ConfigError: a URDF cannot be simulated.
+        """
         assert embodiment.sim is not None
         self.embodiment, self._sim = embodiment, embodiment.sim
         self._model = build_model(embodiment)
@@ -48,7 +54,7 @@ class World:
         mujoco.mj_forward(self._model, self._data)
 
     def reset(self, scene: Scene) -> None:
-        """Begin an episode: arms at home, blocks and look as the scene says, time zero."""
+        """Begin a scene: arms at home, blocks and look as in the scene, time 0."""
         mujoco.mj_resetData(self._model, self._data)
         self._steps = 0
         for arm in self.arms.values():
@@ -70,9 +76,10 @@ class World:
 
     def step(self, dt_s: float) -> None:
         """
-        Let time pass, rounded to whole physics steps (at least one).
+        Simulate a time, rounded to whole physics steps (at least one).
 
-        :raises ConfigError: positions, speeds or accelerations have left all bounds.
+        :raises ConfigError: the simulation became unstable: MuJoCo found a position, speed or
+            acceleration that is not finite or too large.
         """
         for _ in range(max(1, round(dt_s * self._sim.physics_rate_hz))):
             if self._steps % self._steps_per_tick == 0:
@@ -80,7 +87,7 @@ class World:
                     arm.tick(self._steps_per_tick / self._sim.physics_rate_hz)
             mujoco.mj_step(self._model, self._data)
             self._steps += 1
-        if self._data.warning.number[UNSTABLE].any():  # MuJoCo has put everything back by itself
+        if self._data.warning.number[UNSTABLE].any():  # MuJoCo has reset the simulation by itself
             raise ConfigError(
                 f"the simulation of '{self.embodiment.robot}' became unstable after "
                 f'{self._steps / self._sim.physics_rate_hz:.2f} s: masses, inertias or efforts in '
@@ -93,19 +100,19 @@ class World:
         return float(self._data.time)
 
     def set_joint_targets(self, arm: str, q: ArrayLike) -> None:
-        """Send an arm to joints q (n,) [rad] at its joints' speed limits."""
+        """Set an arm's target joints q (n,) [rad]; it moves within its joints' speed limits."""
         self.arms[arm].set_joint_targets(q)
 
     def set_tool_target(self, arm: str, position: ArrayLike, quaternion: ArrayLike) -> None:
-        """Send an arm's tool to a pose in its base frame: (3,) m and xyzw."""
+        """Set the target of an arm's tool in its base frame: (3,) [m] and (4,) xyzw."""
         self.arms[arm].set_tool_target(position, quaternion)
 
     def set_gripper(self, arm: str, opening: float) -> None:
-        """Move a gripper to an opening, 0 closed to 1 open."""
+        """Set a gripper's target opening, 0 closed to 1 open; NaN keeps the present one."""
         self.arms[arm].set_gripper(opening)
 
     def place_arm(self, arm: str, q: ArrayLike, opening: float = 1.0) -> None:
-        """Put an arm at joints q (n,) [rad] without moving there: for collecting data."""
+        """Put an arm at joints q (n,) [rad] at once; for collecting training data."""
         self.arms[arm].place(q, opening)
         mujoco.mj_forward(self._model, self._data)
 
@@ -118,7 +125,7 @@ class World:
         return self.arms[arm].joint_velocities()
 
     def finger_positions(self, arm: str) -> NDArray[np.float64]:
-        """Return an arm's measured finger joints [m]."""
+        """Return an arm's measured finger joints (n,) [m]."""
         return self.arms[arm].finger_positions()
 
     def tool_pose(self, arm: str) -> ArmPose:
@@ -126,7 +133,7 @@ class World:
         return self.arms[arm].tool_pose()
 
     def block_positions(self) -> dict[str, NDArray[np.float64]]:
-        """Return the centre (3,) of every block in the world [m]."""
+        """Return the centre (3,) of every block in the world frame [m], by colour."""
         return {c: self._data.body(f'block/{c}').xpos.copy() for c in COLOURS}
 
     def block_in_base(self, arm: str, colour: str) -> NDArray[np.float64]:
@@ -140,20 +147,22 @@ class World:
     def render(
         self, camera: str, width: int, height: int, shadows: bool = False
     ) -> NDArray[np.uint8]:
-        """Return what a camera of `sim.cameras` sees now, (height, width, 3) RGB."""
+        """Return the image of a camera of `sim.cameras`, see `Cameras.render`."""
         return self._cameras.render(camera, width, height, shadows)
 
     def project(self, camera: str, points: ArrayLike) -> NDArray[np.float64]:
-        """Return where a square picture shows world points (N, 3): (N, 2), 0 to 1, y down."""
+        """Project points (N, 3) of the world frame into an image, see `Cameras.project`."""
         return self._cameras.project(camera, points)
 
     def close(self) -> None:
-        """Free the drawing contexts."""
+        """Free the OpenGL contexts."""
         self._cameras.close()
 
     def _in_base(self, arm: str, body: str) -> NDArray[np.float64]:
         base = self._data.body(f'{arm}/{self.embodiment.arms[arm].base_frame}')
-        return base.xmat.reshape(3, 3).T @ (self._data.body(body).xpos - base.xpos)
+        seen: NDArray[np.float64] = self._data.body(body).xpos - base.xpos
+        turned: NDArray[np.float64] = base.xmat.reshape(3, 3).T @ seen
+        return turned
 
     def _arm(self, name: str) -> SimArm:
         arm = self.embodiment.arms[name]
@@ -167,7 +176,7 @@ class World:
         return SimArm(self._model, self._data, name, kinematics, arm, self._sim.arms[name])
 
     def _dress(self, look: Look) -> None:
-        """Give the world a scene's colours, light and camera shifts."""
+        """Apply a scene's colours, light and camera shifts."""
         model = self._model
         model.light('lamp').pos[:] = look.light_position_m
         towards = np.array([0.45, 0.0, 0.0]) - look.light_position_m

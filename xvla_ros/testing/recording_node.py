@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands in for the ROS graph when a simulation is recorded: publishers write a bag."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from builtin_interfaces.msg import Time
 from rclpy.serialization import serialize_message
 
-from xvla_ros.nodes.conversions import ns_to_stamp
-from xvla_ros.replay.writer import BagWriter
+from xvla_ros.bags.writer import BagWriter
+from xvla_ros.nodes.common.conversions import ns_to_stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,12 @@ class RecordingNode:
     def __init__(self, name: str, writer: BagWriter, topics: set[str]) -> None:
         """Record those `topics` (absolute names) that are published here."""
         self._name, self._writer, self._topics = name, writer, topics
-        self.now_ns = 0
+        self.time: Callable[[], int] = lambda: 0  # the simulation's clock [ns]
+
+    @property
+    def now_ns(self) -> int:
+        """The present [ns]."""
+        return self.time()
 
     def get_clock(self) -> 'RecordingNode':
         """Return the clock."""

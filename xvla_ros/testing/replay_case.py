@@ -9,9 +9,11 @@ import yaml
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.nodes.replay_run import Options, replay_deterministic, Replayed
 from xvla_ros.replay.comparison import compare_targets, TOLERANCE
+from xvla_ros.replay.options import Options
 from xvla_ros.replay.results import TARGETS
+from xvla_ros.replay.run import replay_deterministic, Replayed
+from xvla_ros.tools.transforms import recorded_transforms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +50,7 @@ class ReplayCase:
             instruction=self.instruction,
             latency_s=self.latency_ms / 1e3,
             model=self.model,
+            transforms=recorded_transforms(),
         )
 
 

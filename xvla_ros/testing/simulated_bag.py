@@ -2,32 +2,38 @@
 """
 A bag of a simulated robot, made in simulated time: real messages, no ROS graph, any length.
 
-The scripted expert answers in place of a network, and the real policy control, gate and queue move
-the robot; cameras are JPEG CompressedImage, as most robots record them. For trying the replay
-tools and for measuring them.
+The scripted expert answers in place of a network, and what drives a real robot (`runtime/`) moves
+the simulated one; cameras are JPEG CompressedImage, as most robots record them. For trying the
+replay tools and for measuring them.
 """
 
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-import math
 from pathlib import Path
 
 import numpy as np
-from sensor_msgs.msg import CompressedImage
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 import yaml
 
+from xvla_ros.adapt.cell import Cell, MakeLoop, Pictures
+from xvla_ros.bags.manifest import Recording, recording_message, RECORDING_TOPIC
+from xvla_ros.bags.topics import recorded_streams, STRING
+from xvla_ros.bags.writer import BagWriter, Bounds, Channel
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.ee6d import pack
-from xvla_ros.core.embodiment import Embodiment, embodiment_from_parameters, read_parameter_file
-from xvla_ros.nodes.conversions import ns_to_stamp
-from xvla_ros.nodes.policy_control import PolicyControl
-from xvla_ros.nodes.policy_outputs import PolicyOutputs, StatusOutputs
-from xvla_ros.nodes.sim_feedback import ArmFeedback
-from xvla_ros.nodes.status import Lateness, status_message
-from xvla_ros.nodes.worker_link import Answer, Timing
-from xvla_ros.replay.recording import Recording, recording_message, RECORDING_TOPIC
-from xvla_ros.replay.topics import recorded_streams, STRING
-from xvla_ros.replay.writer import BagWriter, Bounds, Channel
+from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.embodiment import Embodiment, embodiment_from_parameters
+from xvla_ros.core.parameter_file import parse_parameters, read_parameter_file
+from xvla_ros.nodes.common.conversions import ns_to_stamp
+from xvla_ros.nodes.policy.publishers import PolicyOutputs, StatusOutputs
+from xvla_ros.nodes.policy.status import Lateness, status_message
+from xvla_ros.nodes.sim.publishers import ArmFeedback
+from xvla_ros.runtime.clock import Clock
+from xvla_ros.runtime.inputs import Inputs
+from xvla_ros.runtime.simulated import Loop, Schedule
+from xvla_ros.runtime.worker_messages import Answer, Task, Timing
 from xvla_ros.sim.expert import Expert
 from xvla_ros.sim.scenes import EVALUATE, sample_scene, Scene
 from xvla_ros.sim.world import World
@@ -63,14 +69,29 @@ def compressed_embodiment(path: Path) -> str:
     for camera in parameters['cameras'].values():
         camera['topic'] += '/compressed'
         camera['compressed'] = True
-    return yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False)
+    text: str = yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False)
+    return text
 
 
 def simulate_bag(folder: Path, embodiment_file: Path, simulation: Simulation) -> Embodiment:
     """Record a simulation into `folder`; return the embodiment that it was recorded with."""
-    text = compressed_embodiment(embodiment_file)
-    parameters = yaml.safe_load(text)['/**']['ros__parameters']
-    embodiment = embodiment_from_parameters(parameters, str(embodiment_file))
+    return record_simulation(folder, compressed_embodiment(embodiment_file), simulation)
+
+
+def record_simulation(
+    folder: Path,
+    text: str,
+    simulation: Simulation,
+    answers: tuple[MakeLoop, Schedule] | None = None,
+) -> Embodiment:
+    """
+    Record a simulation of the robot that a parameter file describes.
+
+    :param text: of the parameter file. answers: who answers observations, and when, instead of the
+        expert.
+    """
+    parameters = parse_parameters(text, 'simulation')
+    embodiment = embodiment_from_parameters(parameters, 'simulation')
     channels = {RECORDING_TOPIC: Channel(kind=STRING, latched=True)} | {
         '/' + stream.topic: Channel(kind=stream.kind, latched=stream.latched, sensor=stream.sensor)
         for stream in recorded_streams(embodiment)
@@ -79,105 +100,131 @@ def simulate_bag(folder: Path, embodiment_file: Path, simulation: Simulation) ->
         recording = Recording(embodiment=text)
         writer.write(RECORDING_TOPIC, START_NS, recording_message(recording))
         node = RecordingNode('policy_node', writer, set(channels))
-        _Cell(node, embodiment, simulation).run()
+        _Recorded(node, embodiment, simulation, answers).run()
     return embodiment
 
 
-class _Cell:
-    """A robot, its cameras and its policy, advanced together."""
+class _Latency:
+    """Inferences of the expert, whose duration varies as that of a model does."""
+
+    def __init__(self, seed: int, latency_s: float) -> None:
+        self._random, self._usual_s = np.random.default_rng(seed), latency_s
+        self.latency_s = latency_s  # of the inference that begins next
+
+    def wants(self, now_ns: int, inputs: Inputs, loop: Loop) -> bool:
+        return inputs.wait_for_frame(loop.last_ns, 0.0)
+
+    def due_ns(self, now_ns: int) -> int:
+        due_ns = now_ns + round(self.latency_s * NANOSECONDS)
+        self.latency_s = self._usual_s * self._random.uniform(0.9, 1.3)
+        return due_ns
+
+    def next_ns(self, now_ns: int) -> int:
+        return now_ns
+
+
+class _ExpertLoop:
+    """Answers every observation with the expert's plan from there."""
 
     def __init__(
-        self, node: RecordingNode, embodiment: Embodiment, simulation: Simulation
+        self, cell: '_Recorded', inputs: Inputs, latency: _Latency, send: Callable[[object], None]
+    ) -> None:
+        self._cell, self._inputs, self._latency, self._send = cell, inputs, latency, send
+        self.last_ns = 0
+
+    def tell(self, message: object) -> None:
+        """Take a Task or a Committed; the expert needs neither."""
+
+    def attempt(self, task: Task) -> float | None:
+        observation = self._inputs.observe(task.instruction)
+        self.last_ns = observation.stamp_ns
+        timing = Timing(
+            image_age_s=0.02, preprocess_s=0.01, inference_s=self._latency.latency_s - 0.01
+        )
+        chunk = self._cell.expert_chunk(observation.stamp_ns, observation.arms)
+        answer = Answer(chunk=chunk, arms=observation.arms, epoch=task.epoch, timing=timing)
+        self._send(answer)
+        return None
+
+
+class _Recorded:
+    """A robot, its cameras and its policy, and publishers of all that they say."""
+
+    def __init__(
+        self,
+        node: RecordingNode,
+        embodiment: Embodiment,
+        simulation: Simulation,
+        answers: tuple[MakeLoop, Schedule] | None,
     ) -> None:
         self._node, self._embodiment, self._simulation = node, embodiment, simulation
         self._world, self._expert = World(embodiment), Expert(embodiment)
         self._names = embodiment.arm_names
         self._arms = [ArmFeedback(node, name, arm) for name, arm in embodiment.arms.items()]
+        kinds = {True: CompressedImage, False: Image}
         self._cameras = {
-            name: node.create_publisher(CompressedImage, camera.topic, 1)
+            name: node.create_publisher(kinds[camera.compressed], camera.topic, 1)
             for name, camera in embodiment.cameras.items()
         }
         self._outputs, self._status = PolicyOutputs(node, embodiment), StatusOutputs(node)
-        self._control = PolicyControl(embodiment)
-        self._control.activate()
-        self._control.set_armed(True)
-        self._random = np.random.default_rng(simulation.seed)
-        self._pending: tuple[Answer, int] | None = None
-        self._frame_ns, self._asked_ns = 0, 0  # of the last images, and of those asked about
+        make_loop, schedule = answers or self._by_expert()
+        self._cell = Cell(embodiment, self._world, make_loop, schedule, self._outputs, START_NS)
+        node.time = self._cell.clock.now_ns
+
+    def _by_expert(self) -> tuple[MakeLoop, Schedule]:
+        latency = _Latency(self._simulation.seed, self._simulation.latency_s)
+
+        def make(inputs: Inputs, clock: Clock, send: Callable[[object], None]) -> Loop:
+            return _ExpertLoop(self, inputs, latency, send)
+
+        return make, latency
 
     def run(self) -> None:
         """Run all episodes."""
-        simulation, control = self._simulation, self._embodiment.control
-        tick_ns = round(NANOSECONDS / control.rate_hz)
+        simulation = self._simulation
         frame_ns = round(NANOSECONDS / simulation.camera_rate_hz)
         episode_ns = round(simulation.episode_s * NANOSECONDS)
         steps = range(round(simulation.seconds * NANOSECONDS / STATE_PERIOD_NS))
         for step in tqdm(steps, 'simulating', leave=False, disable=None):
             elapsed_ns = step * STATE_PERIOD_NS
-            self._node.now_ns = START_NS + elapsed_ns
             if _begins(elapsed_ns, episode_ns):
                 self._begin(elapsed_ns // episode_ns)
             for arm in self._arms:
                 arm.publish(self._world, ns_to_stamp(self._node.now_ns))
             if _begins(elapsed_ns, frame_ns):
-                self._photograph()
-            self._think()
-            if _begins(elapsed_ns, tick_ns):
-                self._tick()
+                self._cell.look(self._photograph())
+            self._cell.step(STATE_PERIOD_NS / NANOSECONDS)
             if _begins(elapsed_ns, STATUS_PERIOD_NS):
                 self._report()
-            self._world.step(STATE_PERIOD_NS / NANOSECONDS)
         self._world.close()
 
     def _begin(self, episode: int) -> None:
         self._scene: Scene = sample_scene(
             self._embodiment, EVALUATE, self._simulation.seed, episode
         )
-        self._world.reset(self._scene)
-        self._epoch = self._control.set_task(self._scene.instruction)
         self._outputs.follow(self._scene.instruction)
-        self._pending = None
+        self._cell.begin(self._scene)
 
-    def _photograph(self) -> None:
-        import cv2
-
-        self._frame_ns = self._node.now_ns
+    def _photograph(self) -> Pictures:
+        """Publish what every camera sees, and return it."""
+        pictures = []
         for name, publisher in self._cameras.items():
             picture = self._world.render(name, *self._simulation.size)
-            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            _, data = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-            message = CompressedImage(format='rgb8; jpeg compressed bgr8', data=data.tobytes())
+            compressed = self._embodiment.cameras[name].compressed
+            message = jpeg_message(picture) if compressed else image_message(picture)
             message.header.stamp = ns_to_stamp(self._node.now_ns)
             message.header.frame_id = f'{name}_optical_frame'
             publisher.publish(message)
+            pictures.append(picture)
+        return tuple(pictures)
 
-    def _think(self) -> None:
-        """Take the answer that is due, then ask again."""
-        now_ns = self._node.now_ns
-        if self._pending and now_ns >= self._pending[1]:
-            judged = self._control.judge(self._pending[0], now_ns)
-            self._pending = None
-            if judged:
-                self._outputs.show(judged.chunk, judged.verdict)
-        if self._pending is None and self._frame_ns > self._asked_ns:
-            self._asked_ns = self._frame_ns
-            latency_s = self._simulation.latency_s * self._random.uniform(0.9, 1.3)
-            timing = Timing(image_age_s=0.02, preprocess_s=0.01, inference_s=latency_s - 0.01)
-            answer = Answer(
-                chunk=self._chunk(self._frame_ns),
-                arms=tuple(self._measured()),
-                epoch=self._epoch,
-                timing=timing,
-            )
-            self._pending = (answer, now_ns + round(latency_s * NANOSECONDS))
-
-    def _chunk(self, stamp_ns: int) -> Chunk:
+    def expert_chunk(self, stamp_ns: int, arms: Sequence[ArmPose]) -> Chunk:
         """Return the expert's plan as the answer of a model to the last images."""
         blocks = {
             name: self._world.block_in_base(name, self._scene.colour) for name in self._names
         }
         plans = self._expert.plan(
-            self._measured(), self._scene, blocks[self._scene.arm], CHUNK_STEPS, CHUNK_PERIOD_S
+            arms, self._scene, blocks[self._scene.arm], CHUNK_STEPS, CHUNK_PERIOD_S
         )
         layout = self._embodiment.policy.rotation_6d_layout
         rows = [
@@ -186,22 +233,26 @@ class _Cell:
         ]
         return Chunk(stamp_ns=stamp_ns, period_s=CHUNK_PERIOD_S, actions=np.stack(rows))
 
-    def _measured(self) -> tuple:
-        return tuple(self._world.tool_pose(name) for name in self._names)
-
-    def _tick(self) -> None:
-        command = self._control.tick(self._node.now_ns, self._measured(), '')
-        if command is None:
-            return
-        self._outputs.send(command, self._node.now_ns)
-        for name, target in zip(self._names, command.targets or (), strict=False):
-            self._world.set_tool_target(name, target.position, target.quaternion)
-            if math.isfinite(target.gripper):
-                self._world.set_gripper(name, target.gripper)
-
     def _report(self) -> None:
-        snapshot = self._control.snapshot(self._node.now_ns)
+        snapshot = self._cell.control.snapshot(self._node.now_ns)
         self._status.status.publish(status_message(snapshot, Lateness(), self._node.now_ns))
+
+
+def jpeg_message(picture: NDArray[np.uint8]) -> CompressedImage:
+    """Return a picture (H, W, 3) RGB as most robots record theirs."""
+    import cv2
+
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    return CompressedImage(format='rgb8; jpeg compressed bgr8', data=data.tobytes())
+
+
+def image_message(picture: NDArray[np.uint8]) -> Image:
+    """Return a picture (H, W, 3) RGB as it is."""
+    height, width, _ = picture.shape
+    message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+    message.data = array('B', picture.tobytes())  # assigning numpy costs 85 ms an image
+    return message
 
 
 def _begins(elapsed_ns: int, period_ns: int) -> bool:

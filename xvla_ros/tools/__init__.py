@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The subcommands of `xvla`; each module has add_arguments(parser) and run(args) -> exit code."""
+"""The subcommands of `xvla`; each has add_arguments(parser) and run(args) -> exit code."""

@@ -2,28 +2,28 @@
 """
 Measure, one benchmark after the other, and merge the figures into out/bench.json.
 
-A benchmark is a module of xvla_ros/bench with `run() -> {name: {"ours": x, "unit": u, "n": n,
-...}}`; what another run measured under other names stays in the file.
+A benchmark is a module of bench/, beside the package, with `run() -> {name: {"ours": x, "unit": u,
+"n": n, ...}}`; what another run measured under other names stays in the file.
 """
 
 from argparse import ArgumentParser, Namespace
 from importlib import import_module
-from importlib.util import find_spec
 import json
+import os
 from pathlib import Path
+import sys
 from typing import Any
 
-from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.errors import ConfigError, XvlaError
 
-# Name of `--only` -> the modules of xvla_ros/bench whose run() it takes, in this order.
+CHECKOUT = Path(__file__).resolve().parents[2]
+# Name of `--only` -> the modules of bench/ whose run() it takes, in this order.
 BENCHMARKS = {
     'ik': ('ik',),
     'inference': ('inference', 'inference_bound', 'inference_gpu'),
     'knobs': ('knobs',),
     'realtime': ('realtime', 'realtime_nodes', 'prefix'),
-    'serve': ('serve',),
     'replay': ('replay',),
-    'adapt': ('adapt',),
 }
 # Shown first, in this order; whatever else a figure has follows by name.
 COLUMNS = ('ours', 'unit', 'n', 'anchor', 'ratio')
@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--only',
         action='append',
         metavar='NAME',
-        help=f'one of {", ".join(available())}; again for more',
+        help=f'one of {", ".join(available() or BENCHMARKS)}; again for more',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('out/bench.json'), help='file for the figures'
@@ -43,28 +43,54 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run the benchmarks that were asked for, all without --only."""
+    """Run the benchmarks that were asked for, all without --only; 1 when one of them failed."""
+    _find_benchmarks()
     names = args.only or list(available())
     unknown = sorted(set(names) - set(available()))
     if unknown:
         raise ConfigError(f'no benchmark {", ".join(unknown)}; there are {", ".join(available())}')
-    for module in (module for name in names for module in BENCHMARKS[name]):
-        print(f'[bench] {module} ...', flush=True)
-        figures = import_module(f'xvla_ros.bench.{module}').run()
-        merge(args.out, figures)
-        for figure, values in figures.items():
-            print(f'  {figure:36} {line(values)}')
+    modules = [module for name in names for module in BENCHMARKS[name]]
+    succeeded = [measure(module, args.out) for module in modules]
     print(f'[bench] figures are in {args.out}')
-    return 0
+    return 0 if all(succeeded) else 1
+
+
+def measure(module: str, out: Path) -> bool:
+    """Run one benchmark; tell whether it succeeded: the others run in any case."""
+    print(f'[bench] {module} ...', flush=True)
+    try:
+        figures = import_module(f'bench.{module}').run()
+    except XvlaError as error:
+        print(f'[bench] {module} failed: {error}', file=sys.stderr)
+        return False
+    merge(out, figures)
+    for figure, values in figures.items():
+        print(f'  {figure:36} {line(values)}')
+    return True
 
 
 def available() -> tuple[str, ...]:
-    """Return the benchmarks that are installed."""
+    """Return the benchmarks of this checkout; none of an installation."""
     return tuple(
         name
         for name, modules in BENCHMARKS.items()
-        if all(find_spec(f'xvla_ros.bench.{module}') for module in modules)
+        if all((CHECKOUT / 'bench' / f'{module}.py').exists() for module in modules)
     )
+
+
+def _find_benchmarks() -> None:
+    """
+    Let this process and those that it starts import bench/.
+
+    :raises ConfigError: this is an installation, which has no bench/.
+    """
+    if not available():
+        raise ConfigError(
+            'xvla bench needs a checkout of the sources; this installation has no bench/'
+        )
+    sys.path.insert(0, str(CHECKOUT))
+    places = [str(CHECKOUT), *filter(None, [os.environ.get('PYTHONPATH')])]
+    os.environ['PYTHONPATH'] = os.pathsep.join(places)
 
 
 def merge(path: Path, figures: dict[str, dict[str, Any]]) -> None:

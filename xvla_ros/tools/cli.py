@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `xvla` command: one table of subcommands, each imported when it is asked for."""
+"""The `xvla` command. It imports only the module of the subcommand that is called."""
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -10,42 +10,45 @@ import sys
 from typing import Protocol
 
 from xvla_ros import __version__
-from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.errors import one_line, show_stack, XvlaError
 
-# name -> what it does; the module of the same name in this folder does it.
+# Subcommands and what they do. The code is in the module of the same name; for those in FOLDERS it
+# is in the folder's command.py.
 COMMANDS = {
     'demo': 'let a policy drive a simulated robot over ROS 2',
     'serve': "serve a checkpoint in X-VLA's wire protocol",
     'adapt': 'train a checkpoint on demonstrations',
-    'evaluate': 'evaluate a policy on unseen scenes',
+    'evaluate': 'measure a policy on demonstrations or in simulated scenes',
     'replay': 'run a policy on a recorded bag',
     'record': 'record episodes into a bag',
     'report': 'turn a bag or a run into pictures',
-    'inspect': 'say what a checkpoint is',
+    'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
-    'doctor': 'find out why something does not work',
-    'bench': 'measure, into out/bench.json',
+    'doctor': 'check this machine and a robot, and say what to fix',
+    'bench': 'measure performance, into out/bench.json',
 }
+FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate'}
 USAGE_ERROR = 2
-UNHEARD = 141  # as a shell says of a process that a closed pipe ended
+UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 
 
 class Command(Protocol):
-    """What a module of a subcommand offers."""
+    """What the module of a subcommand provides."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command's arguments."""
 
     def run(self, args: Namespace) -> int:
-        """Do it; return the exit code."""
+        """Run the subcommand; return the exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; an error that the user can fix is one line on stderr."""
+    """Run one subcommand; an error is one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, rest = _choose(arguments)
-        module: Command = import_module(f'xvla_ros.tools.{name}')
+        place = f'{name}.command' if name in FOLDERS else name
+        module: Command = import_module(f'xvla_ros.tools.{place}')
         parser = ArgumentParser(
             prog=f'xvla {name}',
             description=module.__doc__,
@@ -61,25 +64,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         if not _unread():
-            raise  # another pipe: that of a child that died
+            raise  # another pipe broke, for example to a child process that has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNHEARD
+    except Exception as error:  # not exit code 1: some commands give it a meaning
+        print(f'xvla: {one_line(error)}', file=sys.stderr)
+        show_stack(error)
+        return USAGE_ERROR
 
 
 def _unread() -> bool:
-    """Tell whether who read our output has read enough, as head does."""
+    """Tell whether the reader of our output has closed the pipe, as `head` does."""
     output = select.poll()
     output.register(sys.stdout.fileno(), select.POLLOUT)
     return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _choose(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the subcommand and what follows it."""
+    """Return the subcommand and the arguments after it."""
     listing = '\n'.join(f'  {name:10}{text}' for name, text in COMMANDS.items())
     parser = ArgumentParser(
         prog='xvla',
         description='X-VLA on ROS 2.',
-        epilog=f'commands:\n{listing}\n\nxvla COMMAND --help says more.',
+        epilog=f'commands:\n{listing}\n\nSee xvla COMMAND --help for its arguments.',
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'xvla_ros {__version__}')

@@ -5,8 +5,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 import sys
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import XvlaError
-from xvla_ros.core.resources import checkpoint_folder
 
 LAYOUTS = ('2toinf', 'lerobot', 'native')
 DTYPES = ('float32', 'bfloat16', 'float16')

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xvla inspect: say what a checkpoint is, and which of its domain rows are trained."""
+"""Show what a checkpoint contains, and which of its domain rows are trained."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import XvlaError
-from xvla_ros.core.resources import checkpoint_folder
+
+if TYPE_CHECKING:  # imports torch, which --help can do without
+    from xvla_ros.model.inspection import Inspection
 
 MEGABYTE = 1e6
 TRAINED = {True: 'yes', False: 'no', None: '?'}
@@ -18,12 +22,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         'checkpoint', type=Path, help='checkpoint directory, any layout, or demo_policy'
     )
     parser.add_argument(
-        '--plot', type=Path, help='write the picture of how similar the domain rows are here'
+        '--plot', type=Path, help='write an image of the similarity of the domain rows here'
     )
 
 
 def run(args: Namespace) -> int:
-    """Print the facts and draw the rows."""
+    """Print the facts, and draw the similarity of the rows if asked to."""
     from xvla_ros.model.inspection import inspect
 
     try:
@@ -34,11 +38,11 @@ def run(args: Namespace) -> int:
     print(describe(found))
     if args.plot is not None:
         draw(found, args.plot)
-        print(f'picture of the rows: {args.plot}')
+        print(f'image of the domain rows: {args.plot}')
     return 0
 
 
-def describe(found: 'Inspection') -> str:  # noqa: F821 - imports torch
+def describe(found: 'Inspection') -> str:
     """Return the facts as text."""
     config = found.config
     lines = [
@@ -60,11 +64,11 @@ def describe(found: 'Inspection') -> str:  # noqa: F821 - imports torch
         for row in found.rows
     ]
     if any(row.trained is None for row in found.rows):
-        lines.append('trained ?: all biases are zero, so the weights cannot tell')
+        lines.append('trained ?: all biases are zero, so the weights do not show it')
     return '\n'.join(lines)
 
 
-def draw(found: 'Inspection', path: Path) -> None:  # noqa: F821 - imports torch
+def draw(found: 'Inspection', path: Path) -> None:
     """Draw the cosine between every two domain rows, and mark each row's nearest."""
     import matplotlib as mpl
 
@@ -84,7 +88,7 @@ def draw(found: 'Inspection', path: Path) -> None:  # noqa: F821 - imports torch
         f'{row.domain_id}{" (untrained)" if row.trained is False else ""}' for row in found.rows
     ]
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
-    axes.set_xticks(range(len(labels)), range(len(labels)), fontsize=7)
+    axes.set_xticks(range(len(labels)), [str(k) for k in range(len(labels))], fontsize=7)
     axes.set(xlabel='domain id', title=f'Domain rows of {Path(found.path).name}')
     axes.legend(loc='upper right', fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that end a command, however deep in a library they arrive."""
+"""Makes a signal end a command, even when it arrives inside a library that drops it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,15 @@ from typing import Any
 @contextmanager
 def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
     """
-    End the block by KeyboardInterrupt when a signal arrives, even where a library loses it.
+    End the block with a KeyboardInterrupt when a signal arrives, even if a library drops it.
 
-    A C extension that is interrupted while it loads makes an ImportError of it, a callback of a
-    weak reference drops it. Whatever error ends the block after a signal is therefore raised as
-    KeyboardInterrupt; the yielded function raises one that was dropped: call it in a loop. Python
-    would print the stack of what it drops: of ours it says nothing.
+    A library can lose a KeyboardInterrupt: a C extension turns it into an ImportError while it
+    loads, and a callback of a weak reference drops it. After a signal, every error that ends the
+    block is therefore raised as a KeyboardInterrupt. Call the yielded function in a loop: it
+    raises an interrupt that was dropped. The traceback that Python prints for a dropped interrupt
+    is suppressed.
+
+    :param numbers: the signals to handle; their former handlers are restored at the end.
     """
     heard: list[int] = []
 
@@ -43,7 +46,7 @@ def interruptible(*numbers: signal.Signals) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _dropped_unsaid() -> Iterator[None]:
-    """Say nothing of a KeyboardInterrupt that Python drops."""
+    """Suppress the traceback of a KeyboardInterrupt that Python drops."""
     say = sys.unraisablehook
 
     def say_others(dropped: Any) -> None:

@@ -1,28 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Record a robot and its policy into a bag that can be replayed and reported on.
+Record a robot and its policy into a bag that can be replayed, reported on and opened elsewhere.
 
-Cameras, arm state, instruction, chunks, targets and status, with the embodiment file and the
-checkpoint's fingerprint as the first message. Ctrl-C ends it; a recorder that is killed loses
-nothing but the index. The newest data are kept when --max-bytes is reached.
+Cameras (raw images as JPEG), arm state, instruction, chunks, targets and status, with the
+embodiment file and the checkpoint's fingerprint as the first message. Ctrl-C ends it and prints
+what came on each topic. A killed recorder loses half a second, at most 1 MB, and the index. With
+--max-bytes the newest data are kept.
+
+With --episodes every episode is a bag of its own: services /xvla_record/start, stop and discard
+(std_srvs/Trigger); the parameter `prompt` is the instruction of the next one.
 """
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from datetime import datetime
 import os
 from pathlib import Path
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file, transport_environment
-from xvla_ros.core.embodiment import load_embodiment
-from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.resources import shared_file
+from xvla_ros.core.checkpoints import checkpoint_folder, checkpoint_overrides
+from xvla_ros.core.embodiment import Embodiment, load_embodiment, uses_sim_time
+from xvla_ros.core.errors import ConfigError, XvlaError
+from xvla_ros.tools.arguments import byte_count, pattern
+from xvla_ros.tools.needs import need_ros
+from xvla_ros.tools.recording_line import RecordingLine
+from xvla_ros.tools.replay import override
 
-UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30}
-SHOW_PERIOD_S = 0.5
-# The recorder yields to those who move the robot.
+if TYPE_CHECKING:
+    from rclpy.executors import SingleThreadedExecutor
+
+    from xvla_ros.bags.manifest import Recording
+    from xvla_ros.bags.topics import Stream
+    from xvla_ros.nodes.bags.recorder import Recorder, Wanted
+
+# Lower priority than the processes that move the robot.
 NICE = 5
 
 
@@ -33,70 +48,177 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--checkpoint', help='another checkpoint than the embodiment names')
     parser.add_argument('--instruction', default='', help='what the robot is told, for the record')
     parser.add_argument(
+        '--set', type=override, action='append', default=[], metavar='NAME=VALUE',
+        help='replace a parameter of the embodiment, also in what the bag says of it',
+    )  # fmt: skip
+    parser.add_argument(
         '--max-bytes', type=byte_count, default=0, help='keep the newest so much, e.g. 20G'
     )
     parser.add_argument('--split-bytes', type=byte_count, default=2**30, help='size of one file')
     parser.add_argument('--split-s', type=float, default=0.0, help='length of one file [s]')
     parser.add_argument(
+        '--pictures', choices=('jpeg', 'png', 'raw'), default='jpeg',
+        help='how raw images are stored: JPEG of quality 95, PNG (lossless), or as they come',
+    )  # fmt: skip
+    parser.add_argument(
         '--topic', action='append', default=[], metavar='NAME:TYPE', help='record this one too'
     )
+    parser.add_argument(
+        '--include', type=pattern, action='append', default=[], metavar='REGEX',
+        help="record topics whose whole names match, e.g. '/imu/.*'; '.*' is everything",
+    )  # fmt: skip
+    parser.add_argument(
+        '--exclude', type=pattern, action='append', default=[], metavar='REGEX',
+        help='leave out topics whose whole names match, those of the robot too',
+    )  # fmt: skip
+    parser.add_argument('--episodes', action='store_true', help='one bag per episode, by services')
     parser.add_argument('--duration', type=float, help='end after this long [s]')
 
 
-def byte_count(text: str) -> int:
-    """Return how many bytes '800M' or '20G' are."""
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, '')
-    try:
-        return round(float(number) * UNITS[unit])
-    except (KeyError, ValueError) as error:
-        raise ArgumentTypeError(f"'{text}' is no size: use 500000, 800M or 20G") from error
-
-
 def run(args: Namespace) -> int:
-    """Record until a signal; 0 when the bag is complete, 1 when nobody said anything."""
+    """Record until a signal; 0 when the bag is complete, 1 when nothing came."""
+    need_ros('xvla record')
     os.nice(NICE)
     os.environ.update(transport_environment())
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from xvla_ros.nodes.record import record
-    from xvla_ros.replay.recording import describe_recording
-    from xvla_ros.replay.topics import recorded_streams
-    from xvla_ros.replay.writer import BagWriter, Bounds
+    from xvla_ros.bags.writer import check_empty
+    from xvla_ros.nodes.bags.recorder import Recorder
 
-    bounds = Bounds(max_bytes=args.max_bytes, split_bytes=args.split_bytes, split_s=args.split_s)
-    path = embodiment_file(args.embodiment, sim=False)
-    overrides = {'policy.checkpoint': args.checkpoint} if args.checkpoint else {}
-    embodiment = load_embodiment(path, overrides)
-    streams = (*recorded_streams(embodiment), *map(_extra, args.topic))
+    wanted, recording, embodiment, path = _settings(args)
     out = args.out or Path(f'bag_{datetime.now():%Y-%m-%d_%H-%M-%S}')
+    if not args.episodes:
+        check_empty(out)
     ended = _ended_by_signals()
-    checkpoint = embodiment.policy.checkpoint
-    recording = describe_recording(
-        path,
-        shared_file('resource', Path(checkpoint)) if checkpoint else None,
-        args.instruction or embodiment.policy.instruction,
-    )
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     begun = time.monotonic()
-    show = _Line(begun)
+    recorder = None
     try:
-        writer = record(
-            streams,
+        recorder = Recorder(wanted, uses_sim_time(path))
+        record = _record_episodes if args.episodes else _record_one
+        return record(
+            recorder,
+            out,
             recording,
-            lambda channels: BagWriter(out, channels, bounds),
+            embodiment,
             lambda: bool(ended) or (args.duration or 1e12) < time.monotonic() - begun,
-            show,
         )
     finally:
+        if recorder is not None:
+            recorder.close()
+            recorder.destroy_node()
         rclpy.try_shutdown()
+
+
+def _settings(args: Namespace) -> 'tuple[Wanted, Recording, Embodiment, Path]':
+    """Return what to record and what the bag says of itself."""
+    from xvla_ros.bags.manifest import describe_recording
+    from xvla_ros.bags.topics import recorded_streams
+    from xvla_ros.bags.writer import Bounds
+    from xvla_ros.nodes.bags.recorder import Wanted
+
+    path = embodiment_file(args.embodiment, sim=False)
+    overrides = {**dict(args.set), **checkpoint_overrides(args.checkpoint)}
+    embodiment = load_embodiment(path, overrides)
+    wanted = Wanted(
+        streams=(*recorded_streams(embodiment), *map(_extra, args.topic)),
+        include=tuple(args.include),
+        exclude=tuple(args.exclude),
+        pictures=args.pictures,
+        bounds=Bounds(
+            max_bytes=args.max_bytes, split_bytes=args.split_bytes, split_s=args.split_s
+        ),
+    )
+    policy = embodiment.policy
+    recording = describe_recording(
+        path,
+        checkpoint_folder(policy.checkpoint) if policy.checkpoint else None,
+        args.instruction or policy.instruction,
+        checkpoint_folder(policy.adapter) if policy.adapter else None,
+        dict(args.set),
+    )
+    return wanted, recording, embodiment, path
+
+
+def _record_one(
+    recorder: 'Recorder',
+    out: Path,
+    recording: 'Recording',
+    embodiment: Embodiment,
+    ended: Callable[[], bool],
+) -> int:
+    """Record one bag."""
+    executor = _executor(recorder)
+    while not (recorder.now_ns() or ended()):
+        executor.spin_once(timeout_sec=0.1)
+    recorder.open(out, recording)
+    recorder.audit.expected_hz = _expected(recorder, embodiment)
+    show = RecordingLine()
+    _spin(recorder, executor, ended, show)
+    writer = recorder.close()
+    assert writer is not None  # opened above
     show.end()
-    print(f'{writer.messages} messages, {writer.bytes / 1e6:.1f} MB in {out}/')
+    print('\n'.join(recorder.audit.lines()))
+    print(f'{writer.messages} messages, {writer.total_bytes / 1e6:.1f} MB in {out}/')
     if writer.messages <= 1:  # the description of the recording itself
-        doctor = f'xvla doctor --embodiment {args.embodiment} --live'
+        doctor = f'xvla doctor --embodiment {embodiment.robot} --live'
         print(f'nothing was heard; see {doctor}', file=sys.stderr)
         return 1
     return 0
+
+
+def _record_episodes(
+    recorder: 'Recorder',
+    out: Path,
+    recording: 'Recording',
+    embodiment: Embodiment,
+    ended: Callable[[], bool],
+) -> int:
+    """Serve until a signal; an episode that is being recorded then is completed."""
+    from xvla_ros.nodes.bags.episodes import Episodes
+
+    Episodes(recorder, out, recording)
+    print(f'ready: ros2 service call /xvla_record/start std_srvs/srv/Trigger; bags go to {out}/')
+    _spin(recorder, _executor(recorder), ended, RecordingLine())
+    recorder.close()
+    print(f'{len(list(out.glob("episode_*")))} episodes in {out}/')
+    return 0
+
+
+def _executor(recorder: 'Recorder') -> 'SingleThreadedExecutor':
+    from rclpy.executors import SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
+    return executor
+
+
+def _spin(
+    recorder: 'Recorder',
+    executor: 'SingleThreadedExecutor',
+    ended: Callable[[], bool],
+    show: RecordingLine,
+) -> None:
+    """
+    Serve the recorder until `ended`.
+
+    :raises XvlaError: the disk is full or broken.
+    """
+    while not ended():
+        executor.spin_once(timeout_sec=0.1)
+        show(recorder.writer)
+        if recorder.trouble:
+            raise XvlaError(recorder.trouble)
+
+
+def _expected(recorder: 'Recorder', embodiment: Embodiment) -> dict[str, float]:
+    """Return the rates that the robot's file names [Hz], by the names in the bag."""
+    rates = {}
+    for camera in embodiment.cameras.values():
+        name = recorder.resolve_topic_name(camera.topic)
+        rates[name] = rates[f'{name}/compressed'] = camera.rate_hz
+    return rates
 
 
 def _ended_by_signals() -> list[int]:
@@ -107,34 +229,10 @@ def _ended_by_signals() -> list[int]:
     return ended
 
 
-def _extra(text: str) -> 'Stream':  # noqa: F821
-    from xvla_ros.replay.topics import Stream
+def _extra(text: str) -> 'Stream':
+    from xvla_ros.bags.topics import Stream
 
     topic, _, kind = text.partition(':')
     if not kind:
         raise ConfigError(f"--topic '{text}': expected NAME:TYPE, as /imu:sensor_msgs/msg/Imu")
-    return Stream(topic=topic, kind=kind, role=topic, sensor=True)
-
-
-class _Line:
-    """The line that shows how far a recording is; on a terminal only."""
-
-    def __init__(self, begun_s: float) -> None:
-        self._begun_s, self._shown_s = begun_s, 0.0
-
-    def __call__(self, writer: 'BagWriter') -> None:  # noqa: F821
-        now_s = time.monotonic()
-        if now_s - self._shown_s < SHOW_PERIOD_S or not sys.stderr.isatty():
-            return
-        self._shown_s = now_s
-        print(
-            f'\r{now_s - self._begun_s:6.0f} s  {writer.messages} messages  '
-            f'{writer.bytes / 1e6:.1f} MB ',
-            end='',
-            file=sys.stderr,
-        )
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._shown_s:
-            print(file=sys.stderr)
+    return Stream(topic=topic, kind=kind, role='--topic')

@@ -19,13 +19,37 @@ HEAD = """\
 
 <!-- Written by `python -m xvla_ros.tools.reference_page`. Do not edit: change the settings. -->
 
-One YAML file per robot, lab and checkpoint: a ROS 2 parameter file whose keys stand below
-`/**: ros__parameters:`. All nodes read the same file. It is checked in full when it is read: an
-unknown key is refused with the nearest known one, and so are a wrong type (a whole number will do
-for a float, not the other way round), a value out of range, and blocks that do not fit. Any key
-can be replaced on a command line: `-p limits.max_linear_speed_m_s:=0.1`.
+Each robot, lab and checkpoint has one YAML file: a ROS 2 parameter file with its keys below
+`/**: ros__parameters:`. All nodes and all tools read the same file. The whole file is checked
+when it is read. An unknown key is refused, and the nearest known key is named. A wrong type, a
+value out of range and blocks that contradict each other are refused too. `config/` holds a file
+for each robot's real driver and one for its simulation (`*_sim.yaml`).
 
-`config/` holds each robot for its real driver and as a simulation (`*_sim.yaml`).
+A single key can be replaced on a command line: `-p limits.max_linear_speed_m_s:=0.1` for a node,
+`limits.max_linear_speed_m_s:=0.1` for a launch file, `--set limits.max_linear_speed_m_s=0.1` for
+`xvla replay`. Launch files and `--set` take the text of a text setting as it is: `--set
+policy.instruction=42` needs no quotes; for a node write `-p policy.instruction:='"42"'`.
+
+## Values
+
+Tools read values as ROS's own parser (rcl) does. `xvla doctor --embodiment FILE` finds what a node
+would refuse.
+
+| written | means |
+|---|---|
+| `5e-1`, `.5`, `1.` | 0.5, 0.5, 1.0; a float may be written as a whole number, not the reverse |
+| `0x1F`, `017` | 31, 15 |
+| `yes`, `no`, `on`, `off`, `true`, `false` | booleans; as texts they need quotes, as do numbers |
+| `1:00`, `1_000`, `2026-01-01` | texts |
+| `''` | an empty text: "none" where the tables below say so |
+| `~`, `null`, nothing | refused: ROS knows no null. Write `''`, or leave the key out |
+| `[1, 0.5]` | refused: ROS takes no mixed lists. Write `[1.0, 0.5]` |
+| `[]`, `{}`, `*alias`, `%YAML 1.2` | refused: ROS takes none of them |
+
+If a key is written twice, the last value counts; two values of different types are refused. A
+section for one node (`policy_node:`) replaces values of a `/**:` section before it; the doctor
+says when nodes get different values. Names of topics may have letters, digits, `_` and `/`,
+and no part may begin with a digit; `~/name` and `{node}` are allowed.
 """
 NAMES = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 

@@ -6,19 +6,22 @@ Replay a bag: through the policy without ROS running, or as live topics.
 own clock and writes targets.csv, verdicts.jsonl, chunks.csv and summary.json into --out: the same
 bytes on every run. Exit code 0: done, and as the golden file says; 1: it differs; 2: an error.
 
-Without it, the bag's topics are published with their timing, for any nodes that listen.
+Without it, the bag's topics are published with their timing, for any nodes that listen. On a
+terminal space pauses, s steps, q ends; so do the services /xvla_replay/pause, resume and step.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 import sys
 import time
-
-import yaml
+from typing import Any
 
 from xvla_ros.bringup import embodiment_file
+from xvla_ros.core.embodiment import parse_override
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import duration
+from xvla_ros.tools.needs import need_ros
 
 DIFFERENT = 1
 MOST_REASONS = 8
@@ -32,6 +35,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--set', type=override, action='append', default=[], metavar='NAME=VALUE',
         help='replace a parameter, e.g. cameras.main.topic=/cam/color/compressed',
     )  # fmt: skip
+    parser.add_argument(
+        '--remap', type=renaming, action='append', default=[], metavar='FROM:=TO',
+        help="use a topic of the bag under another name, e.g. /cam0/image:=/camera/main/image_raw",
+    )  # fmt: skip
+    parser.add_argument('--start', type=duration, default=0.0, help='skip so much [s]')
+    parser.add_argument('--duration', type=duration, help='end after so much of the bag [s]')
     offline = parser.add_argument_group('deterministic')
     offline.add_argument('--deterministic', action='store_true', help='no ROS, no wall clock')
     offline.add_argument('--out', type=Path, help='folder for the results')
@@ -47,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     offline.add_argument('--tolerance', type=float, default=1e-6, help='most that may differ')
     live = parser.add_argument_group('live')
     live.add_argument('--rate', type=float, default=1.0, help='speed; 2 is twice as fast')
-    live.add_argument('--start', type=duration, default=0.0, help='skip so much [s]')
+    live.add_argument('--pause', action='store_true', help='begin paused')
     live.add_argument('--loop', action='store_true', help='begin again at the end')
     live.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
     live.add_argument(
@@ -60,13 +69,29 @@ def add_arguments(parser: ArgumentParser) -> None:
 def override(text: str) -> tuple[str, object]:
     """Return name and value of NAME=VALUE."""
     name, equals, value = text.partition('=')
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        equals = ''
     if not equals:
         raise ArgumentTypeError(f"'{text}': expected NAME=VALUE, the value as in a YAML file")
-    return name, parsed
+    try:
+        return name, parse_override(name, value)
+    except ConfigError as error:
+        raise ArgumentTypeError(f"'{text}': {error}; expected NAME=VALUE") from error
+
+
+def renaming(text: str) -> tuple[str, str]:
+    """Return both names of FROM:=TO."""
+    recorded, given, wanted = text.partition(':=')
+    if not given or not recorded or not wanted:
+        raise ArgumentTypeError(f"'{text}': expected FROM:=TO, names of topics")
+    return '/' + recorded.lstrip('/'), '/' + wanted.lstrip('/')
+
+
+def live_command(bag: str, rate: str, embodiment: str, parameters: Mapping[str, str]) -> list[str]:
+    """Return the command that plays a bag for nodes on its clock; launch files start it."""
+    command = ['xvla', 'replay', bag, '--clock', '--keep-stamps', '--rate', rate]
+    replaced = [
+        part for name, value in parameters.items() for part in ('--set', f'{name}={value}')
+    ]
+    return [*command, '--embodiment', embodiment, *replaced]
 
 
 def run(args: Namespace) -> int:
@@ -75,8 +100,10 @@ def run(args: Namespace) -> int:
 
 
 def _deterministic(args: Namespace) -> int:
-    from xvla_ros.nodes.replay_run import Options, replay_deterministic
-    from xvla_ros.replay.results import TARGETS
+    from xvla_ros.replay.options import Options
+    from xvla_ros.replay.results import TARGETS, worst_refusals
+    from xvla_ros.replay.run import replay_deterministic
+    from xvla_ros.tools.transforms import recorded_transforms
 
     if args.out is None:
         raise ConfigError('--deterministic needs --out, a folder for its results')
@@ -88,13 +115,19 @@ def _deterministic(args: Namespace) -> int:
         latency_s=args.latency_ms / 1e3,
         recorded_schedule=args.schedule == 'recorded',
         model=not args.no_model,
+        transforms=recorded_transforms(),
+        start_s=args.start,
+        duration_s=args.duration,
+        remap=dict(args.remap),
     )
     begun = time.perf_counter()
     replayed = replay_deterministic(args.bag, args.out, options)
     took_s = time.perf_counter() - begun
-    for gap in replayed.bag.gaps:
-        print(f'xvla: {args.bag}: {gap}; replayed up to there', file=sys.stderr)
+    for gap in (*replayed.summary['gaps'], *replayed.bag.notes):
+        print(f'xvla: {args.bag}: {gap}', file=sys.stderr)
     print(_text(replayed.summary))
+    for line in worst_refusals(args.out)[:MOST_REASONS]:
+        print(f'  {line}')
     duration_s = replayed.bag.duration_s
     print(f'{duration_s:.1f} s in {took_s:.1f} s ({duration_s / took_s:.1f} x real time)')
     print(f'results are in {args.out}/')
@@ -118,8 +151,8 @@ def _compare(args: Namespace, targets: Path) -> int:
     return DIFFERENT if differences else 0
 
 
-def _text(summary: dict[str, object]) -> str:
-    """Return the figures of a replay for people."""
+def _text(summary: dict[str, Any]) -> str:
+    """Return the figures of a replay as text."""
     counts = summary['counts']
     lines = [
         f'{counts["chunks"]} chunks ({counts["rejected_chunks"]} rejected, '
@@ -146,16 +179,21 @@ def _text(summary: dict[str, object]) -> str:
 
 
 def _live(args: Namespace) -> int:
-    from xvla_ros.nodes.replay import Live, replay_live
+    need_ros('xvla replay without --deterministic')
+    from xvla_ros.nodes.bags.player import Live, replay_live
 
     return replay_live(
         args.bag,
         Live(
             rate=args.rate,
             start_s=args.start,
+            duration_s=args.duration,
             loop=args.loop,
             clock=args.clock,
             restamp=not args.keep_stamps,
+            paused=args.pause,
+            overrides=dict(args.set),
+            remap=dict(args.remap),
             topics=tuple(args.topics or ()),
             everything=args.all,
             embodiment=_embodiment_file(args),

@@ -9,9 +9,16 @@ bag take the place of the recorded ones.
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.replay import override
+
+if TYPE_CHECKING:  # what draws takes seconds to import
+    from xvla_ros.bags.bag import Bag
+    from xvla_ros.core.embodiment import Embodiment
+    from xvla_ros.replay.report.data import BagReader, ReportData
 
 PICTURES = 8
 PICTURE_WIDTH = 240
@@ -22,16 +29,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('bag', type=Path, help='rosbag2 folder, or one .mcap or .db3 file')
     parser.add_argument('--run', type=Path, help='folder of `xvla replay --deterministic --out`')
     parser.add_argument('--embodiment', help='robot or parameter file (default: the recorded one)')
+    parser.add_argument(
+        '--set', type=override, action='append', default=[], metavar='NAME=VALUE',
+        help='replace a parameter, e.g. cameras.main.topic=/cam/color/compressed',
+    )  # fmt: skip
     parser.add_argument('--out', type=Path, help='page to write (default: report.html in the bag)')
 
 
 def run(args: Namespace) -> int:
     """Write the page."""
-    from xvla_ros.replay.report_page import page
+    from xvla_ros.replay.report.page import page
 
     out = args.out or _beside(args.bag)
     file = embodiment_file(args.embodiment, sim=False) if args.embodiment else None
-    text = page(collect(args.bag, args.run, file))
+    text = page(collect(args.bag, args.run, file, dict(args.set)))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding='utf-8')
     print(f'{out} ({len(text) / 1e6:.1f} MB)')
@@ -42,28 +53,36 @@ def _beside(bag: Path) -> Path:
     return bag / 'report.html' if bag.is_dir() else bag.with_suffix('.html')
 
 
-def collect(path: Path, run_folder: Path | None, file: Path | None) -> 'ReportData':  # noqa: F821
+def collect(
+    path: Path,
+    run_folder: Path | None,
+    file: Path | None,
+    overrides: dict[str, object] | None = None,
+) -> 'ReportData':
     """
     Read all that the page shows.
 
-    :raises XvlaError: the bag or the results cannot be read, or the robot is not known.
+    :raises XvlaError: the bag or the results cannot be read, the robot is not known, or the bag
+        holds nothing of it.
     """
-    from xvla_ros.nodes.replay_view import measured_arms
-    from xvla_ros.replay.bag import open_bag
-    from xvla_ros.replay.report_data import BagReader, count_verdicts, ReportData, RunReader
-    from xvla_ros.replay.timeline import clock_offset_ns
-    from xvla_ros.replay.topics import match_streams, observation_streams
+    from xvla_ros.bags.bag import open_bag
+    from xvla_ros.bags.timeline import clock_offset_ns
+    from xvla_ros.bags.topics import as_recorded, match_streams, observation_streams
+    from xvla_ros.replay.report.data import BagReader, count_verdicts, ReportData, RunReader
+    from xvla_ros.replay.view import measured_arms
+    from xvla_ros.tools.transforms import recorded_transforms
 
     bag = open_bag(path)
-    embodiment = _embodiment(bag, path, file)
+    embodiment = as_recorded(_embodiment(bag, path, file, overrides or {}), bag.topics)
     kinds = {name: topic.kind for name, topic in bag.topics.items()}
     names, missing = match_streams(observation_streams(embodiment), kinds, str(path))
+    _check_not_empty(bag, names, missing)
     offset_ns = clock_offset_ns(bag, names.values())
     reader = BagReader(bag, embodiment, offset_ns)
     said = reader.chunks()
     verdicts, reasons = count_verdicts(said)
     source = RunReader(run_folder, reader) if run_folder else None
-    times, rows = measured_arms(bag, embodiment, offset_ns)
+    times, rows = measured_arms(bag, embodiment, offset_ns, recorded_transforms())
     tasks = reader.tasks()
     return ReportData(
         title=f'{path.resolve().name}: {embodiment.robot}',
@@ -81,25 +100,46 @@ def collect(path: Path, run_folder: Path | None, file: Path | None) -> 'ReportDa
     )
 
 
-def _embodiment(bag: 'Bag', path: Path, file: Path | None) -> 'Embodiment':  # noqa: F821
+def _check_not_empty(bag: 'Bag', names: dict[str, str], missing: list[str]) -> None:
+    """
+    Check that there is something to show.
+
+    :raises ConfigError: the bag holds no topic of the robot, nor of a policy.
+    """
+    from xvla_ros.bags.topics import CHUNK, recorded_name, STATUS, TARGET
+
+    said = [name for name in (CHUNK, TARGET, STATUS) if recorded_name(name, bag.topics)]
+    if not (names or said):
+        raise ConfigError(
+            f'{bag.path}: nothing to report: {"; ".join(missing)}; the bag has '
+            f'{", ".join(sorted(bag.topics))}: give its robot by --embodiment, names by --set'
+        )
+
+
+def _embodiment(
+    bag: 'Bag',
+    path: Path,
+    file: Path | None,
+    overrides: dict[str, object],
+) -> 'Embodiment':
     """Return the robot of a file, or the one that was recorded."""
     from xvla_ros.core.embodiment import load_embodiment
 
     if file:
-        return load_embodiment(file)
+        return load_embodiment(file, overrides)
     if bag.recording is None:
         raise ConfigError(f'{path}: not from `xvla record`: give its robot by --embodiment')
-    return bag.recording.load_embodiment(str(path), {})
+    return bag.recording.load_embodiment(str(path), overrides)
 
 
 def _pictures(
-    bag: 'Bag',  # noqa: F821
-    embodiment: 'Embodiment',  # noqa: F821
-    reader: 'BagReader',  # noqa: F821
+    bag: 'Bag',
+    embodiment: 'Embodiment',
+    reader: 'BagReader',
     offset_ns: int,
 ) -> dict[str, list[tuple[float, bytes]]]:
     """Return a few JPEG pictures of each camera with their times [s]."""
-    from xvla_ros.nodes.replay_view import frames, jpeg
+    from xvla_ros.replay.view import frames, jpeg
 
     return {
         name: [
@@ -111,7 +151,7 @@ def _pictures(
 
 
 def _facts(
-    bag: 'Bag',  # noqa: F821
+    bag: 'Bag',
     tasks: list[tuple[float, str]],
     missing: list[str],
     run_folder: Path | None,
@@ -135,4 +175,5 @@ def _facts(
         facts.append(('targets from', f'the replay in {run_folder}'))
     facts += [('missing', text) for text in missing]
     facts += [('damaged', text) for text in bag.gaps]
+    facts += [('left out', text) for text in bag.notes]
     return facts

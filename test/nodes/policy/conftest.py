@@ -26,17 +26,14 @@ from std_msgs.msg import Bool, String  # noqa: E402
 
 from xvla_ros.action import RunTask  # noqa: E402
 from xvla_ros.bringup import processes  # noqa: E402
-from xvla_ros.bringup_runner import Runner  # noqa: E402
+from xvla_ros.bringup.runner import Runner  # noqa: E402
 from xvla_ros.core.ee6d import ArmPose  # noqa: E402
 from xvla_ros.core.embodiment import load_embodiment  # noqa: E402
 from xvla_ros.core.resources import shared_file  # noqa: E402
+from xvla_ros.inputs.messages import stamp_to_ns  # noqa: E402
 from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus  # noqa: E402
-from xvla_ros.nodes.conversions import (  # noqa: E402
-    ns_to_stamp,
-    pose_to_message,
-    stamp_to_ns,
-)
-from xvla_ros.nodes.policy_home import home_poses  # noqa: E402
+from xvla_ros.nodes.common.conversions import ns_to_stamp, pose_to_message  # noqa: E402
+from xvla_ros.runtime.home import home_poses  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 EMBODIMENT = 'franka_sim.yaml'
@@ -258,7 +255,7 @@ def rig(ros_context):
 @pytest.fixture(scope='session')
 def still_policy(tmp_path_factory):
     """Write a real checkpoint that always answers the pose AWAY_M from home, gripper open."""
-    from xvla_ros.bench.still_policy import write_still
+    from xvla_ros.testing.still_policy import write_still
 
     embodiment = load_embodiment(shared_file('config', EMBODIMENT))
     return write_still(tmp_path_factory.mktemp('still'), embodiment, AWAY_M)
@@ -272,7 +269,9 @@ def start_policy(rig, tmp_path_factory):
     def start(overrides, embodiment=None, environment=None):
         rig.forget()
         path = Path(embodiment) if embodiment else shared_file('config', EMBODIMENT)
-        table = {p.name: p for p in processes(path, sim=False, overrides=overrides)}
+        # The rig stamps by the system's clock.
+        given = {'use_sim_time': False, **overrides}
+        table = {p.name: p for p in processes(path, sim=False, overrides=given)}
         runner = Runner(tmp_path_factory.mktemp('log'), environment)
         runners.append(runner)
         runner.start(table['policy_node'])

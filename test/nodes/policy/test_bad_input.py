@@ -28,7 +28,7 @@ def camera_of_the_future(rig):
 
 
 def unknown_encoding(rig):
-    rig.encoding = 'bayer_rggb8'
+    rig.encoding = 'yuv_of_a_lab'
 
 
 def image_too_short(rig):
@@ -61,7 +61,7 @@ def arm_of_the_future(rig):
         (stop_camera, 'camera wrist'),
         (camera_of_the_past, 'old'),
         (camera_of_the_future, 'in the future'),
-        (unknown_encoding, 'bayer_rggb8'),
+        (unknown_encoding, 'yuv_of_a_lab'),
         (image_too_short, 'bytes'),
         (missing_finger, 'gripper arm'),
         (nan_finger, 'fr3_finger_joint1'),

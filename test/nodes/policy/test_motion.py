@@ -166,7 +166,7 @@ def set_checkpoint(rig, folder):
 
 
 def test_another_checkpoint_takes_over_while_the_arm_holds(rig, running, still_policy, tmp_path):
-    from xvla_ros.bench.still_policy import write_still
+    from xvla_ros.testing.still_policy import write_still
 
     # Wherever the arm may have got to meanwhile, a chunk may begin there.
     other = write_still(tmp_path / 'other', rig.embodiment, (0.0, -0.02, -0.06))
@@ -192,7 +192,8 @@ def test_a_checkpoint_that_cannot_be_loaded_holds_until_another_is_set(
     assert 'no_such_policy' in refused.reason
     rig.wait_state(RUNNING)
     assert worker_pid(running) == pid, 'a refused value changes nothing'
-    assert set_checkpoint(rig, tmp_path).successful  # a folder without a checkpoint
+    (tmp_path / 'config.json').write_text('{}')  # a checkpoint at first sight, without weights
+    assert set_checkpoint(rig, tmp_path).successful
     rig.wait_state(HOLDING, timeout_s=RESTART_S, saying='restart failed')
     rig.wait(lambda: not rig.moving(0.1), what='hold')
     assert set_checkpoint(rig, still_policy).successful

@@ -9,7 +9,7 @@ import time
 import pytest
 from std_msgs.msg import String
 
-from xvla_ros.bringup_runner import Runner
+from xvla_ros.bringup.runner import Runner
 from xvla_ros.msg import PolicyStatus
 
 pytestmark = pytest.mark.ros

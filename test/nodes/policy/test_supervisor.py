@@ -14,8 +14,8 @@ import pytest
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.core.resources import shared_file
-from xvla_ros.nodes.life_line import LifeLine
-from xvla_ros.nodes.policy_supervisor import WorkerEvents, WorkerSupervisor
+from xvla_ros.runtime.process import LifeLine
+from xvla_ros.runtime.worker_supervisor import WorkerEvents, WorkerSupervisor
 
 pytestmark = pytest.mark.ros
 RESTART_S = 120.0
@@ -89,7 +89,7 @@ class SlowLine(LifeLine):
 
 
 def test_a_worker_told_to_end_is_not_called_dead(supervisor, listener, monkeypatch):
-    monkeypatch.setattr('xvla_ros.nodes.policy_supervisor.LifeLine', SlowLine)
+    monkeypatch.setattr('xvla_ros.runtime.worker_supervisor.LifeLine', SlowLine)
     listener.bad = False
     supervisor.start()
     supervisor.swap(supervisor._embodiment, 'told to')

@@ -4,7 +4,7 @@
 from typing import Any
 
 from xvla_ros.control.drivers.cartesian_pose import CartesianPoseDriver
-from xvla_ros.control.drivers.driver import ArmDriver, GripperDriver, Plan
+from xvla_ros.control.drivers.driver import ArmDriver, ArmStep, GripperDriver
 from xvla_ros.control.drivers.gripper_actions import FrankaGripper, GripperCommandGripper
 from xvla_ros.control.drivers.interbotix import InterbotixDriver, InterbotixGripper
 from xvla_ros.control.drivers.joint_position import Float64ArrayGripper, JointPositionDriver
@@ -17,8 +17,8 @@ __all__ = [
     'ARM_DRIVERS',
     'GRIPPER_DRIVERS',
     'ArmDriver',
+    'ArmStep',
     'GripperDriver',
-    'Plan',
     'make_arm_driver',
     'make_gripper_driver',
 ]

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One goal of an action, from sending it to its end, without waiting for anything."""
+"""One goal of an action, from sending it to its end, without blocking."""
 
 from collections.abc import Callable
 import time
 from typing import Any
 
-# How long a cancelled goal may take to end before it is given up: as long as franka_ros'
-# teleop_gripper_node waits for a stop, which libfranka cannot always do (libfranka#18, #111).
+# How long to wait for the end of a cancelled goal: as long as franka_ros' teleop_gripper_node
+# waits for a stop, which libfranka cannot always do (libfranka#18, #111).
 PATIENCE_S = 5.0
 # action_msgs/GoalStatus, written down so that importing this needs no ROS.
 SUCCEEDED, CANCELED = 4, 5
 
 
 class ActionGoal:
-    """A goal on its way. Everything happens in the thread that spins the node."""
+    """A goal that was sent. Everything happens in the thread that spins the node."""
 
     def __init__(
         self, client: Any, goal: Any, on_end: Callable[['ActionGoal', str], None]
     ) -> None:
-        """Send it; `on_end` is called once, with what went wrong or an empty string."""
+        """Send it; `on_end` is called once, with the error or an empty string."""
         self._on_end = on_end
         self._handle: Any = None
         self._cancelled_s: float | None = None
@@ -32,12 +32,12 @@ class ActionGoal:
 
     @property
     def lost(self) -> bool:
-        """Whether the goal was cancelled so long ago that its end will not come."""
+        """Whether the goal was cancelled more than PATIENCE_S ago and has not ended."""
         since_s = self._cancelled_s
         return since_s is not None and time.monotonic() - since_s > PATIENCE_S
 
     def cancel(self) -> None:
-        """Ask, once, for the goal's end."""
+        """Ask once for the goal to be cancelled."""
         if self._cancelled_s is None:
             self._cancelled_s = time.monotonic()
             if self._handle:

@@ -9,7 +9,7 @@ only (and ignores frame_id); Servo follows poses only after its command type was
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import ArmDriver, messages, Plan, Vector
+from xvla_ros.control.drivers.driver import ArmDriver, ArmStep, messages, Vector
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.settings import ArmSettings
@@ -21,6 +21,8 @@ SERVO_TOPIC = 'pose_target_cmds'
 class CartesianPoseDriver(ArmDriver):
     """An arm behind a controller that solves its own kinematics."""
 
+    pulls_to_target = True
+
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
         super().__init__(node, arm, kinematics)
         self._message = messages('geometry_msgs.msg', 'ros-jazzy-geometry-msgs').PoseStamped
@@ -29,7 +31,7 @@ class CartesianPoseDriver(ArmDriver):
         self._switch = ServoSwitch(node, arm.command_topic) if servo else None
 
     def trouble(self) -> str:
-        """Return who else commands this arm, or what Servo still waits for."""
+        """Return whether others command this arm, or what MoveIt Servo still needs."""
         topic = self._publisher.topic_name
         publishers = self._node.count_publishers(topic)
         if publishers > 1:
@@ -38,16 +40,16 @@ class CartesianPoseDriver(ArmDriver):
             )
         return self._switch.trouble() if self._switch else ''
 
-    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
+    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
         """Return the target itself: limits are the gate's, kinematics the controller's."""
-        return Plan(target=target)
+        return ArmStep(target=target)
 
-    def send(self, plan: Plan) -> None:
+    def send(self, plan: ArmStep) -> None:
         """Publish the target pose."""
         self._publish(plan.target)
 
     def hold(self, measured: ArmPose, joints: Vector) -> None:
-        """Make the measured pose the target, so that the arm does not go on to the last one."""
+        """Make the measured pose the target, so that the arm does not go on to the last target."""
         self._publish(measured)
 
     def _publish(self, pose: ArmPose) -> None:
@@ -61,7 +63,7 @@ class CartesianPoseDriver(ArmDriver):
 
 
 class ServoSwitch:
-    """Switches MoveIt Servo to pose commands, once per start of it, without waiting."""
+    """Switches MoveIt Servo to pose commands, once after each of its starts, without blocking."""
 
     def __init__(self, node: Any, command_topic: str) -> None:
         self._service = messages('moveit_msgs.srv', 'ros-jazzy-moveit-msgs').ServoCommandType
@@ -72,7 +74,7 @@ class ServoSwitch:
     def trouble(self) -> str:
         """Ask for the switch when the service is there; return what is still missing."""
         if not self._client.service_is_ready():
-            self._answer = None  # a Servo that comes back has forgotten the switch
+            self._answer = None  # a restarted Servo has forgotten the switch
             return f'no service {self._client.srv_name}: is MoveIt Servo running?'
         if self._answer is None:
             request = self._service.Request(command_type=self._service.Request.POSE)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What every driver interface answers to, so that the controller need not know which robot it moves.
+The interface of all drivers: the controller does not know which robot it moves.
 
-A driver plans first and sends after: a plan says whether the target can be followed, and nothing
-has moved yet. Only when all arms of a robot have a plan are they sent. Importing this package
-needs no ROS; making a driver does.
+A driver first plans and then sends. A plan tells whether the target can be followed, before
+anything moves. Plans are sent only when all arms of a robot have one. Importing this package needs
+no ROS; making a driver does.
 """
 
 from abc import ABC, abstractmethod
@@ -25,13 +25,13 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Plan:
+class ArmStep:
     """
-    What one arm would be told to do next.
+    The next command of one arm.
 
-    target: where the tool shall be. joints: (n,) [rad] in the settings' order, None for Cartesian
+    target: where the tool should be. joints: (n,) [rad] in the settings' order, None for Cartesian
     controllers. reachable: False when the arm cannot get there from where it is; joints then lead
-    to the nearest pose it can reach. reasons: what was changed about the target and why.
+    to the nearest reachable pose. reasons: what was changed about the target, and why.
     """
 
     target: ArmPose
@@ -48,6 +48,11 @@ class ArmDriver(ABC):
         are not given.
     """
 
+    # Whether the arm goes on being pulled to its last target while it is held, as an impedance
+    # controller does; one that is moved by hand must then be held anew where it comes to rest.
+    # Position servos keep their last target.
+    pulls_to_target = False
+
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
         self._node = node
         self._arm = arm
@@ -58,15 +63,19 @@ class ArmDriver(ABC):
         return ''
 
     def observe(self, measured: ArmPose) -> None:
-        """Learn where the tool and gripper are, before each step; most interfaces need not."""
+        """Take the measured pose and gripper before each step; most drivers ignore it."""
         return
 
+    def implausible(self, joints: Vector) -> str:
+        """Return why measured joints (n,) cannot be radians; empty when they can."""
+        return ''
+
     def objection(self, target: ArmPose, joints: Vector) -> str:
-        """Return why the arm can never get from its joints (n,) [rad] to a target, or nothing."""
+        """Return why joints (n,) [rad] cannot be moved to a target; empty when they can."""
         return ''
 
     @abstractmethod
-    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
+    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
         """
         Return the next step towards a target without commanding anything.
 
@@ -74,7 +83,7 @@ class ArmDriver(ABC):
         """
 
     @abstractmethod
-    def send(self, plan: Plan) -> None:
+    def send(self, plan: ArmStep) -> None:
         """Command a plan."""
 
     @abstractmethod
@@ -82,7 +91,7 @@ class ArmDriver(ABC):
         """Stop where the arm is. Called once when motion ends, not again until it resumes."""
 
     def forget(self) -> None:
-        """Have the next step begin where the arm is measured, not where it was told to be."""
+        """Start the next step from the measured joints, not from the commanded ones."""
         return
 
 
@@ -94,7 +103,7 @@ class GripperDriver(ABC):
         """Command an opening, 0 closed to 1 open; NaN changes nothing. Never blocks."""
 
     def hold(self) -> None:
-        """Begin nothing more; most interfaces have nothing that waits."""
+        """Drop commands that wait; most drivers have none."""
         return
 
 
@@ -119,7 +128,7 @@ def command_value(gripper: GripperSettings, opening: float) -> float:
 
 
 class OnChange:
-    """Calls something when an opening has changed: an action may take a second (libfranka#226)."""
+    """Calls a function when an opening has changed: an action may take 1 s (libfranka#226)."""
 
     def __init__(self, command: Callable[[float], None], least: float = 0.05) -> None:
         self._command = command

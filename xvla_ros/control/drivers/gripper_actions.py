@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Grippers behind actions: sent when the opening changes, never waited for.
+Grippers with an action interface: goals are sent when the opening changes, without blocking.
 
 A Franka gripper takes about a second per command and blocks its caller (libfranka#226, #28).
 """
@@ -12,18 +12,18 @@ from xvla_ros.control.drivers.driver import command_value, GripperDriver, messag
 from xvla_ros.core.settings import GripperSettings
 
 FRANKA_PACKAGE = 'ros-jazzy-franka-msgs (or build franka_ros2 from source)'
-# A grasp counts as one at any width up to fully open: what is grasped is not known beforehand.
+# A grasp succeeds at any width up to fully open: the size of the object is not known.
 GRASP_EPSILON_M = 0.08
-# Openings above this are a move, below it a grasp with force.
+# An opening above this is a move; below it, a grasp with force.
 GRASP_BELOW = 0.5
 
 
 class ActionGripper(GripperDriver):
     """
-    Sends goals without waiting, one at a time: a newer one has the running one cancelled first.
+    Sends goals without blocking, one at a time: before a new one, the running one is cancelled.
 
-    franka_gripper runs every goal at once, each in a thread of its own on one connection
-    (gripper_action_server.cpp), so a move sent during a grasp would race it.
+    franka_gripper runs all goals at the same time, each in its own thread on one connection
+    (gripper_action_server.cpp): a move sent during a grasp would race with it.
     """
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
@@ -42,14 +42,15 @@ class ActionGripper(GripperDriver):
         """
         Drop the goal that waits for the running one to end.
 
-        What was sent stays the last command: a second grasp in a row hangs (libfranka#93).
+        The goal that was sent stays the last command: a second grasp in a row hangs
+        (libfranka#93).
         """
         if self._next is not None:
             self._next = None
             self._on_change.forget()
 
     def _command(self, opening: float) -> None:
-        """Have the goal for an opening sent, by `_request`."""
+        """Request the goal for an opening."""
         raise NotImplementedError
 
     def _client(self, action: Any, name: str) -> Any:
@@ -58,11 +59,11 @@ class ActionGripper(GripperDriver):
         return ActionClient(self._node, action, name)
 
     def _request(self, client: Any, goal: Any) -> None:
-        """Send a goal as soon as none runs; one that still waits to be sent is dropped."""
+        """Send a goal as soon as no other runs; it replaces one that waits."""
         self._next = client, goal
 
     def _proceed(self) -> None:
-        """Send the goal that waits, or make room for it."""
+        """Send the waiting goal, or cancel the running one first."""
         if self._next is None:
             return
         if self._running and not self._running.lost:
@@ -76,7 +77,7 @@ class ActionGripper(GripperDriver):
             self._warn(f'no action server {client._action_name}: the gripper is not commanded')
 
     def _on_end(self, goal: ActionGoal, trouble: str) -> None:
-        """Send what waits; say what went wrong, and have a goal that was not taken sent again."""
+        """Send the waiting goal; log an error; send a goal that was not accepted again."""
         if goal is not self._running:
             return
         self._running = None
@@ -119,7 +120,7 @@ class FrankaGripper(ActionGripper):
         self._grasp = self._client(self._actions.Grasp, f'{gripper.command_topic}/grasp')
 
     def send(self, opening: float) -> None:
-        """Move to an opening, or grasp: all the way, for a second grasp hangs (libfranka#93)."""
+        """Move to an opening, or grasp fully: a second grasp in a row hangs (libfranka#93)."""
         super().send(0.0 if opening < GRASP_BELOW else opening)
 
     def _command(self, opening: float) -> None:

@@ -15,7 +15,7 @@ from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.settings import ArmSettings, GripperSettings
 
 PACKAGE = 'ros-jazzy-interbotix-xs-msgs (or build interbotix_ros_core from source)'
-# Names of the driver's group and of its gripper motor (interbotix_xsarm_control,
+# Names of the joint group and of the gripper motor (interbotix_xsarm_control,
 # config/wx250s.yaml).
 ARM_GROUP = 'arm'
 GRIPPER_JOINT = 'gripper'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward controllers that take joint positions as a bare array (position_controllers)."""
+"""Forward controllers that take joint positions as an array (position_controllers)."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class Float64ArrayGripper(GripperDriver):
         self._array = ArrayPublisher(node, gripper.command_topic)
 
     def send(self, opening: float) -> None:
-        """Send the command at every step: a topic is cheap, and a lost message must not matter."""
+        """Send the command at every step, so that a lost message does not matter."""
         if opening == opening:
             value = command_value(self._gripper, opening)
             self._array.publish([value] * len(self._gripper.joint_names))

@@ -1,34 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arms that take joint positions: the tool target becomes the next joints, and never flips."""
+"""Arms that take joint positions: each tool target becomes a step of the joints."""
 
 from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
-from xvla_ros.control.drivers.driver import ArmDriver, Plan, Vector
+from xvla_ros.control.drivers.driver import ArmDriver, ArmStep, Vector
 from xvla_ros.control.kinematics import IkResult, Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.settings import ArmSettings
 
-# A target that is missed by less than this, with time to get there, counts as reached (a hand's
-# breadth of the demo task's 3 cm; far above the solver's tolerance).
+# A target that is missed by less than this counts as reached: small against the demo task's 3 cm,
+# large against the solver's tolerance.
 REACHED_M = 0.005
 REACHED_RAD = 0.05
 # Targets nearer than this are one step away: at 50 Hz, 1 m/s and 5 rad/s.
 NEAR_M = 0.02
 NEAR_RAD = 0.1
-# Other postures that are tried before a target counts as out of reach.
+# Stored postures that are tried before a target counts as out of reach.
 RESTARTS = 8
 
 
 class JointArmDriver(ArmDriver):
     """
-    An arm commanded in joint space, along one branch of its inverse kinematics.
+    An arm commanded in joint space, without jumps to another posture.
 
-    Steps start from the last commanded joints, so that the command does not sag with the arm's own
-    following error; the first of a motion starts from the measured ones.
+    A step starts from the last commanded joints, so that the arm's following error does not pull
+    the command down. The first step of a motion starts from the measured joints.
     """
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -41,8 +41,12 @@ class JointArmDriver(ArmDriver):
         far = np.full(3, 10.0)
         kinematics.inverse(far, np.array([0, 0, 0, 1]), kinematics.posture, restarts=1)
 
+    def implausible(self, joints: Vector) -> str:
+        """Compare measured joints with the limits of the URDF: they could be in another unit."""
+        return self._solver.limits.implausible(joints)
+
     def objection(self, target: ArmPose, joints: Vector) -> str:
-        """Search for joints that reach the target, elsewhere too when not from here."""
+        """Search for joints that reach the target, also in other postures."""
         near = self._near(joints, target)
         if near or _reached(
             found := self._solver.inverse(
@@ -52,20 +56,21 @@ class JointArmDriver(ArmDriver):
             return ''
         return f'target out of reach, {1000 * found.position_error_m:.0f} mm off: {found.reason}'
 
-    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> Plan:
+    def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
         """Return the joints one step nearer to the target, within speed and position limits."""
         start = self._start(joints)
         step = self._solver.track(start, target.position, target.quaternion, dt_s)
         if _reached(step):
-            return Plan(target=target, joints=step.q)
+            beyond = self._solver.limits.beyond(start)
+            return ArmStep(target=target, joints=step.q, reasons=(beyond,) if beyond else ())
         goal = self._solver.inverse(target.position, target.quaternion, seed=start, restarts=0)
         if _reached(goal):
-            return Plan(target=target, joints=step.q, reasons=(f'slowed: {step.reason}',))
+            return ArmStep(target=target, joints=step.q, reasons=(f'slowed: {step.reason}',))
         off_mm = 1000 * goal.position_error_m
         reason = f'clamped to the nearest reachable pose, {off_mm:.0f} mm off: {goal.reason}'
-        return Plan(target=target, joints=step.q, reachable=False, reasons=(reason,))
+        return ArmStep(target=target, joints=step.q, reachable=False, reasons=(reason,))
 
-    def send(self, plan: Plan) -> None:
+    def send(self, plan: ArmStep) -> None:
         """Command the plan's joints and remember them."""
         assert plan.joints is not None
         self._commanded = plan.joints
@@ -85,7 +90,7 @@ class JointArmDriver(ArmDriver):
         """Publish joints (n,) [rad]; the opening is for grippers that go with the arm."""
 
     def _near(self, joints: Vector, target: ArmPose) -> bool:
-        """Tell whether a target is no farther than one step: then its plan finds out."""
+        """Tell whether a target is at most one step away: then planning finds out."""
         position, quaternion = self._solver.forward(self._start(joints))
         turn = 2 * np.arccos(min(1.0, abs(float(quaternion @ target.quaternion))))
         distance = float(np.linalg.norm(position - target.position))

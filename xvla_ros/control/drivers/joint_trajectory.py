@@ -2,8 +2,8 @@
 """
 ros2_controllers' joint_trajectory_controller: one point, replaced at every step.
 
-The point carries no velocity, so the controller interpolates positions, and a header stamp of zero
-means 'from now'.
+The point has no velocity, so the controller interpolates positions. A header stamp of zero means
+'from now'.
 """
 
 from typing import Any
@@ -21,12 +21,12 @@ from xvla_ros.control.drivers.joint_tracker import JointArmDriver
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.settings import ArmSettings, GripperSettings
 
-# How long the controller gets to reach a point: two periods of a 50 Hz command, so that a late one
+# Time that the controller has to reach a point: two periods at 50 Hz, so that a late command
 # leaves no gap.
 HORIZON_S = 0.04
 
 
-class Trajectory:
+class TrajectorySender:
     """Publishes trajectories of one point."""
 
     def __init__(self, node: Any, topic: str, joint_names: tuple[str, ...]) -> None:
@@ -54,7 +54,7 @@ class JointTrajectoryDriver(JointArmDriver):
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
         super().__init__(node, arm, kinematics)
-        self._trajectory = Trajectory(node, arm.command_topic, arm.joint_names)
+        self._trajectory = TrajectorySender(node, arm.command_topic, arm.joint_names)
 
     def command(self, joints: Vector, opening: float) -> None:
         """Send one point."""
@@ -66,7 +66,7 @@ class JointTrajectoryGripper(GripperDriver):
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
         self._gripper = gripper
-        self._trajectory = Trajectory(node, gripper.command_topic, gripper.joint_names)
+        self._trajectory = TrajectorySender(node, gripper.command_topic, gripper.joint_names)
         self._travel_s = abs(gripper.open_position - gripper.closed_position) / max(
             gripper.speed, 1e-3
         )

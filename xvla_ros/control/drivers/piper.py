@@ -2,14 +2,15 @@
 """
 AgileX Piper, through the JointState command of piper_ros (piper_ctrl_single_node.py).
 
-Its traps: joint_states may be a *command* topic (start_single_piper.launch.py remaps
-joint_ctrl_single to it); the gripper is the seventh joint in metres, a command without it ends the
-driver, and some branches do not clamp it, so it is always there and clamped here; end_pose_stamped
-has an empty frame_id and is the pose of the flange, not of the tool, so the pose comes from joints
-through the URDF.
-
-PosCmd is not used: its numbers are millimetres and degrees in some branches of the driver, metres
-and radians in others, and nothing on the wire tells which; positions are rounded to a millimetre.
+Notes on the driver:
+- joint_states may be a *command* topic: start_single_piper.launch.py remaps joint_ctrl_single
+  to it.
+- The gripper is the seventh joint, in metres. A command without it ends the driver, and some
+  branches do not clamp it: it is always sent, and clamped here.
+- end_pose_stamped has an empty frame_id and is the pose of the flange, not of the tool: the pose
+  is computed from joints through the URDF.
+- PosCmd is not used. Its units are millimetres and degrees in some branches, metres and radians in
+  others, and messages do not tell which; positions are rounded to a millimetre.
 """
 
 from typing import Any
@@ -44,7 +45,7 @@ class PiperDriver(JointArmDriver):
         self._opening = float('nan')
 
     def observe(self, measured: ArmPose) -> None:
-        """Keep the measured opening until there is a command for the gripper."""
+        """Use the measured opening until the gripper gets a command."""
         if self._opening != self._opening:
             self._opening = measured.gripper
 

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes as samples: pictures, words, state and anchors, prepared as in serving."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from tqdm import tqdm
+
+from xvla_ros.adapt.episodes import Episode, Pictures
+from xvla_ros.adapt.trainer.batches import Batch
+from xvla_ros.adapt.trainer.features import Features
+from xvla_ros.adapt.windows import WindowMaker
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.model.processor import ImageProcessor
+from xvla_ros.model.tokenizer import TextProcessor
+from xvla_ros.model.xvla import XVLA
+
+# Largest relative change of brightness and of each colour channel. X-VLA's train.py jitters
+# brightness, contrast and saturation by 0.2.
+BRIGHTNESS = 0.2
+CHANNEL = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preparation:
+    """How a checkpoint takes its inputs: the very processors that serve it, and its sizes."""
+
+    images: ImageProcessor
+    text: TextProcessor
+    views: int
+    anchors: int
+
+    @classmethod
+    def of(cls, network: XVLA, images: ImageProcessor, text: TextProcessor) -> 'Preparation':
+        """Read the sizes from a network."""
+        config = network.config
+        return cls(images=images, text=text, views=config.view_slots, anchors=config.num_actions)
+
+
+class Dataset:
+    """
+    All samples of some episodes of one robot.
+
+    proprio (N, 20), actions (N, T, 20), episode (N,), frame (N,). Pictures are shrunk once, into a
+    file, when `shrink` is called; without, they are read from the episodes each time.
+    """
+
+    def __init__(
+        self, episodes: Sequence[Episode], maker: WindowMaker, preparation: Preparation
+    ) -> None:
+        """
+        Make the samples.
+
+        :raises ConfigError: nothing moves in any episode, or one does not fit the robot.
+        """
+        self.episodes, self.preparation = list(episodes), preparation
+        self.layout = maker.layout
+        made = [maker.windows(episode) for episode in self.episodes]
+        self.proprio = np.concatenate([w.proprio for w in made])
+        self.actions = np.concatenate([w.actions for w in made])
+        self.frame = np.concatenate([w.frame for w in made])
+        self.episode = np.repeat(np.arange(len(made)), [len(w.frame) for w in made])
+        self.still = sum(w.still for w in made)
+        self.tasks = [episode.instruction for episode in self.episodes]
+        self._words = [preparation.text(task) for task in self.tasks]
+        self._shrunk: NDArray[np.uint8] | None = None
+        if not len(self.frame):
+            raise ConfigError(
+                f'none of the {len(made)} episodes has a frame after which something moves'
+            )
+
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+        return len(self.frame)
+
+    def spread(self, most: int) -> NDArray[np.intp]:
+        """Return at most so many samples, evenly spread over all frames."""
+        return np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.intp)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return what differs when the samples do."""
+        digest = hashlib.sha256(self.actions.tobytes() + self.proprio.tobytes())
+        digest.update('\n'.join(self.tasks).encode())
+        return digest.hexdigest()[:16]
+
+    def pictures(self, sample: int) -> Pictures:
+        """
+        Return the pictures of a sample, shrunk where that has been done.
+
+        :raises ConfigError: an episode has another number of cameras than the network has slots.
+        """
+        if self._shrunk is not None:
+            pictures: Pictures = tuple(self._shrunk[sample])
+            return pictures
+        episode = self.episodes[self.episode[sample]]
+        pictures = episode.look(int(self.frame[sample]))
+        if not 1 <= len(pictures) <= self.preparation.views:
+            raise ConfigError(
+                f'episode {episode.name}: has {len(pictures)} cameras, the checkpoint has '
+                f'{self.preparation.views} slots; --views {len(pictures)} makes room'
+            )
+        return pictures
+
+    def shrink(self, file: Path) -> None:
+        """
+        Write all pictures at the network's size into a file, and read them from there.
+
+        A letterboxed picture is normalised before it is shrunk, so it stays as it is.
+        """
+        images = self.preparation.images
+        if images.letterbox:
+            return
+        views = len(self.pictures(0))
+        shape = (len(self), views, *images.size, 3)
+        made = np.lib.format.open_memmap(file, 'w+', np.uint8, shape)
+        for sample in tqdm(range(len(self)), 'read pictures', unit='frame', disable=None):
+            for view, picture in enumerate(self.pictures(sample)):
+                made[sample, view] = images.resize(picture)[0].permute(1, 2, 0).numpy()
+        made.flush()
+        self._shrunk = made
+
+    def batch(
+        self, samples: NDArray[np.intp], domain: int, random: np.random.Generator | None = None
+    ) -> Batch:
+        """
+        Return a batch of samples for a row of the network.
+
+        :param random: jitters colours; None leaves them as serving has them.
+        """
+        views = [self.pictures(sample) for sample in samples]
+        flat = [picture for pictures in views for picture in pictures]
+        if random is not None:
+            flat = [jittered(picture, random) for picture in flat]
+        pixels = self.preparation.images(flat)
+        return self._batch(samples, domain, pixels, [len(pictures) for pictures in views])
+
+    def known(self, samples: NDArray[np.intp], domain: int, features: Features) -> Batch:
+        """Return a batch with the encoder's outputs in place of pictures."""
+        encoded, auxiliary = features.of(samples)
+        none = torch.empty(0, 3, *self.preparation.images.size)
+        batch = self._batch(samples, domain, none, [0] * len(samples))
+        return replace(batch, encoded=encoded, auxiliary=auxiliary)
+
+    def _batch(
+        self, samples: NDArray[np.intp], domain: int, pixels: torch.Tensor, views: list[int]
+    ) -> Batch:
+        mask = np.zeros((len(samples), self.preparation.views), bool)
+        for row, count in zip(mask, views, strict=True):
+            row[:count] = True
+        return Batch(
+            tokens=torch.tensor([self._words[self.episode[s]] for s in samples]),
+            pixels=pixels,
+            mask=torch.from_numpy(mask),
+            proprio=torch.from_numpy(self.proprio[samples]),
+            actions=torch.from_numpy(self.actions[samples]),
+            domain=torch.full((len(samples),), domain),
+        )
+
+
+def jittered(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) with another brightness and slightly other colours."""
+    gain = (1 + BRIGHTNESS * random.uniform(-1, 1)) * (1 + CHANNEL * random.uniform(-1, 1, 3))
+    table = np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)  # (256, 3)
+    return np.stack([table[picture[..., c], c] for c in range(3)], axis=-1)

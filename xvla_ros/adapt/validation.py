@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far predictions are from demonstrations: millimetres, degrees and gripper, open loop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.adapt.dataset import Dataset
+from xvla_ros.core.ee6d import ARM_SIZE, GRIPPER, POSITION, ROTATION
+from xvla_ros.core.rotations import split_rotate6d
+from xvla_ros.model.policy import Policy
+
+# Samples that are predicted at a time.
+BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One observation, as `Policy.predict_batch` takes it."""
+
+    images: Sequence[NDArray[np.uint8]]
+    proprio: NDArray[np.float32]
+    instruction: str
+    domain_id: int
+    noise: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Errors:
+    """
+    Errors of N predictions with T anchors and A arms.
+
+    position_mm and rotation_deg: (N, T, A). gripper: (N, T, A) bool, open instead of closed or the
+    reverse. task: (N,) index into `tasks`.
+    """
+
+    position_mm: NDArray[np.float64]
+    rotation_deg: NDArray[np.float64]
+    gripper: NDArray[np.bool_]
+    task: NDArray[np.intp]
+    tasks: tuple[str, ...]
+
+    @property
+    def score(self) -> float:
+        """
+        Return one number to choose a checkpoint by, less is better.
+
+        A millimetre counts as much as a degree and as a per cent of wrong grippers.
+        """
+        means = self.position_mm.mean(), self.rotation_deg.mean(), 100 * self.gripper.mean()
+        return float(sum(means))
+
+    def summary(self) -> dict[str, Any]:
+        """Return means over all, by anchor and by task, for a file."""
+        everything = slice(None)
+        return {
+            'samples': len(self.task),
+            'score': self.score,
+            **self._means(everything),
+            'anchors': {
+                'position_mm': self.position_mm.mean(axis=(0, 2)).tolist(),
+                'rotation_deg': self.rotation_deg.mean(axis=(0, 2)).tolist(),
+                'gripper_wrong': self.gripper.mean(axis=(0, 2)).tolist(),
+            },
+            'tasks': {
+                name: {'samples': int((self.task == i).sum()), **self._means(self.task == i)}
+                for i, name in enumerate(self.tasks)
+                if (self.task == i).any()
+            },
+        }
+
+    def _means(self, rows: slice | NDArray[np.bool_]) -> dict[str, float]:
+        return {
+            'position_mm': float(self.position_mm[rows].mean()),
+            'rotation_deg': float(self.rotation_deg[rows].mean()),
+            'gripper_wrong': float(self.gripper[rows].mean()),
+        }
+
+
+def describe(errors: Errors) -> str:
+    """Return the means as a line."""
+    return (
+        f'{errors.position_mm.mean():.1f} mm, {errors.rotation_deg.mean():.1f} deg, '
+        f'{errors.gripper.mean():.1%} of grippers wrong'
+    )
+
+
+def measure(
+    policy: Policy, data: Dataset, samples: NDArray[np.intp], domain: int, steps: int
+) -> Errors:
+    """
+    Predict samples as in serving, each from noise of its own, and compare with what was done.
+
+    :param steps: of denoising.
+    """
+    predicted: list[NDArray[np.float32]] = []
+    for first in range(0, len(samples), BATCH):
+        questions = [ask(policy, data, s, domain) for s in samples[first : first + BATCH]]
+        predicted += policy.predict_batch(questions, steps)
+    tasks = tuple(sorted(set(data.tasks)))
+    task = np.array([tasks.index(data.tasks[data.episode[s]]) for s in samples], np.intp)
+    return compare(np.stack(predicted), data.actions[samples], data.layout, task, tasks)
+
+
+def ask(policy: Policy, data: Dataset, sample: int, domain: int) -> Question:
+    """Return a sample as a question; its noise depends on the sample alone."""
+    shape = policy.config.num_actions, policy.mode.dim
+    random = np.random.default_rng(int(sample))
+    return Question(
+        images=data.pictures(sample),
+        proprio=data.proprio[sample],
+        instruction=data.tasks[data.episode[sample]],
+        domain_id=domain,
+        noise=random.standard_normal(shape, dtype=np.float32),
+    )
+
+
+def compare(
+    predicted: NDArray[np.float32],
+    done: NDArray[np.float32],
+    layout: str,
+    task: NDArray[np.intp],
+    tasks: tuple[str, ...],
+) -> Errors:
+    """
+    Measure predictions (N, T, 20) against demonstrations (N, T, 20).
+
+    :param layout: of Rotate6D in both.
+    """
+    arms = 2 if done[..., ARM_SIZE:].any() else 1
+    one, other = (
+        x[..., : ARM_SIZE * arms].reshape(*x.shape[:2], arms, -1) for x in (predicted, done)
+    )
+    apart = np.linalg.norm(one[..., POSITION] - other[..., POSITION], axis=-1)
+    wrong = (one[..., GRIPPER] > 0.5) != (other[..., GRIPPER] > 0.5)
+    return Errors(
+        position_mm=1e3 * apart.astype(np.float64),
+        rotation_deg=angles(one[..., ROTATION], other[..., ROTATION], layout),
+        gripper=wrong,
+        task=task,
+        tasks=tasks,
+    )
+
+
+def angles(
+    one: NDArray[np.float32], other: NDArray[np.float32], layout: str
+) -> NDArray[np.float64]:
+    """Return the angles (...) between rotations (..., 6) [deg]."""
+    first, second = (split_rotate6d(v, layout)[0] for v in (one, other))
+    trace = np.einsum('...ij,...ij->...', first, second)
+    found: NDArray[np.float64] = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
+    return found

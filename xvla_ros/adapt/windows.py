@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+From the arms' motion in an episode to what X-VLA is trained on: a state and the anchors after it.
+
+The same profile as in serving turns poses into the model's numbers, so frame, layout, gripper and
+proprioception of the embodiment's file hold in training, too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from xvla_ros.adapt.episodes import Episode
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.ee6d import ARM_SIZE, EE6D_SIZE, GRIPPER, POSITION, ROTATION
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.profile import ActionProfile
+from xvla_ros.core.rotations import matrix_to_rotate6d
+
+# A sample is left out where no arm moves by this much until its first anchor, in any of its ten
+# numbers (X-VLA datasets/dataset.py). It would teach the robot to wait.
+STILL = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Windows:
+    """
+    N samples: proprio (N, 20), actions (N, T, 20) as the model has them, frame (N,) of each.
+
+    still: how many frames were left out because nothing moves after them.
+    """
+
+    proprio: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    frame: NDArray[np.intp]
+    still: int
+
+
+class WindowMaker:
+    """Makes the samples of episodes of one embodiment."""
+
+    def __init__(self, embodiment: Embodiment, anchors: int) -> None:
+        """
+        Read what the embodiment's file says of the checkpoint.
+
+        :param anchors: of the network, `num_actions`.
+        :raises ConfigError: positions are relative, which cannot be trained here.
+        """
+        policy = embodiment.policy
+        if policy.relative_position:
+            raise ConfigError(
+                f"embodiment '{embodiment.robot}': policy.relative_position is true; training "
+                'needs absolute positions'
+            )
+        self.embodiment, self.profile = embodiment, ActionProfile(embodiment)
+        self.layout = policy.rotation_6d_layout
+        # The robot executes every anchor_stride-th anchor, one period apart.
+        self.period_s = policy.anchor_period_s / policy.anchor_stride
+        self.offsets_s = self.period_s * np.arange(1, anchors + 1)
+        self._closed = [arm.gripper.closed_probability for arm in embodiment.arms.values()]
+
+    def windows(self, episode: Episode) -> Windows:
+        """
+        Return the samples of an episode, one per frame that something moves after.
+
+        Behind the end of the episode the arms stay where they ended.
+
+        :raises ConfigError: the episode has other arms than the embodiment.
+        """
+        track = self._track(episode)
+        times = episode.times_s[:, None] + self.offsets_s
+        actions = track.at(np.minimum(times, episode.times_s[-1]))
+        moved = np.abs(actions[:, 0] - track.at(episode.times_s)).max(axis=-1) >= STILL
+        moved[-1] = False  # the last frame has no future
+        frames = np.flatnonzero(moved)
+        poses = [self.profile.proprio(episode.poses(frame)) for frame in frames]
+        return Windows(
+            proprio=np.stack(poses) if poses else np.empty((0, EE6D_SIZE), np.float32),
+            actions=self._raw(actions[frames]),
+            frame=frames,
+            still=int((~moved[:-1]).sum()),
+        )
+
+    def _track(self, episode: Episode) -> 'Track':
+        arms, expected = episode.positions.shape[1], len(self._closed)
+        if arms != expected:
+            raise ConfigError(
+                f'episode {episode.name}: has {arms} arms, embodiment '
+                f"'{self.embodiment.robot}' has {expected}"
+            )
+        return Track(episode, self._closed, self.layout)
+
+    def _raw(self, actions: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return actions (N, T, 20) in the frame of the model."""
+        count, anchors, size = actions.shape
+        if not count:
+            return actions.astype(np.float32)
+        chunk = Chunk(stamp_ns=0, period_s=self.period_s, actions=actions.reshape(-1, size))
+        return self.profile.raw(chunk).reshape(count, anchors, size)
+
+
+class Track:
+    """The arms of an episode at any time: EE6D, base frame, grippers as the model has them."""
+
+    def __init__(self, episode: Episode, closed: Sequence[float], layout: str) -> None:
+        self._times, self._layout = episode.times_s, layout
+        self._arms = [
+            (
+                episode.positions[:, arm],
+                Slerp(episode.times_s, Rotation.from_quat(episode.quaternions[:, arm])),
+                closed[arm] + (1 - 2 * closed[arm]) * episode.openings[:, arm],
+            )
+            for arm in range(episode.positions.shape[1])
+        ]
+
+    def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (..., 20) at times (...): linear, rotations on the shortest arc."""
+        found = np.zeros((times.size, EE6D_SIZE))
+        flat = times.ravel()
+        for index, (positions, turns, grippers) in enumerate(self._arms):
+            half = found[:, ARM_SIZE * index : ARM_SIZE * (index + 1)]
+            for axis in range(3):
+                half[:, POSITION][:, axis] = np.interp(flat, self._times, positions[:, axis])
+            half[:, ROTATION] = matrix_to_rotate6d(turns(flat).as_matrix(), self._layout)
+            half[:, GRIPPER] = np.interp(flat, self._times, grippers)
+        return found.reshape(*times.shape, EE6D_SIZE)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the arms go where they are told: a blocked or deaf one must not catch up later."""
+
+from collections import deque
+from collections.abc import Sequence
+import math
+
+from xvla_ros.control.drivers import ArmStep
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.motion import norm, quaternion_of
+from xvla_ros.core.quaternions import difference
+
+# An arm must be off for this long: a wrong sample is no fault, nor is swinging wide in a turn.
+GLITCH_S = 0.2
+
+
+class Following:
+    """
+    Compares every arm with where its targets led it lately, during one motion.
+
+    An arm lags behind its targets, the farther the faster it goes, but along their path: it is
+    near one of those of the last `limits.following_lag_s`, however fast they went. A measurement
+    is compared with the targets that had been sent when it was taken, so one that arrives late on
+    a busy machine is no fault. What a driver says it cannot reach is not expected of the arm.
+    """
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Take the limits from the embodiment."""
+        limits = embodiment.limits
+        self._arms = tuple(embodiment.arms.items())
+        self._most_m = limits.max_following_error_m or math.inf
+        self._most_rad = limits.max_following_error_rad or math.inf
+        self._lag_ns = round(limits.following_lag_s * NANOSECONDS)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the motion."""
+        self._sent: deque[tuple[int, tuple[ArmPose, ...]]] = deque()
+        self._near_ns: list[int | None] = [None] * len(self._arms)  # stamp of the last good pose
+
+    def check(
+        self,
+        plans: Sequence[ArmStep],
+        measured: Sequence[ArmPose],
+        stamps_ns: Sequence[int],
+        now_ns: int,
+    ) -> str:
+        """
+        Return which arm does not follow its plans, by how much; empty when all do.
+
+        :param plans: what every arm is told now. :param measured: the arms' poses.
+        :param stamps_ns: when each pose was measured, on the clock of `now_ns`.
+        """
+        self._sent.append((now_ns, tuple(plan.target for plan in plans)))
+        self._drop_before(min(stamps_ns) - self._lag_ns)
+        for index, (plan, pose, stamp_ns) in enumerate(
+            zip(plans, measured, stamps_ns, strict=True)
+        ):
+            off_m, off_rad = self._off(index, pose, stamp_ns)
+            near_ns = self._near_ns[index]
+            followed = off_m <= self._most_m and off_rad <= self._most_rad
+            if near_ns is None or followed or not plan.reachable:
+                self._near_ns[index] = stamp_ns
+            elif stamp_ns - near_ns > GLITCH_S * NANOSECONDS:
+                return self._reason(index, off_m, off_rad)
+        return ''
+
+    def _drop_before(self, oldest_ns: int) -> None:
+        """Forget the targets that were replaced before a time."""
+        while len(self._sent) > 1 and self._sent[1][0] <= oldest_ns:
+            self._sent.popleft()
+
+    def _off(self, index: int, pose: ArmPose, stamp_ns: int) -> tuple[float, float]:
+        """
+        Return the least distance [m] and angle [rad] of an arm to the targets it then had.
+
+        0 for a pose that was measured before the motion began.
+        """
+        recent = [
+            targets[index]
+            for sent_ns, targets in self._sent
+            if stamp_ns - self._lag_ns <= sent_ns <= stamp_ns
+        ]
+        if not recent:
+            recent = [targets[index] for sent_ns, targets in self._sent if sent_ns <= stamp_ns][
+                -1:
+            ]
+        if not recent:
+            return 0.0, 0.0
+        turned = quaternion_of(pose)
+        return (
+            min(norm(pose.position - target.position) for target in recent),
+            min(math.hypot(*difference(turned, quaternion_of(target))) for target in recent),
+        )
+
+    def _reason(self, index: int, off_m: float, off_rad: float) -> str:
+        name, arm = self._arms[index]
+        return (
+            f'{name} does not follow: {1000 * off_m:.0f} mm, {off_rad:.2f} rad from its targets '
+            f'(limits.max_following_error_*): blocked, or deaf to {arm.command_topic}?'
+        )

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an answer keeps to the plan in execution: real-time chunking (arXiv 2506.07339)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.ee6d import ARM_SIZE, GRIPPER
+
+
+def plan_weights(period_s: float, count: int, firm_s: float, fade_s: float) -> NDArray[np.float64]:
+    """
+    Return how firmly an answer keeps each anchor of the plan (count,), 1 to 0.
+
+    :param period_s: anchor i is due (i + 1) * period_s after the observation.
+    :param firm_s: until then the plan is executed in any case: 1.
+    :param fade_s: within this time after it the weight falls evenly to 0.
+    """
+    after_s = period_s * np.arange(1, count + 1) - firm_s
+    weights: NDArray[np.float64] = np.clip(1 - after_s / max(fade_s, 1e-9), 0.0, 1.0)
+    return weights
+
+
+def drawn_to_plan(
+    actions: NDArray[np.floating], plan: NDArray[np.floating], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """
+    Return actions (T, 20), each mixed with the plan's by its weight (T,).
+
+    Grippers are decisions, which no mean makes: the answer's, unless the plan is firm.
+    """
+    share = np.repeat(weights[:, None], actions.shape[1], axis=1)
+    share[:, GRIPPER::ARM_SIZE] = weights[:, None] >= 1
+    mixed: NDArray[np.float64] = actions + share * (plan - actions)
+    return mixed

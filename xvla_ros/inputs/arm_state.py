@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The measured state of all arms, from topics: tool poses and gripper openings with their stamps.
+
+Messages are taken and read when they are used, in whichever thread asks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+import threading
+from typing import Any
+
+from xvla_ros.bags.topics import JOINTS, POSE
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import blamed_on, ObservationError
+from xvla_ros.core.gripper import implausible_position, measured_opening
+from xvla_ros.core.observation import check_streams, StreamLimit
+from xvla_ros.core.settings import ArmSettings, HEADER
+from xvla_ros.inputs.graph import Graph, Pose, PoseSource, Topics, Vector, View
+from xvla_ros.inputs.messages import joint_positions, named, pose_from_message
+from xvla_ros.runtime.clock import Clock
+
+
+class JointView(View):
+    """The JointStates that name any of some joints: other sources may share the topic."""
+
+    def __init__(self, topic: str, names: Sequence[str], stamp_source: str = HEADER) -> None:
+        """:param names: of the joints that are wanted."""
+        super().__init__(topic, stamp_source)
+        self._names, self._wanted, self._others = tuple(names), frozenset(names), ''
+
+    def store(self, message: Any, received_ns: int) -> None:
+        """Keep a message of ours; of others remember the names."""
+        if self._wanted.isdisjoint(message.name):
+            self._others = named(message)
+        else:
+            super().store(message, received_ns)
+
+    def nearest(self, stamp_ns: int | None = None) -> tuple[int, Any] | None:
+        """
+        Return as a View does.
+
+        :raises ObservationError: messages came, but none names a joint that is wanted.
+        """
+        found = super().nearest(stamp_ns)
+        if found is None and self._others:
+            raise ObservationError(
+                f'{self.topic}: no JointState names {" or ".join(self._names)}; the last one '
+                f'names {self._others}'
+            )
+        return found
+
+    def positions(self, message: Any) -> Vector:
+        """
+        Return the positions (n,) of the wanted joints [rad or m].
+
+        :raises ObservationError: one is missing, named twice or not finite.
+        """
+        return joint_positions(message, self._names, self.topic)
+
+
+class PoseTopic:
+    """The tool pose from a PoseStamped topic."""
+
+    def __init__(self, topics: Topics, arm: ArmSettings) -> None:
+        """Subscribe."""
+        self._view = View(arm.pose_topic, arm.stamp_source)
+        self._base_frame = arm.base_frame
+        topics.show(POSE, self._view)
+
+    def read(self, stamp_ns: int | None) -> Pose | None:
+        """Return stamp and pose."""
+        found = self._view.nearest(stamp_ns)
+        return found and (
+            found[0],
+            *pose_from_message(found[1], self._base_frame, self._view.topic),
+        )
+
+
+class JointsTopic:
+    """The tool pose from joint positions through the URDF."""
+
+    def __init__(self, topics: Topics, arm: ArmSettings) -> None:
+        """Subscribe and read the URDF."""
+        from xvla_ros.control.arm_kinematics import arm_kinematics
+
+        self._kinematics = arm_kinematics(arm)
+        self._view = arm_joints(arm)
+        topics.show(JOINTS, self._view)
+
+    def read(self, stamp_ns: int | None) -> Pose | None:
+        """
+        Return stamp and pose.
+
+        :raises ObservationError: a joint is missing, or the positions cannot be radians.
+        """
+        found = self._view.nearest(stamp_ns)
+        if found is None:
+            return None
+        positions = self._view.positions(found[1])
+        if reason := self._kinematics.limits.implausible(positions):
+            raise ObservationError(f'{self._view.topic}: {reason}')
+        return found[0], *self._kinematics.forward(positions)
+
+
+SOURCES: Mapping[str, Callable[[Topics, ArmSettings], PoseSource]] = {
+    'pose': PoseTopic,
+    'joints': JointsTopic,
+}
+
+
+def arm_joints(arm: ArmSettings) -> JointView:
+    """Return what sees an arm's joints."""
+    return JointView(arm.joint_states_topic, arm.joint_names, arm.stamp_source)
+
+
+def first_finger(arm: ArmSettings) -> JointView:
+    """Return what sees an arm's first finger joint."""
+    gripper = arm.gripper
+    return JointView(
+        gripper.joint_states_topic or arm.joint_states_topic,
+        gripper.joint_names[:1],
+        gripper.stamp_source or arm.stamp_source,
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class ArmsRead:
+    """
+    The state of all arms at one moment.
+
+    stamps_ns: when each stream that has arrived was measured, by its name. poses: of the arms that
+    are complete. joints: (n,) [rad] of each arm whose joints were asked for and have arrived.
+    """
+
+    stamps_ns: dict[str, int] = field(default_factory=dict)
+    poses: tuple[ArmPose, ...] = ()
+    joints: tuple[Vector, ...] = ()
+
+
+class ArmStates:
+    """The state of all arms of an embodiment. Any thread may ask."""
+
+    def __init__(self, graph: Graph, embodiment: Embodiment, joints: bool = False) -> None:
+        """
+        Subscribe to everything that the embodiment names.
+
+        :param joints: read the joint positions of every arm, too, as streams of their own.
+        """
+        self._graph, self._embodiment = graph, embodiment
+        self._lock = threading.Lock()  # a topic is taken, and pinocchio computes, one at a time
+        self._topics = Topics(graph)
+        arms = embodiment.arms.items()
+        self._poses = {name: self._pose_source(arm) for name, arm in arms}
+        self._grippers = {name: first_finger(arm) for name, arm in arms}
+        self._joints = {name: arm_joints(arm) for name, arm in arms if joints}
+        for view in (*self._grippers.values(), *self._joints.values()):
+            self._topics.show(JOINTS, view)
+        streams = ('arm', 'gripper', 'joints') if joints else ('arm', 'gripper')
+        self.limits = tuple(
+            StreamLimit(
+                name=f'{stream} {name}',
+                max_age_s=arm.gripper_max_age_s if stream == 'gripper' else arm.max_age_s,
+            )
+            for name, arm in arms
+            for stream in streams
+        )
+
+    def _pose_source(self, arm: ArmSettings) -> PoseSource:
+        if arm.pose_source == 'tf':
+            return self._graph.transforms(arm)
+        return SOURCES[arm.pose_source](self._topics, arm)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._graph.close()
+
+    def read(self, stamp_ns: int | None = None) -> ArmsRead:
+        """
+        Return the state of the arms; what comes from one topic is of the same messages.
+
+        :param stamp_ns: take each stream's message nearest to this time; None takes the last.
+        :raises ObservationError: a message cannot be used.
+        """
+        with self._lock:
+            self._topics.take()
+            read = ArmsRead()
+            for name, arm in self._embodiment.arms.items():
+                self._read_arm(name, arm, stamp_ns, read)
+            return read
+
+    def _read_arm(self, name: str, arm: ArmSettings, stamp_ns: int | None, read: ArmsRead) -> None:
+        with blamed_on(f'arm {name}'):
+            measured = self._poses[name].read(stamp_ns)
+        with blamed_on(f'gripper {name}'):
+            self._read_gripper(name, arm, stamp_ns, read, measured)
+        with blamed_on(f'joints {name}'):
+            self._read_joints(name, stamp_ns, read)
+
+    def _read_gripper(
+        self,
+        name: str,
+        arm: ArmSettings,
+        stamp_ns: int | None,
+        read: ArmsRead,
+        measured: Pose | None,
+    ) -> None:
+        """Read a gripper; with the tool's pose it completes the arm."""
+        finger = self._grippers[name].nearest(stamp_ns)
+        if measured:
+            read.stamps_ns[f'arm {name}'] = measured[0]
+        if finger:
+            read.stamps_ns[f'gripper {name}'] = finger[0]
+        if measured and finger:
+            opening = self._opening(name, arm, finger[1])
+            pose = ArmPose(position=measured[1], quaternion=measured[2], gripper=opening)
+            read.poses = (*read.poses, pose)
+
+    def _read_joints(self, name: str, stamp_ns: int | None, read: ArmsRead) -> None:
+        joints = self._joints[name].nearest(stamp_ns) if name in self._joints else None
+        if joints:
+            read.stamps_ns[f'joints {name}'] = joints[0]
+            read.joints = (*read.joints, self._joints[name].positions(joints[1]))
+
+    def _opening(self, name: str, arm: ArmSettings, message: Any) -> float:
+        """Return a gripper's opening, 0 closed to 1 open."""
+        view = self._grippers[name]
+        (position,) = view.positions(message)
+        if reason := implausible_position(arm.gripper, position):
+            raise ObservationError(f'{view.topic}: gripper {name}: {reason}')
+        return measured_opening(arm.gripper, position)
+
+
+class ArmReader:
+    """The arms as they are now, fresh and complete, or the reason why not."""
+
+    def __init__(self, embodiment: Embodiment, states: ArmStates, clock: Clock) -> None:
+        """Remember what to read."""
+        self._control, self._states, self._clock = embodiment.control, states, clock
+
+    def read(self) -> tuple[ArmPose, ...]:
+        """
+        Return one measured pose per arm.
+
+        :raises ObservationError: naming the stream that is missing, stale, from the future or
+            malformed.
+        """
+        read = self._states.read()
+        now_ns = self._clock.now_ns()
+        # No skew limit: arms are not compared with images here, and each has its own age limit.
+        tolerance_s = self._control.future_tolerance_s
+        check_streams(read.stamps_ns, self._states.limits, now_ns, float('inf'), tolerance_s)
+        return read.poses

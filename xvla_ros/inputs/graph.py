@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where messages come from: a ROS graph or a bag. Inputs subscribe through this alone."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.settings import ArmSettings, HEADER, RECEIVE
+from xvla_ros.inputs.messages import stamp_to_ns
+
+Vector = NDArray[np.float64]
+# A tool pose: stamp [ns], position (3,) [m] and quaternion (4,) xyzw, in the arm's base frame.
+Pose = tuple[int, Vector, Vector]
+# Takes a message and when it arrived, by the graph's clock [ns]; 0 where that is not known.
+Store = Callable[[Any, int], None]
+# Messages kept per topic: half a second at 100 Hz, more than the age of any usable image.
+HISTORY = 64
+
+
+class Feed(Protocol):
+    """One subscription."""
+
+    def take(self) -> None:
+        """Hand what has arrived to the subscriber, oldest first; one thread at a time may call."""
+
+
+class PoseSource(Protocol):
+    """Where the tool pose of one arm comes from."""
+
+    def read(self, stamp_ns: int | None) -> Pose | None:
+        """Return the pose nearest to a time, or the last; None before any."""
+
+
+class Graph(Protocol):
+    """What messages come from."""
+
+    def subscribe(self, kind: str, topic: str, store: Store, depth: int) -> Feed:
+        """
+        Subscribe as to sensor data, the newest `depth` messages kept until they are taken.
+
+        :param kind: message type, such as sensor_msgs/msg/Image.
+        """
+
+    def wait(self, feeds: Sequence[Any], timeout_s: float) -> None:
+        """Sleep until a message of one of the feeds waits to be taken, or for the timeout."""
+
+    def transforms(self, arm: ArmSettings) -> PoseSource:
+        """
+        Return the tool pose of an arm from TF.
+
+        :raises ConfigError: TF cannot be read here.
+        """
+
+    def close(self) -> None:
+        """Subscribe no more to anything."""
+
+
+class View:
+    """The last messages of a topic for one reader, each with the time that it counts from [ns]."""
+
+    def __init__(self, topic: str, stamp_source: str = HEADER) -> None:
+        """:param stamp_source: `header`, or `receive` for the time at which a message arrived."""
+        self.topic = topic
+        self._received = stamp_source == RECEIVE
+        self._messages: deque[tuple[int, Any]] = deque(maxlen=HISTORY)
+
+    def store(self, message: Any, received_ns: int) -> None:
+        """Keep a message."""
+        stamp_ns = received_ns if self._received else stamp_to_ns(message.header.stamp)
+        self._messages.append((stamp_ns, message))
+
+    def nearest(self, stamp_ns: int | None = None) -> tuple[int, Any] | None:
+        """Return stamp [ns] and message nearest to a time, or the last; None before any."""
+        messages = self._messages
+        if not messages:
+            return None
+        if stamp_ns is None:
+            return messages[-1]
+        nearest: tuple[int, Any] | None = None
+        for each in reversed(tuple(messages)):  # the nearest is mostly one of the last
+            if nearest and abs(each[0] - stamp_ns) > abs(nearest[0] - stamp_ns):
+                break
+            nearest = each
+        return nearest
+
+
+class Topics:
+    """
+    The topics of several readers, each subscribed to once, however many read it.
+
+    What was taken together is seen together: after `take` all views of a topic hold the same
+    messages. The owner locks.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        """Begin without any."""
+        self._graph = graph
+        self._views: dict[tuple[str, str], list[View]] = {}
+        self._feeds: list[Feed] = []
+
+    def show(self, kind: str, view: View) -> None:
+        """Have a view see what arrives on its topic from now on."""
+        views = self._views.setdefault((kind, view.topic), [])
+        views.append(view)
+        if len(views) == 1:
+
+            def store(message: Any, received_ns: int) -> None:
+                for each in views:
+                    each.store(message, received_ns)
+
+            self._feeds.append(self._graph.subscribe(kind, view.topic, store, HISTORY))
+
+    def take(self) -> None:
+        """Bring all views up to date."""
+        for feed in self._feeds:
+            feed.take()

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The pipelines that LeRobot puts before and behind a policy, with the robot's row of the prompts.
+
+Without these files LeRobot cannot serve a folder, and its own default row is 0, which published
+checkpoints have never trained (policies/xvla/processor_xvla.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+PRE, POST = 'policy_preprocessor', 'policy_postprocessor'
+# X-VLA has no statistics of states and actions.
+IDENTITY = {kind: 'IDENTITY' for kind in ('VISUAL', 'STATE', 'ACTION')}
+
+
+def processors_json(config: Mapping[str, Any], domain: int) -> dict[str, dict[str, Any]]:
+    """
+    Return the two files by name.
+
+    :param config: in LeRobot's schema, see `lerobot_json`. domain: row of the soft prompts.
+    """
+    inputs, outputs = config['input_features'], config['output_features']
+    before = [
+        step('rename_observations_processor', rename_map={}),
+        step('to_batch_processor'),
+        step(
+            'tokenizer_processor',
+            max_length=config['tokenizer_max_length'],
+            task_key='task',
+            padding_side='right',
+            padding='max_length',
+            truncation=True,
+            tokenizer_name=config['tokenizer_name'],
+        ),
+        step('xvla_image_to_float', image_keys=None, validate_range=True),
+        step('xvla_imagenet_normalize', image_keys=None),
+        step('xvla_add_domain_id', domain_id=domain),
+        step('device_processor', device='cpu', float_dtype=None),
+        step('normalizer_processor', **normalisation({**inputs, **outputs})),
+    ]
+    behind = [
+        step('unnormalizer_processor', **normalisation(outputs)),
+        step('device_processor', device='cpu', float_dtype=None),
+    ]
+    return {
+        f'{name}.json': {'name': name, 'steps': s} for name, s in ((PRE, before), (POST, behind))
+    }
+
+
+def step(name: str, **config: Any) -> dict[str, Any]:
+    """Return one step under the name that LeRobot registers it by."""
+    return {'registry_name': name, 'config': config}
+
+
+def normalisation(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a step that leaves numbers as they are."""
+    return {'eps': 1e-8, 'features': dict(features), 'norm_map': IDENTITY}

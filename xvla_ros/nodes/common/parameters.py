@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where ROS parameters meet the settings of an embodiment."""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from xvla_ros.core.embodiment import Embodiment, embodiment_from_parameters
+from xvla_ros.nodes.common.robot_description import with_descriptions
+
+# May be set while the node is active; everything else is read once, when the node is configured.
+LIVE_PARAMETERS = ('control.strategy', 'policy.checkpoint')
+
+
+def read_embodiment(node: Node) -> Embodiment:
+    """
+    Return the embodiment that a node's parameters describe, and describe each parameter in return.
+
+    The node must have been made with automatically_declare_parameters_from_overrides. Robot
+    descriptions on topics are waited for.
+
+    :raises ConfigError: a parameter is unknown, missing or wrong; the message names it. Or a robot
+        description did not come.
+    """
+    given = {name: _plain(p.value) for name, p in node.get_parameters_by_prefix('').items()}
+    source = f'parameters of {node.get_fully_qualified_name()}'
+    embodiment = embodiment_from_parameters(given, source)
+    for name, value, field in leaves(embodiment):
+        _describe(node, name, value, field)
+    return with_descriptions(node, embodiment)
+
+
+def leaves(settings: Any, prefix: str = '') -> Iterator[tuple[str, Any, Field[Any]]]:
+    """Yield the dotted name, the value and the dataclass field of every single setting."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        name = f'{prefix}{field.name}'
+        if is_dataclass(value):
+            yield from leaves(value, f'{name}.')
+        elif isinstance(value, dict):
+            for key, block in value.items():
+                yield from leaves(block, f'{name}.{key}.')
+        elif value is not None:
+            yield name, value, field
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers arrays as lists, as a YAML file holds them."""
+    return list(value) if isinstance(value, (array, tuple)) else value
+
+
+def _describe(node: Node, name: str, value: Any, field: Field[Any]) -> None:
+    """Declare one setting, or describe it if the user already gave it."""
+    descriptor = _descriptor(name, value, field)
+    if not node.has_parameter(name):
+        node.declare_parameter(
+            name, list(value) if isinstance(value, tuple) else value, descriptor
+        )
+    elif not node.describe_parameter(name).read_only:
+        descriptor.type = node.get_parameter(name).type_.value  # the type that the user gave stays
+        node.set_descriptor(name, descriptor)
+
+
+def _descriptor(name: str, value: Any, field: Field[Any]) -> ParameterDescriptor:
+    """Return the description, range and choices of one setting."""
+    low, high, choices = (field.metadata.get(k) for k in ('low', 'high', 'choices'))
+    descriptor = ParameterDescriptor(
+        description=field.metadata.get('description', ''),
+        additional_constraints=f'one of {", ".join(choices)}' if choices else '',
+        read_only=name not in LIVE_PARAMETERS,
+    )
+    if low is None or high is None or isinstance(value, (bool, str, tuple)):
+        return descriptor
+    if isinstance(value, int):
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+    else:
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=float(high))
+        ]
+    return descriptor

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller node: `python -m xvla_ros.nodes.controller`."""

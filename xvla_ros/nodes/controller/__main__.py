@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+controller_node: executes targets through the robot's driver, within the limits.
+
+The first command must be a hold. A command is refused for all arms when a target is old, from the
+future, malformed or outside the limits, or when one arm cannot follow. All arms brake and hold
+after `control.hold_after_s` without an executed target, and while the deadman switch is not held.
+After an emergency stop, or when an arm does not follow, they stay stopped until ~/reset.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+import sys
+
+from rclpy.node import Node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from xvla_ros.bringup import CONTROL
+from xvla_ros.control.drivers import ArmStep
+from xvla_ros.control.following import Following
+from xvla_ros.control.pace import Pace
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.safety import SafetyGate
+from xvla_ros.inputs.messages import stamp_to_ns
+from xvla_ros.msg import EndEffectorCommand
+from xvla_ros.nodes.common.any_publisher import AnyPublisher
+from xvla_ros.nodes.common.clock import NodeClock, steady_clock
+from xvla_ros.nodes.common.deadman import Deadman
+from xvla_ros.nodes.common.links import TARGET_TOPIC
+from xvla_ros.nodes.common.parameters import read_embodiment
+from xvla_ros.nodes.common.running import run
+from xvla_ros.nodes.controller.condition import State
+from xvla_ros.nodes.controller.diagnostics import Reporter
+from xvla_ros.nodes.controller.hold_watch import AT_REST, HoldWatch
+from xvla_ros.nodes.controller.robot import (
+    check_arrived,
+    farthest_m,
+    Measured,
+    read_targets,
+    Robot,
+)
+
+# When no step was sent for this long, the next motion begins at the measured poses.
+REST_S = 0.5
+# Braking ends when a step is shorter than this. An arm that lags then still goes on to its last
+# target. Holding it at its measured pose instead would pull it back.
+STOPPED_M = 1e-5
+
+
+class ControllerNode(Node):
+    """Executes the targets of one embodiment. All its methods run on the executor's thread."""
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__(
+            'controller_node', automatically_declare_parameters_from_overrides=True, **arguments
+        )
+        self.embodiment = read_embodiment(self)
+        self._robot = Robot(self, self.embodiment)
+        self._gate = SafetyGate(self.embodiment)
+        self._following = Following(self.embodiment)
+        self._time = NodeClock(self)
+        self._reporter = Reporter(self, self.embodiment.robot, self._time)
+        self._condition = self._reporter.condition
+        self._hold_watch = HoldWatch(self._robot, self.embodiment.arm_names, self.get_logger())
+        self._estop_pressed = False
+        self._released = ''  # why the deadman switch forbids motion; empty when it does not
+        self._braked: tuple[ArmPose, ...] | None = None  # targets of the last step of braking
+        self._seen_ns = 0  # the clock when it was last read
+        control = self.embodiment.control
+        self._pace = Pace(1.0 / control.rate_hz)
+        self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
+        if control.estop_topic:
+            self._estop = AnyPublisher(self, Bool, control.estop_topic, self._on_estop)
+        self._deadman = Deadman(self, control, self._on_deadman)
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.create_timer(1.0 / control.rate_hz, self._tick, clock=steady_clock())
+
+    def _now_ns(self) -> int:
+        """Return the time [ns]. When it has gone backwards, stop the arms or reset the motion."""
+        now_ns, seen_ns = self._time.now_ns(), self._seen_ns
+        self._seen_ns = now_ns
+        if now_ns < seen_ns:
+            if self._condition.state in (State.MOVING, State.BRAKING):
+                back_s = (seen_ns - now_ns) * 1e-9
+                self._stop(f'the clock went back by {back_s:.3f} s', State.HOLDING)
+            else:
+                self._begin_anew()
+        return now_ns
+
+    def _begin_anew(self) -> None:
+        """Reset the motion: the next one begins at rest, at the measured poses."""
+        self._gate.reset()
+        self._robot.forget()
+        self._pace.reset()
+
+    def _on_target(self, message: EndEffectorCommand) -> None:
+        """Execute a command, or log why it is refused."""
+        if self._condition.state == State.STOPPED:
+            return
+        if message.hold:
+            self._condition.begin()
+            self._brake('the policy holds')
+            return
+        try:
+            self._execute(message, self._now_ns())
+        except ObservationError as error:
+            self._condition.refuse(str(error))
+            self.get_logger().warning(f'refused: {error}', throttle_duration_sec=1.0)
+
+    def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
+        if reason := self._condition.closed or self._released:
+            raise ObservationError(reason)
+        targets = read_targets(message, self.embodiment, now_ns)
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        measured = self._robot.measure(now_ns)
+        dt_s = self._step_s(stamp_ns, now_ns, measured)
+        self._robot.demand(targets, measured)
+        self._pace.judge(stamp_ns, now_ns)
+        plans, clamped = self._step(targets, measured, dt_s)
+        self._note(plans, clamped, now_ns)
+        if lost := self._following.check(plans, measured.poses, measured.stamps_ns, now_ns):
+            self._stop(lost, State.STOPPED)
+
+    def _note(self, plans: Sequence[ArmStep], clamped: Sequence[str], now_ns: int) -> None:
+        """Count an executed step, and enter MOVING with the reasons for changes of its target."""
+        reasons = [*clamped, *(reason for plan in plans for reason in plan.reasons)]
+        if self._condition.state != State.MOVING:
+            self._following.reset()
+        self._pace.execute(now_ns)
+        self._condition.counts['executed'] += 1
+        self._condition.counts['clamped'] += bool(reasons)
+        self._enter(State.MOVING, '; '.join(reasons))
+
+    def _step(
+        self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
+    ) -> tuple[Sequence[ArmStep], Sequence[str]]:
+        """
+        Send a step towards the targets; return the drivers' plans and the gate's reasons.
+
+        :raises ObservationError: the gate or a driver refuses the step. A step of braking has been
+            sent instead.
+        """
+        before = copy(self._gate)
+        verdict = self._gate.check_step(targets, measured.poses, dt_s)
+        if not (verdict.accepted and verdict.targets):
+            self._robot.brake_to(verdict.targets, measured, dt_s)
+            raise ObservationError(f'limits: {verdict.message}')
+        plans = self._robot.plan(verdict.targets, measured, dt_s)
+        try:
+            self._robot.agree(plans)
+        except ObservationError:
+            self._gate = before  # the gate must not count a step that was not sent
+            self._robot.brake_to(self._gate.hold(dt_s), measured, dt_s)
+            raise
+        self._robot.send(plans)
+        return plans, verdict.reasons
+
+    def _step_s(self, stamp_ns: int, now_ns: int, measured: Measured) -> float:
+        """
+        Return the duration of the step to a target with this stamp [s].
+
+        :raises ObservationError: the target is not newer than the last one, or an arm has not come
+            to where it was held.
+        """
+        held = self._braked if self._condition.state == State.HOLDING else None
+        if self._pace.since_s(now_ns) > REST_S:
+            self._begin_anew()
+        elif held:
+            check_arrived(held, measured.poses)
+        elif self._condition.state == State.MOVING:
+            return self._pace.next_s(stamp_ns)
+        return self._pace.first_s(now_ns)
+
+    def _brake(self, reason: str) -> None:
+        """Begin to brake within the limits, if the arms move."""
+        if self._condition.state == State.MOVING:
+            self._condition.counts['holds'] += 1
+            self._braked = None
+            self._enter(State.BRAKING, reason)
+            self._brake_step(self._now_ns())
+
+    def _tick(self) -> None:
+        """Brake when no target was executed for too long; go on braking; watch a hold."""
+        now_ns = self._now_ns()
+        silent_s, most_s = self._pace.silent_s(now_ns), self.embodiment.control.hold_after_s
+        if self._condition.state == State.MOVING and silent_s > most_s:
+            why = self._condition.refusal or 'none came'
+            self._brake(f'no target executed for {silent_s:.2f} s: {why}')
+        if self._condition.state == State.BRAKING:
+            self._brake_step(now_ns)
+        if self._condition.state in AT_REST:
+            self._hold_watch.look(now_ns)
+
+    def _enter(self, state: State, reason: str) -> None:
+        """Change the state; a hold begins where the arms were sent last."""
+        self._hold_watch.enter(state, self._condition.state)
+        self._condition.enter(state, reason)
+
+    def _brake_step(self, now_ns: int) -> None:
+        """Send one step of braking; enter HOLDING when there is none, or when the targets rest."""
+        if self._pace.paused(now_ns):
+            self._gate.rest()
+        if not (dt_s := self._pace.brake(now_ns)):
+            return
+        before, targets = self._braked, self._gate.hold(dt_s)
+        self._braked = targets
+        try:
+            measured = self._robot.measure(now_ns)
+        except ObservationError as error:
+            self._begin_anew()
+            self._enter(State.HOLDING, f'{self._condition.reason}; stopped at once: {error}')
+            return
+        self._robot.brake_to(targets, measured, dt_s)
+        if targets is None or (before and farthest_m(before, targets) < STOPPED_M):
+            self._enter(State.HOLDING, self._condition.reason)
+
+    def _stop(self, reason: str, state: str) -> None:
+        """Stop all arms at once, at their measured poses."""
+        self._condition.counts['holds'] += 1
+        self._begin_anew()
+        self._robot.hold_grippers()
+        try:
+            self._robot.hold(self._robot.measure(self._now_ns()))
+        except ObservationError as error:
+            reason = f'{reason}; no stop command was sent: {error}'
+        self._enter(state, reason)
+
+    def _on_deadman(self, reason: str) -> None:
+        """Brake when the switch is released or silent; refuse targets until it is held again."""
+        self._released = reason
+        if reason:
+            self._brake(reason)
+            if self._condition.state == State.HOLDING:
+                self._robot.hold_grippers()
+
+    def _on_estop(self, message: Bool) -> None:
+        """Stop on true; the stop outlasts the message until ~/reset."""
+        self._estop_pressed = message.data
+        if message.data and self._condition.state != State.STOPPED:
+            self._stop(f'e-stop on {self.embodiment.control.estop_topic}', State.STOPPED)
+
+    def _on_reset(self, request: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        """Leave a latched stop, unless the e-stop is still pressed."""
+        if self._estop_pressed:
+            answer.message = f'{self.embodiment.control.estop_topic} is still true; release it'
+        elif self._condition.state == State.STOPPED:
+            self._enter(State.HOLDING, 'reset')
+        answer.success = not self._estop_pressed
+        return answer
+
+    def close(self) -> None:
+        """Stop the arms before the node ends."""
+        if self._condition.state in (State.MOVING, State.BRAKING):
+            self._stop('the controller ends', State.HOLDING)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until a signal or a shutdown; return the exit code."""
+    return run(ControllerNode, 'controller_node', arguments, CONTROL)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

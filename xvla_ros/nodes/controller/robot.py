@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All arms of a robot. They are measured together, and commanded all together or not at all."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+
+from xvla_ros.control.arm_kinematics import arm_kinematics
+from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
+from xvla_ros.control.hold_anchor import BEHIND_M
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.observation import check_streams
+from xvla_ros.core.settings import ArmSettings
+from xvla_ros.inputs.arm_state import ArmStates
+from xvla_ros.inputs.messages import stamp_to_ns
+from xvla_ros.msg import EndEffectorCommand
+from xvla_ros.nodes.common.polled import RosGraph
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """
+    The measured state of all arms, in the order of `arm_names`.
+
+    poses: of the tools, in each arm's base frame. stamps_ns: when each pose was measured. joints:
+    (n,) [rad] of each arm.
+    """
+
+    stamps_ns: tuple[int, ...]
+    poses: tuple[ArmPose, ...]
+    joints: tuple[Vector, ...]
+
+
+class Robot:
+    """The arms of one embodiment, with their drivers and grippers."""
+
+    def __init__(self, node: Node, embodiment: Embodiment) -> None:
+        arms = embodiment.arms.items()
+        self._embodiment = embodiment
+        self._states = ArmStates(RosGraph(node), embodiment, joints=True)
+        self._drivers = {
+            n: make_arm_driver(node, a, arm_kinematics(a) if a.urdf else None) for n, a in arms
+        }
+        self._grippers = {n: make_gripper_driver(node, a.gripper) for n, a in arms}
+        self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
+        self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
+
+    def measure(self, now_ns: int) -> Measured:
+        """
+        Return the measured state of all arms.
+
+        :raises ObservationError: a state is missing, stale, from the future, or not usable.
+        """
+        read, control = self._states.read(), self._embodiment.control
+        stamps, limits = read.stamps_ns, self._states.limits
+        check_streams(stamps, limits, now_ns, control.max_skew_s, control.future_tolerance_s)
+        for name, joints in zip(self._drivers, read.joints, strict=True):
+            if reason := self._drivers[name].implausible(joints):
+                topic = self._embodiment.arms[name].joint_states_topic
+                raise ObservationError(f'{topic}: {reason}')
+        pose_stamps = tuple(stamps[f'arm {name}'] for name in self._drivers)
+        return Measured(stamps_ns=pose_stamps, poses=read.poses, joints=read.joints)
+
+    def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
+        """
+        Check, before any arm moves, that every arm can be commanded to its target.
+
+        :raises ObservationError: a driver cannot take commands now, or one arm of a pair cannot
+            reach its target.
+        """
+        for (name, driver), pose in zip(self._drivers.items(), measured.poses, strict=True):
+            driver.observe(pose)
+            trouble = driver.trouble()
+            if trouble:
+                raise ObservationError(f'{name}: {trouble}')
+        if len(self._drivers) > 1:
+            each = zip(self._drivers.items(), targets, measured.joints, strict=True)
+            _all_or_none((n, driver.objection(t, joints)) for (n, driver), t, joints in each)
+
+    def plan(
+        self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
+    ) -> tuple[ArmStep, ...]:
+        """Return every arm's next step of dt_s [s]; nothing is sent yet."""
+        each = zip(self._drivers.values(), targets, measured.joints, strict=True)
+        return tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
+
+    def agree(self, plans: Sequence[ArmStep]) -> None:
+        """
+        Check that the plans of both arms of a pair lead to their targets.
+
+        :raises ObservationError: one arm cannot follow its target.
+        """
+        if len(plans) > 1:
+            each = zip(self._drivers, plans, strict=True)
+            _all_or_none((n, '' if p.reachable else '; '.join(p.reasons)) for n, p in each)
+
+    def send(self, plans: Sequence[ArmStep]) -> None:
+        """Send the plans to all arms and grippers."""
+        for name, plan in zip(self._drivers, plans, strict=True):
+            self._drivers[name].send(plan)
+            self.sent[name] = plan.target
+            self._grippers[name].send(plan.target.gripper)
+
+    def brake_to(self, targets: Sequence[ArmPose] | None, measured: Measured, dt_s: float) -> None:
+        """Command a step of braking, if there is one, as well as each arm can."""
+        if targets is not None:
+            self.send(self.plan(targets, measured, dt_s))
+
+    def hold(self, measured: Measured) -> None:
+        """Stop all arms at their measured poses; grippers keep their last command."""
+        for name in self._drivers:
+            self.hold_arm(name, measured)
+
+    def hold_arm(self, name: str, measured: Measured) -> None:
+        """Stop one arm at its measured pose."""
+        index = self._embodiment.arm_names.index(name)
+        self._drivers[name].hold(measured.poses[index], measured.joints[index])
+        self.sent[name] = measured.poses[index]
+
+    def trouble(self, name: str) -> str:
+        """Return why one arm cannot be commanded now; empty when it can."""
+        return self._drivers[name].trouble()
+
+    def forget(self) -> None:
+        """Reset the drivers: every arm's next step begins where it is measured."""
+        for driver in self._drivers.values():
+            driver.forget()
+
+    def hold_grippers(self) -> None:
+        """Drop gripper commands that have not begun yet."""
+        for gripper in self._grippers.values():
+            gripper.hold()
+
+
+def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
+    """Return the largest distance between two poses of the same arm [m]."""
+    pairs = zip(some, others, strict=True)
+    return max(float(np.linalg.norm(a.position - b.position)) for a, b in pairs)
+
+
+def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
+    """
+    Check, before a motion that follows a hold at once, that the arms have come to where they hold.
+
+    An arm that is elsewhere lags, or somebody moved it. A motion from either pose would let it
+    jump. The controller begins at the measured pose when it has waited long enough.
+
+    :raises ObservationError: an arm is more than BEHIND_M away.
+    """
+    if (off_m := farthest_m(held, measured)) > BEHIND_M:
+        raise ObservationError(
+            f'an arm is {1000 * off_m:.0f} mm from where it holds, expected at most '
+            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved'
+        )
+
+
+def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
+    """Raise an ObservationError when an arm has an objection; pairs of (arm's name, objection)."""
+    lost = [f'{name}: {objection}' for name, objection in objections if objection]
+    if lost:
+        raise ObservationError(f'neither arm moves, because one cannot: {"; ".join(lost)}')
+
+
+def read_targets(
+    message: EndEffectorCommand, embodiment: Embodiment, now_ns: int
+) -> list[ArmPose]:
+    """
+    Return the targets of a command, in the order of `arm_names`.
+
+    :param now_ns: the node's clock [ns].
+    :raises ObservationError: the command is old or from the future, is for other arms or frames,
+        or holds a pose that is not valid.
+    """
+    control = embodiment.control
+    age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
+    if age_s > control.hold_after_s:
+        raise ObservationError(f'target is {age_s:.3f} s old, limit {control.hold_after_s} s')
+    if age_s < -control.future_tolerance_s:
+        raise ObservationError(
+            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s'
+        )
+    names = [target.arm for target in message.targets]
+    if names != list(embodiment.arm_names):
+        raise ObservationError(
+            f'target is for arms {names}, expected {list(embodiment.arm_names)}'
+        )
+    return [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+
+
+def _pose(target: object, arm: ArmSettings) -> ArmPose:
+    """Return one arm's target pose; raises ObservationError when frame or pose are wrong."""
+    if target.frame_id != arm.base_frame:
+        raise ObservationError(
+            f"target of arm '{target.arm}' is in frame '{target.frame_id}', "
+            f"expected '{arm.base_frame}'"
+        )
+    p, q = target.pose.position, target.pose.orientation
+    try:
+        return ArmPose(
+            position=[p.x, p.y, p.z], quaternion=[q.x, q.y, q.z, q.w], gripper=target.gripper
+        )
+    except ValueError as error:
+        raise ObservationError(f"target of arm '{target.arm}': {error}") from error

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Who may arm the robot, and what disarms it: targets leave only while a controller executes them.
+
+While nobody would, the policy holds. Once a controller is gone, or another one has started, the
+robot moves again only after somebody has armed it anew.
+"""
+
+from collections.abc import Callable
+
+from rclpy.node import Node
+
+from xvla_ros.core.errors import ConfigError, Reason
+from xvla_ros.msg import PolicyStatus
+from xvla_ros.nodes.policy.controller_watch import (
+    ControllerEvents,
+    ControllerWatch,
+    GONE,
+    STARTED,
+)
+from xvla_ros.nodes.policy.publishers import PolicyOutputs
+from xvla_ros.runtime.clock import Clock
+from xvla_ros.runtime.control import PolicyControl
+from xvla_ros.runtime.state import ARMING, LISTENER
+
+UNHEARD = 'nobody hears policy_node/target: start controller_node'
+
+
+class Arming:
+    """Serves the executor's thread."""
+
+    def __init__(
+        self,
+        node: Node,
+        clock: Clock,
+        control: PolicyControl,
+        outputs: PolicyOutputs,
+        stopped: Callable[[str], None],
+        changed: Callable[[], None],
+        *,
+        starts_armed: bool,
+    ) -> None:
+        """
+        Watch from now on.
+
+        :param stopped: as of ControllerEvents. :param changed: called on a new reason to hold.
+        :param starts_armed: whether the first controller may find the robot armed.
+        """
+        self._node, self._clock, self._control, self._outputs = node, clock, control, outputs
+        self._changed, self._starts_armed = changed, starts_armed
+        self._trouble = ''
+        self.controller = ControllerWatch(
+            node,
+            ControllerEvents(
+                stopped=stopped,
+                came=self._on_controller,
+                gone=lambda: self._disarm(GONE),
+                changed=self.look,
+            ),
+        )
+
+    def close(self) -> None:
+        """Watch no more."""
+        self.controller.close()
+
+    def show(self, status: PolicyStatus) -> None:
+        """Fill in the controller's part of a policy's status."""
+        self.controller.show(status)
+
+    def set(self, armed: bool) -> str:
+        """
+        Let targets leave, or not; return which.
+
+        :raises ConfigError: nobody would execute them.
+        """
+        trouble = self.controller.absent if self._outputs.heard else UNHEARD
+        if armed and trouble:
+            raise ConfigError(f'cannot arm: {trouble}')
+        self._control.set_armed(armed)
+        self.look()
+        return 'armed' if armed else 'dry run'
+
+    def look(self) -> None:
+        """Hold while nobody would execute the targets."""
+        trouble = self.controller.trouble if self._outputs.heard else UNHEARD
+        trouble = trouble if self._control.armed else ''
+        if trouble:
+            self._control.block(LISTENER, Reason(LISTENER, trouble), self._clock.now_ns())
+        else:
+            self._control.unblock(LISTENER)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._changed()
+
+    def _disarm(self, reason: str) -> None:
+        """Hold until somebody arms again, unless nothing is armed."""
+        if self._control.armed:
+            self._control.set_armed(False)
+            self._control.block(ARMING, Reason(ARMING, reason), self._clock.now_ns())
+            self._node.get_logger().error(reason)
+            self._changed()
+        self.look()
+
+    def _on_controller(self, another: bool) -> None:
+        """Move no robot whose controller has just appeared, unless it was to start armed."""
+        if another or not self._starts_armed:
+            self._disarm(STARTED)

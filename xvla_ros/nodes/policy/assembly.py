@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of one configured policy, connected: worker, control thread, interfaces, outputs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.lifecycle import LifecycleNode
+
+from xvla_ros.action import RunTask
+from xvla_ros.core.checkpoints import checkpoint_folder
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError, Reason
+from xvla_ros.core.strategies import make_strategy
+from xvla_ros.inputs.arm_state import ArmReader, ArmStates
+from xvla_ros.msg import PolicyStatus
+from xvla_ros.nodes.common.polled import RosGraph
+from xvla_ros.nodes.policy.arming import Arming
+from xvla_ros.nodes.policy.control_thread import ControlThread
+from xvla_ros.nodes.policy.live_parameters import LiveParameter, LiveParameters
+from xvla_ros.nodes.policy.publishers import PolicyOutputs
+from xvla_ros.nodes.policy.run_task import TaskServer
+from xvla_ros.nodes.policy.services import Interfaces, Requests
+from xvla_ros.nodes.policy.status import diagnostics_message, Lateness, status_message
+from xvla_ros.nodes.policy.timing_log import RunRecord
+from xvla_ros.runtime.clock import Clock
+from xvla_ros.runtime.home import home_poses
+from xvla_ros.runtime.policy import PolicyRuntime
+from xvla_ros.runtime.state import Command, Snapshot, State
+from xvla_ros.runtime.worker_messages import Answer, Waiting
+from xvla_ros.runtime.worker_supervisor import WorkerEvents, WorkerSupervisor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Active:
+    """What is there while the policy is active."""
+
+    interfaces: Interfaces
+    thread: ControlThread
+
+
+class PolicyCore:
+    """Loaded by setup, started and stopped by activation, closed by teardown."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        clock: Clock,
+        embodiment: Embodiment,
+        worker_arguments: Sequence[str],
+        changed: Callable[[], None],
+    ) -> None:
+        """
+        Make everything that does not move.
+
+        :param changed: called, from any thread, on a new state.
+        :raises XvlaError: an arm's state cannot be read as the embodiment says.
+        """
+        self._node, self._clock, self._embodiment = node, clock, embodiment
+        self._changed = changed
+        self._record = RunRecord()
+        self._active: Active | None = None
+        events = WorkerEvents(
+            answer=self._on_answer,
+            waiting=self._on_waiting,
+            lost=self._on_lost,
+            restarted=self._on_restarted,
+            failed=self._on_failed,
+        )
+        self._worker = WorkerSupervisor(embodiment, worker_arguments, events)
+        with ExitStack() as made:
+            states = ArmStates(RosGraph(node), embodiment)
+            made.callback(states.close)
+            self._outputs = PolicyOutputs(node, embodiment, lambda: self._arming.look())
+            made.callback(self._outputs.close)
+            arms = ArmReader(embodiment, states, clock)
+            self._runtime = PolicyRuntime(
+                embodiment, clock, arms, self._outputs, self._worker.send
+            )
+            self._control = self._runtime.control
+            self._tasks = TaskServer(node, clock, self._follow, self._snapshot)
+            made.callback(self._tasks.close)
+            made.callback(LiveParameters(node, self._live_parameters()).close)
+            self._arming = Arming(
+                node,
+                clock,
+                self._control,
+                self._outputs,
+                self._on_controller,
+                changed,
+                starts_armed=embodiment.control.start_armed,
+            )
+            made.callback(self._arming.close)
+            has_model = all(arm.urdf for arm in embodiment.arms.values())
+            self._home = home_poses(embodiment) if has_model else None
+            made.callback(self._worker.close)  # first of all
+            self._made = made.pop_all()
+
+    def load(self) -> None:
+        """
+        Start the worker with its checkpoint.
+
+        :raises XvlaError: the checkpoint cannot be loaded or does not fit the embodiment.
+        """
+        self._worker.start()
+
+    def _live_parameters(self) -> dict[str, LiveParameter]:
+        strategy = LiveParameter(
+            check=lambda name: make_strategy(name, blend_s=0.0, ensemble_decay=0.0),
+            apply=self._control.set_strategy,
+        )
+        checkpoint = LiveParameter(check=self._check_checkpoint, apply=self._swap)
+        return {'control.strategy': strategy, 'policy.checkpoint': checkpoint}
+
+    def close(self) -> None:
+        """End the worker and withdraw everything; safe after a load that failed."""
+        self._made.close()
+
+    def start(self) -> None:
+        """Open the interfaces and begin to tick."""
+        self._control.activate()
+        self._control.set_strategy(self._node.get_parameter('control.strategy').value)
+        requests = Requests(
+            set_instruction=self._on_instruction, go_home=self._go_home, arm=self._arming.set
+        )
+        rate_hz = self._embodiment.control.rate_hz
+        self._active = Active(
+            interfaces=Interfaces(
+                self._node, self._clock, self._embodiment, self._control, requests
+            ),
+            thread=ControlThread(self._runtime, self._clock, rate_hz, self._changed),
+        )
+        self._tasks.start()
+        self._active.thread.start()
+        self._arming.look()
+        self._follow(self._embodiment.policy.instruction)
+
+    def stop(self) -> None:
+        """Stop the work, then send the last hold, then close the interfaces."""
+        active, self._active = self._active, None
+        if active is None:
+            return
+        self._follow('')
+        active.thread.stop()
+        self._record.save(active.thread.record(), self._snapshot().counters)
+        if self._control.armed:
+            self._outputs.send(Command(targets=None, sequence=0), self._clock.now_ns())
+        self._tasks.stop()
+        active.interfaces.close()
+
+    # Asked from outside, on the executor's thread
+
+    def _on_instruction(self, instruction: str) -> None:
+        """Drop the old plan and the goal that it belonged to, and follow a new instruction."""
+        self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
+        self._follow(instruction.strip())
+
+    def _follow(self, instruction: str) -> None:
+        self._runtime.follow(instruction)
+        self._outputs.follow(instruction)
+
+    def _on_controller(self, stopped: str) -> None:
+        self._runtime.heed_controller(stopped)
+        self._changed()
+
+    def _go_home(self) -> str:
+        motion = self._runtime.motion_to(self._home)
+        self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'going home')
+        self._follow('')
+        self._control.go_home(motion)
+        return f'going home in {motion.duration_s:.1f} s'
+
+    def _check_checkpoint(self, checkpoint: str) -> None:
+        """Refuse what cannot be loaded, as far as that shows at once."""
+        if self._embodiment.policy.server_url:
+            raise ConfigError('policy.server_url is asked: there is no checkpoint to change')
+        if not checkpoint:
+            raise ConfigError('policy.checkpoint must name a checkpoint')
+        checkpoint_folder(checkpoint, working_folder=False)
+
+    def _swap(self, checkpoint: str) -> None:
+        """Hold, and let the worker start again with another checkpoint."""
+        policy = replace(self._embodiment.policy, checkpoint=checkpoint, adapter='')
+        self._embodiment = replace(self._embodiment, policy=policy)
+        self._worker.swap(self._embodiment, f'changing to the checkpoint {checkpoint}')
+
+    # Told by the worker, on the supervisor's thread
+
+    def _on_answer(self, answer: Answer) -> None:
+        received_ns = time.monotonic_ns()
+        judged = self._runtime.hear(answer)
+        if judged is not None:
+            self._record.note(judged.chunk.sequence, answer.timing, received_ns)
+
+    def _on_waiting(self, waiting: Waiting) -> None:
+        self._runtime.hear(waiting)
+        self._changed()
+
+    def _on_lost(self, reason: str) -> None:
+        self._runtime.lost(reason)
+        self._node.get_logger().error(reason)
+        self._changed()
+
+    def _on_restarted(self) -> None:
+        self._control.restarted(self._worker.restarts)
+        self._node.get_logger().info(
+            f'the inference worker runs again (restart {self._worker.restarts})'
+        )
+        self._changed()
+
+    def _on_failed(self, text: str) -> None:
+        self._control.fault(Reason('worker link', text), self._clock.now_ns())
+        self._node.get_logger().error(text, throttle_duration_sec=1.0)
+        self._changed()
+
+    # Shown
+
+    @property
+    def moving(self) -> bool:
+        """Whether the arms are being moved."""
+        return self._control.state(self._clock.now_ns()) in (State.ENGAGING, State.RUNNING)
+
+    def status(self) -> PolicyStatus:
+        """Return the status as of now."""
+        lateness = self._active.thread.lateness() if self._active else Lateness()
+        status = status_message(self._snapshot(), lateness, self._clock.now_ns())
+        self._arming.show(status)
+        return status
+
+    def diagnostics(self) -> DiagnosticArray:
+        """Return the diagnostics as of now."""
+        name = self._node.get_fully_qualified_name()
+        return diagnostics_message(name, self.status(), self._snapshot())
+
+    def feedback(self, status: PolicyStatus) -> None:
+        """Tell of a status: whoever runs a task, and the worker when nothing is followed now."""
+        self._runtime.withdraw_plan()
+        self._tasks.feedback(status)
+
+    def _snapshot(self) -> Snapshot:
+        return self._control.snapshot(self._clock.now_ns())

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control thread: at every deadline, measure, decide, publish. Nothing else runs on it."""
+
+from collections.abc import Callable
+import threading
+import time
+
+from xvla_ros.core.errors import one_line, Reason, show_stack
+from xvla_ros.core.ticker import LatenessRecord, Ticker
+from xvla_ros.nodes.policy.status import Lateness, lateness, RECENT_TICKS
+from xvla_ros.runtime.clock import Clock
+from xvla_ros.runtime.policy import PolicyRuntime
+from xvla_ros.runtime.state import State
+
+# A simulation's clock that has stood still for this long of real time is a reason to hold [s].
+STANDSTILL_S = 1.0
+
+
+class ControlThread:
+    """Ticks from `start` to `stop`; what a tick raises is a latched fault, and ticks go on."""
+
+    def __init__(
+        self,
+        runtime: PolicyRuntime,
+        clock: Clock,
+        rate_hz: float,
+        changed: Callable[[], None],
+    ) -> None:
+        """Prepare; `changed` is called from the thread whenever the state has changed."""
+        self._runtime, self._control, self._clock = runtime, runtime.control, clock
+        self._ticker, self._changed = Ticker(rate_hz), changed
+        self._stop = threading.Event()
+        self._state: State | None = None
+        self._missed = 0
+        self._last_ns, self._advanced_s = 0, time.monotonic()  # of the clock
+        self._thread = threading.Thread(target=self._run, name='control', daemon=True)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; no target leaves any more when this returns."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def lateness(self) -> Lateness:
+        """Return how late recent ticks were."""
+        return lateness(self._ticker.record(RECENT_TICKS), self._missed)
+
+    def record(self) -> LatenessRecord:
+        """Return how late all ticks were."""
+        return self._ticker.record()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._ticker.run(self._tick, self._stop)
+            except Exception as error:
+                show_stack(error)
+                now_ns = self._clock.now_ns()
+                self._control.fault(Reason('control thread', one_line(error)), now_ns)
+
+    def _advances(self, now_ns: int) -> bool:
+        """
+        Tell whether the clock shows another time than at the last tick, and hold when it stopped.
+
+        A simulation's clock may tick more slowly than we do: a target of the same time is none.
+        """
+        if now_ns != self._last_ns:
+            self._last_ns, self._advanced_s = now_ns, time.monotonic()
+            self._control.unblock('clock')
+            return True
+        if time.monotonic() - self._advanced_s > STANDSTILL_S:
+            what = 'stands still' if now_ns else 'has not been heard: does the simulation run?'
+            self._control.block('clock', Reason('clock', f'/clock {what}'), now_ns)
+            self._show_state(now_ns)
+        return False
+
+    def _tick(self, deadline_ns: int) -> None:
+        self._missed += time.monotonic_ns() - deadline_ns > self._ticker.period_ns // 2
+        now_ns = self._clock.now_ns()
+        if not self._advances(now_ns):
+            self._control.skip_tick()
+            return
+        self._runtime.tick(now_ns)
+        self._show_state(now_ns)
+
+    def _show_state(self, now_ns: int) -> None:
+        """Say so when the state has changed."""
+        state = self._control.state(now_ns)
+        if state != self._state:
+            self._state = state
+            self._changed()

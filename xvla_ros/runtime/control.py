@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What leaves the policy at each control tick: the plan, a hold, or nothing. No ROS in here.
+
+Chunks are judged when they arrive, every step once more before it leaves. The robot holds while
+anything is missing, stale, refused or dead; then it begins anew, with the ramp from where it is.
+"""
+
+from collections.abc import Sequence
+from threading import RLock
+
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import Reason
+from xvla_ros.runtime.engagement import Engagement
+from xvla_ros.runtime.home import HomeMotion
+from xvla_ros.runtime.intake import Intake, Judged
+from xvla_ros.runtime.state import (
+    Command,
+    DROP_PLAN,
+    ESTOP,
+    GOING_HOME,
+    Holds,
+    INPUTS,
+    Snapshot,
+    State,
+    Underway,
+)
+from xvla_ros.runtime.worker_messages import Answer
+
+
+class PolicyControl:
+    """
+    The decision at each tick. Any thread may call; the lock is held for microseconds.
+
+    `tick` is the control thread's, `judge` the thread's that receives chunks, the rest anyone's.
+    """
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Start as `activate` does."""
+        self._embodiment = embodiment
+        self._engagement = Engagement(embodiment)
+        self._lock = RLock()
+        self._instruction, self._epoch = '', 0
+        self._holds = Holds()  # for life: a stop outlasts a deactivation
+        self._pressed = False  # whether the e-stop was pressed when last heard of
+        self.activate()
+
+    def activate(self) -> None:
+        """Begin anew, but for what holds: no counts, no task, armed as the embodiment says."""
+        with self._lock:
+            self._armed = self._embodiment.control.start_armed
+            self._intake = Intake(self._embodiment)
+            self._instruction, self._epoch = '', self._epoch + 1
+            self._last_tick_ns = 0
+            self._engagement.rest()
+
+    @property
+    def strategy(self) -> str:
+        """How chunks join what is commanded."""
+        with self._lock:
+            return self._intake.queue.strategy
+
+    def set_strategy(self, name: str) -> None:
+        """Join chunks another way from the next one on; ValueError when there is no such way."""
+        with self._lock:
+            self._intake.queue.set_strategy(name)
+
+    def underway(self, now_ns: int, period_s: float) -> Underway:
+        """Return what will be commanded from now on, resampled at a period."""
+        with self._lock:
+            follows, queue, epoch = self.follows_plan, self._intake.queue, self._epoch
+            latency_s = self._intake.latency.value_s or 0.0
+        count = max(1, round(queue.remaining_s(now_ns) / period_s))
+        # Without our lock: it takes longer than a tick may wait.
+        upcoming = queue.plan(now_ns, period_s, count) if follows else None
+        return Underway(upcoming=upcoming, latency_s=latency_s, epoch=epoch)
+
+    @property
+    def armed(self) -> bool:
+        """Whether targets may leave."""
+        return self._armed
+
+    @property
+    def follows_plan(self) -> bool:
+        """Whether what is planned is what leaves: not in a dry run, a hold or a home motion."""
+        with self._lock:
+            return self._armed and not self._holds and not self._engagement.home
+
+    @property
+    def held_by(self) -> Reason:
+        """The fault or the oldest reason that forbids motion."""
+        with self._lock:
+            return self._holds.reason
+
+    def set_armed(self, armed: bool) -> None:
+        """Let targets leave, or not."""
+        with self._lock:
+            self._holds.unblock('arming')
+            self._engagement.rest(self._engagement.home if armed == self._armed else None)
+            self._armed = armed
+
+    def set_task(self, instruction: str) -> int:
+        """Drop the plan and follow an instruction, empty for none; return its epoch."""
+        with self._lock:
+            self._instruction, self._epoch = instruction, self._epoch + 1
+            self._engagement.rest()
+            self._intake.begin_task()
+            return self._epoch
+
+    def go_home(self, motion: HomeMotion) -> None:
+        """Make one motion that no chunk is behind."""
+        with self._lock:
+            self._engagement.rest(motion)
+
+    def block(self, source: str, reason: Reason, now_ns: int) -> None:
+        """Hold until `unblock`, and say why."""
+        with self._lock:
+            begun = self._holds.block(source, reason)
+            if begun and (self._instruction or self._engagement.home):
+                self._intake.counters.faults[f'hold: {reason.code}'] += 1
+            if begun:
+                self._engagement.home = None  # its clock would run on
+            if begun and source in DROP_PLAN:
+                self._drop_plan(now_ns)
+
+    def unblock(self, source: str) -> None:
+        """Take back what one source said."""
+        with self._lock:
+            self._holds.unblock(source)
+
+    def fault(self, reason: Reason, now_ns: int) -> None:
+        """Hold until `reset`; the first reason stays."""
+        with self._lock:
+            if not self._holds.fault:
+                self._holds.fault = reason
+                self._intake.counters.faults[f'fault: {reason.code}'] += 1
+            self._drop_plan(now_ns)
+
+    def heed_estop(self, pressed: bool, now_ns: int) -> None:
+        """Latch a fault while the e-stop is pressed."""
+        with self._lock:
+            self._pressed = pressed
+            if pressed:
+                self.fault(ESTOP, now_ns)
+
+    def reset(self, now_ns: int) -> str:
+        """Clear the fault, what blocks goes on blocking; or return why not."""
+        with self._lock:
+            if self._pressed:
+                return 'the e-stop is still pressed'
+            self._holds.fault = Reason()
+            self._drop_plan(now_ns)
+            return ''
+
+    def restarted(self, count: int) -> None:
+        """Take note that a new worker is ready."""
+        with self._lock:
+            self._intake.counters.worker_restarts = count
+            self._holds.unblock('worker', *INPUTS)
+            self._intake.latency.reset()
+
+    @property
+    def epoch(self) -> int:
+        """Number of the task."""
+        with self._lock:
+            return self._epoch
+
+    def judge(self, answer: Answer, now_ns: int) -> Judged | None:
+        """Check a chunk and queue it if it may be executed; None for one of another task."""
+        with self._lock:
+            if answer.epoch != self._epoch or not self._instruction:
+                return None
+            chunk = self._intake.number(answer, now_ns)
+        verdict = self._intake.check(chunk, answer.arms)
+        with self._lock:
+            if answer.epoch != self._epoch:
+                return None  # the task changed meanwhile
+            return self._intake.take(chunk, verdict, not self._holds.forbids_plans, now_ns)
+
+    def tick(
+        self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: Reason
+    ) -> Command | None:
+        """Return what to send now; `trouble` says why it is not known where the arms are."""
+        with self._lock:
+            self._intake.counters.ticks += 1
+            dt_s = (now_ns - self._last_tick_ns) / NANOSECONDS
+            self._last_tick_ns = now_ns
+            if dt_s < 0:  # the clock was set back: what was planned is of another time
+                self._intake.restart()
+                self._drop_plan(now_ns)
+            if measured is None:
+                self.block('state', trouble, now_ns)
+            else:
+                self.unblock('state')
+            targets = self._step(now_ns, measured, dt_s)
+            if not self._armed:
+                return None
+            return Command(targets=targets, sequence=self._intake.sequence)
+
+    def skip_tick(self) -> None:
+        """Count a tick at which the clock showed the same time as at the last one."""
+        with self._lock:
+            self._intake.counters.ticks += 1
+
+    def _step(
+        self, now_ns: int, measured: Sequence[ArmPose] | None, dt_s: float
+    ) -> tuple[ArmPose, ...] | None:
+        """Return the checked targets, None for a hold."""
+        if measured is None or self._holds:
+            self._engagement.rest(self._engagement.home)
+            return None
+        has_task, armed = bool(self._instruction), self._armed
+        refused = self._intake.refused_steps
+        targets = self._engagement.step(now_ns, measured, dt_s, self._intake, has_task, armed)
+        if self._intake.refused_steps > refused:
+            self._drop_plan(now_ns)
+        return targets
+
+    def _drop_plan(self, now_ns: int) -> None:
+        """Forget the plan, and answers still under way to what was seen until now."""
+        self._intake.queue.clear(now_ns)
+        self._engagement.rest()
+
+    def state(self, now_ns: int) -> State:
+        """Return what it is doing."""
+        with self._lock:
+            return self._state(now_ns)[0]
+
+    def snapshot(self, now_ns: int) -> Snapshot:
+        """Return the state at this moment."""
+        with self._lock:
+            return self._intake.snapshot(
+                *self._state(now_ns), self._holds.latched, self._armed, now_ns
+            )
+
+    def _state(self, now_ns: int) -> tuple[State, Reason]:
+        if self._holds.fault:
+            return State.FAULT, self._holds.fault
+        if not self._instruction and not self._engagement.home:
+            return State.IDLE, Reason()
+        source, reason = self._holds.first()
+        if source:
+            return (State.WAITING if source in INPUTS else State.HOLDING), reason
+        if moving := self._engagement.state(now_ns):
+            return moving, GOING_HOME if self._engagement.home else Reason()
+        if self._engagement.home or self._intake.queue.remaining_s(now_ns):
+            return (State.HOLDING if self._armed else State.DRY_RUN), self._intake.rejection
+        return self._intake.planless()

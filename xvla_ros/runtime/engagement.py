@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Being in motion: from the first target after a hold, along the plan or home, step by step."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.gripper import GripperFilter
+from xvla_ros.core.step_gate import StepGate
+from xvla_ros.runtime.home import HomeMotion
+from xvla_ros.runtime.intake import Intake
+from xvla_ros.runtime.state import State
+
+Targets = tuple[ArmPose, ...]
+
+
+class Engagement:
+    """Which targets are followed, since when, and what checks them. Its owner locks."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Begin at rest."""
+        self._gate = StepGate(embodiment)
+        self._grippers = [GripperFilter(arm.gripper) for arm in embodiment.arms.values()]
+        self._ramp_ns = round(embodiment.control.engage_s * NANOSECONDS)
+        self._since_ns: int | None = None  # when motion began; None at rest
+        self._last: Targets | None = None
+        self.home: HomeMotion | None = None
+
+    def state(self, now_ns: int) -> State | None:
+        """Return whether the ramp still lasts, None at rest."""
+        if self._since_ns is None:
+            return None
+        return State.ENGAGING if now_ns - self._since_ns < self._ramp_ns else State.RUNNING
+
+    def rest(self, home: HomeMotion | None = None) -> None:
+        """Come to a hold; what is followed next is the plan, or a motion home."""
+        self._since_ns, self.home = None, home
+
+    def step(
+        self,
+        now_ns: int,
+        measured: Sequence[ArmPose],
+        dt_s: float,
+        intake: Intake,
+        has_task: bool,
+        armed: bool,
+    ) -> Targets | None:
+        """
+        Return the checked targets of a tick; None for a hold.
+
+        :param measured: the arms as they are. :param dt_s: since the tick before.
+        """
+        planned = self._planned(now_ns, intake, has_task)
+        if planned is None or not armed:
+            self._since_ns = None
+            return None
+        if self._since_ns is not None and not dt_s:
+            return self._last  # the clock is slower than the ticks, as simulated ones are
+        if self._since_ns is None:
+            self._begin(measured, now_ns)
+            if not self.home:
+                intake.queue.engage(measured, now_ns)  # ramp from where the arms are
+                planned = self._planned(now_ns, intake, has_task) or planned
+        self._last = self._checked(planned, measured, dt_s, intake)
+        return self._last
+
+    def _begin(self, measured: Sequence[ArmPose], now_ns: int) -> None:
+        """Begin where the arms are, at rest."""
+        self._since_ns = now_ns
+        self._gate.reset()
+        for arm, gripper in zip(measured, self._grippers, strict=True):
+            gripper.reset(arm.gripper, now_ns)
+
+    def _planned(self, now_ns: int, intake: Intake, has_task: bool) -> Targets | None:
+        """Return the targets of the home motion or the plan, unchecked, grippers as openings."""
+        if self.home and (targets := self.home.at(now_ns)):
+            return targets
+        self.home = None
+        planned = intake.queue.take(now_ns) if has_task else None
+        if planned is None:
+            intake.counters.starved_ticks += intake.task_chunks > 0
+            return None
+        return tuple(
+            replace(arm, gripper=gripper.update(arm.gripper, now_ns))
+            for arm, gripper in zip(planned, self._grippers, strict=True)
+        )
+
+    def _checked(
+        self, planned: Targets, measured: Sequence[ArmPose], dt_s: float, intake: Intake
+    ) -> Targets | None:
+        """Return the targets of a step that the gate allows; None when it refuses the step."""
+        verdict = self._gate.check(planned, measured, dt_s)
+        if not verdict.accepted:
+            intake.refuse_step(verdict)
+            return None
+        intake.counters.clamped_steps += bool(verdict.reasons)
+        return verdict.targets

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The motion to the start pose: straight, smooth, well inside the limits."""
+
+from collections.abc import Sequence
+
+from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.interpolation import arm_to_pose, mix_poses, pose_to_arm
+from xvla_ros.core.settings import LimitSettings
+
+# Peak speed and acceleration of 10 u^3 - 15 u^4 + 6 u^5 over unit time and distance (its
+# derivatives at the extrema).
+PEAK_SPEED = 1.875
+PEAK_ACCELERATION = 5.7735
+# Share of the limits that the motion uses.
+SHARE = 0.5
+SHORTEST_S = 0.5
+
+
+def home_poses(embodiment: Embodiment) -> tuple[ArmPose, ...]:
+    """
+    Return the tool poses of `home_rad`, per arm, base frame; grippers NaN: they stay as they are.
+
+    :raises ConfigError: a URDF is missing or does not hold the arm.
+    """
+    from xvla_ros.control.arm_kinematics import arm_kinematics  # pinocchio takes long to import
+
+    poses = []
+    for arm in embodiment.arms.values():
+        position, quaternion = arm_kinematics(arm).forward(arm.home_rad)
+        poses.append(ArmPose(position=position, quaternion=quaternion, gripper=float('nan')))
+    return tuple(poses)
+
+
+class HomeMotion:
+    """A minimum-jerk motion of all arms from measured poses to others, all arriving together."""
+
+    def __init__(
+        self, start: Sequence[ArmPose], end: Sequence[ArmPose], limits: LimitSettings, now_ns: int
+    ) -> None:
+        """Plan the motion to begin now, as fast as `SHARE` of the limits allows."""
+        self._start, self._end = [arm_to_pose(a) for a in start], [arm_to_pose(a) for a in end]
+        self._begin_ns = now_ns
+        self.duration_s = max(
+            SHORTEST_S, *(_duration_s(a, b, limits) for a, b in zip(start, end, strict=True))
+        )
+
+    def at(self, now_ns: int) -> tuple[ArmPose, ...] | None:
+        """Return the target of every arm, None once they have arrived."""
+        u = self._fraction(now_ns)
+        if u >= 1:
+            return None
+        s = u * u * u * (10 + u * (6 * u - 15))
+        return tuple(
+            pose_to_arm(mix_poses(a, b, s)) for a, b in zip(self._start, self._end, strict=True)
+        )
+
+    def _fraction(self, now_ns: int) -> float:
+        return min(max((now_ns - self._begin_ns) / (self.duration_s * NANOSECONDS), 0.0), 1.0)
+
+
+def _duration_s(start: ArmPose, end: ArmPose, limits: LimitSettings) -> float:
+    """Return the time that one arm needs."""
+    distance_m = float(sum((end.position - start.position) ** 2) ** 0.5)
+    turn_rad = rotation_angle(start, end)
+    least_s: float = max(
+        PEAK_SPEED * distance_m / (SHARE * limits.max_linear_speed_m_s),
+        PEAK_SPEED * turn_rad / (SHARE * limits.max_angular_speed_rad_s),
+        (PEAK_ACCELERATION * distance_m / (SHARE * limits.max_linear_acceleration_m_s2)) ** 0.5,
+        (PEAK_ACCELERATION * turn_rad / (SHARE * limits.max_angular_acceleration_rad_s2)) ** 0.5,
+    )
+    return least_s
+
+
+def rotation_angle(a: ArmPose, b: ArmPose) -> float:
+    """Return the angle between two orientations [rad]."""
+    from math import acos
+
+    return float(2 * acos(min(1.0, abs(float(a.quaternion @ b.quaternion)))))

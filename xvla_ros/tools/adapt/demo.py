@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the demo policy from nothing, on the simulated robots (docs/training.md)."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xvla_ros.bringup import embodiment_file
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.arguments import count
+
+if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
+    from argparse import _ArgumentGroup
+
+    from xvla_ros.adapt.demo.demo_policy import Job
+    from xvla_ros.core.embodiment import Embodiment
+
+OUT = Path('out/demo_policy')
+SAMPLES = Path('/dev/shm/xvla_demo_samples')
+
+
+def add_arguments(group: '_ArgumentGroup') -> None:
+    """Declare the arguments of the demo policy."""
+    group.add_argument(
+        '--demo', action='store_true', help='record the scripted expert and train the demo policy'
+    )
+    group.add_argument(
+        '--samples', type=Path, default=SAMPLES, help='folder of recordings; reused when complete'
+    )
+    group.add_argument('--scenes', type=count, default=1200, help='scenes recorded per robot')
+    group.add_argument('--tower-steps', type=int, default=300)
+    group.add_argument('--grounding-steps', type=int, default=600)
+    group.add_argument('--policy-steps', type=int, default=3000)
+
+
+def run(args: Namespace) -> int:
+    """Record, train, write."""
+    from xvla_ros.adapt.demo.demo_policy import DemoTraining, record_all
+
+    job = demo_job(args)
+    print(f'training in {str(job.dtype).removeprefix("torch.")}{reason(args.dtype)}')
+    DemoTraining(record_all(trainable(robots(args.embodiment)), job), job).run(args.resume)
+    named = ''.join(f' --embodiment {name}' for name in args.embodiment or ())
+    out = job.checkpoint
+    print(f'checkpoint: {out}; measure it: xvla evaluate --checkpoint {out}{named}')
+    return 0
+
+
+def reason(dtype: str) -> str:
+    """Say what was measured, where that decided."""
+    from xvla_ros.adapt.trainer.arithmetic import step_times
+    from xvla_ros.model.measured import listed
+
+    return f': per sample {listed(step_times())} on this processor' if dtype == 'auto' else ''
+
+
+def demo_job(args: Namespace) -> 'Job':
+    """Collect the arguments."""
+    from xvla_ros.adapt.demo.demo_policy import Job
+    from xvla_ros.adapt.demo.objectives import Recipe
+    from xvla_ros.adapt.trainer.arithmetic import training_dtype
+
+    recipe = Recipe(
+        tower_steps=args.tower_steps,
+        grounding_steps=args.grounding_steps,
+        policy_steps=args.policy_steps,
+        seed=args.seed,
+    )
+    return Job(
+        samples=args.samples,
+        checkpoint=args.out or OUT,
+        recipe=recipe,
+        scenes=args.scenes,
+        dtype=training_dtype(args.dtype),
+    )
+
+
+def robots(names: list[str] | None) -> list['Embodiment']:
+    """
+    Read the named embodiments, or all simulated ones that run the demo policy, by domain.
+
+    :raises ConfigError: one is not known, or has no simulation.
+    """
+    from xvla_ros.adapt.demo.demo_policy import demo_embodiments
+    from xvla_ros.core.embodiment import load_embodiment
+
+    if not names:
+        return demo_embodiments()
+    files = [embodiment_file(name, sim=True) for name in names]
+    named = [load_embodiment(file) for file in files]
+    for file, embodiment in zip(files, named, strict=True):
+        if embodiment.sim is None:
+            raise ConfigError(f"{file}: has no 'sim' block, so it cannot be simulated")
+    return named
+
+
+def trainable(embodiments: list['Embodiment']) -> list['Embodiment']:
+    """
+    Return the embodiments as they are.
+
+    :raises ConfigError: one has a domain that the demo policy has no row for.
+    """
+    from xvla_ros.adapt.demo.small_network import NUM_DOMAINS
+
+    for embodiment in embodiments:
+        if embodiment.policy.domain_id >= NUM_DOMAINS:
+            raise ConfigError(
+                f"embodiment '{embodiment.robot}': policy.domain_id is "
+                f'{embodiment.policy.domain_id}, the demo policy has rows 0 to {NUM_DOMAINS - 1}; '
+                '3 is free: set it in a copy of the file, and give that'
+            )
+    return embodiments

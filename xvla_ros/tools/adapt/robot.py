@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapt a checkpoint to a robot from demonstrations."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xvla_ros.bringup import embodiment_file
+from xvla_ros.core.embodiment import Embodiment, load_embodiment
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.arguments import count, duration
+
+if TYPE_CHECKING:  # these import torch, which --help can do without
+    from argparse import _ArgumentGroup
+
+    from xvla_ros.adapt.episodes import Episode
+    from xvla_ros.adapt.job import Adaptation
+    from xvla_ros.adapt.options import Options
+    from xvla_ros.adapt.processes import Processes
+
+OUT = Path('out/adapted')
+
+
+def add_arguments(group: '_ArgumentGroup') -> None:
+    """Declare the arguments of an adaptation."""
+    add = group.add_argument
+    add('--checkpoint', type=Path, help='checkpoint folder to begin with, any layout')
+    add(
+        '--simulated',
+        type=count,
+        default=0,
+        metavar='N',
+        help='so many demonstrations of the scripted expert in simulation',
+    )
+    add('--row', type=int, help="row to train (default: the embodiment's policy.domain_id)")
+    add(
+        '--from-row',
+        type=int,
+        metavar='N',
+        help='begin as a copy of this row (default: the one that predicts the data best, where '
+        'the row to train has not been trained)',
+    )
+    add('--rows', action='store_true', help='compare the trained rows on the data, train nothing')
+    add('--frozen-steps', type=int, default=1000, help='steps of prompts and heads alone')
+    add('--steps', type=int, default=20000, help='steps of everything')
+    add('--rate', type=duration, default=1e-4, help='learning rate of prompts and heads')
+    add('--scale', type=duration, default=0.1, help="core's and VLM's share of the rate")
+    add('--warmup', type=int, default=2000, help='steps over which core and VLM are ramped in')
+    add('--falling', type=duration, default=0.0, help='share of the steps in which rates fall')
+    add('--mean', type=duration, default=0.0, help='decay of a running mean of the weights')
+    add('--batch', type=count, default=16, help='samples per step and process')
+    add('--check', type=count, default=500, help='steps between looks at held-out episodes')
+    add('--held-out', type=duration, default=0.1, help='share of the episodes that is held out')
+    add('--lora', type=int, default=0, metavar='RANK', help='train low-rank updates (peft)')
+    add('--checkpointing', action='store_true', help='less memory, a third more computing')
+    add('--no-jitter', action='store_true', help='leave the colours of pictures as they are')
+    add('--silence-views', action='store_true', help='the checkpoint never saw a second camera')
+    add('--lerobot', action='store_true', help="also write LeRobot's layout, into OUT-lerobot")
+    add('--tensorboard', action='store_true', help='write for TensorBoard, too')
+    add('--device', default='cpu', help='cpu, or cuda')
+
+
+def run(args: Namespace) -> int:
+    """Compare rows, say what memory it takes, train, say how good it is."""
+    from xvla_ros.adapt.job import Adaptation
+    from xvla_ros.adapt.processes import processes_of
+
+    if args.checkpoint is None:
+        raise ConfigError('xvla adapt: --checkpoint is missing: the folder to begin with')
+    embodiment = one_embodiment(args.embodiment, sim=bool(args.simulated))
+    processes = processes_of(args.device)
+    made = Adaptation(
+        episodes_of(args, embodiment), embodiment, options(args, embodiment, processes), processes
+    )
+    say = print if processes.rank == 0 else silent
+    say(describe_data(made))
+    for line in choose_row(made):
+        say(line)
+    return 0 if args.rows else train(made, say, args.resume)
+
+
+def silent(line: str) -> None:
+    """Say nothing: of several processes one speaks."""
+
+
+def one_embodiment(names: list[str] | None, sim: bool = False) -> Embodiment:
+    """
+    Read the robot's file; `sim`: of a name, the file of its simulation.
+
+    :raises ConfigError: not exactly one is named.
+    """
+    if not names or len(names) > 1:
+        raise ConfigError(
+            f'xvla adapt: {len(names or ())} embodiments are named, expected one: '
+            '--embodiment my_robot.yaml'
+        )
+    return load_embodiment(embodiment_file(names[0], sim=sim))
+
+
+def episodes_of(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
+    """Return the demonstrations that the arguments name."""
+    from xvla_ros.adapt.demo.demonstrations import Demonstrator
+
+    return Demonstrator(embodiment).record(args.simulated, args.seed)
+
+
+def row_of(args: Namespace, embodiment: Embodiment) -> int:
+    """Return the row of the checkpoint: the one that is asked for, or the embodiment's."""
+    return embodiment.policy.domain_id if args.row is None else int(args.row)
+
+
+def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 'Options':
+    """Collect the arguments."""
+    from xvla_ros.adapt.options import Options
+    from xvla_ros.adapt.trainer.arithmetic import training_dtype
+    from xvla_ros.adapt.trainer.stages import two_steps
+
+    plan = two_steps(
+        frozen_steps=args.frozen_steps, steps=args.steps, rate=args.rate, scale=args.scale,
+        warmup=args.warmup, falling=args.falling, lora=bool(args.lora),
+    )  # fmt: skip
+    return Options(
+        checkpoint=args.checkpoint, out=args.out or OUT, plan=plan, row=row_of(args, embodiment),
+        from_row=args.from_row, batch=args.batch, seed=args.seed, check=args.check,
+        denoising=embodiment.policy.denoising_steps, held_out=args.held_out,
+        dtype=training_dtype(args.dtype, args.device), device=processes.device(args.device),
+        jitter=not args.no_jitter, lora=args.lora, checkpointing=args.checkpointing,
+        lerobot=args.lerobot, silence=args.silence_views, tensorboard=args.tensorboard,
+        mean=args.mean,
+    )  # fmt: skip
+
+
+def describe_data(made: 'Adaptation') -> str:
+    """Return what there is to learn from, as a line."""
+    return (
+        f'{len(made.data)} samples of {len(made.data.episodes)} episodes, '
+        f'{len(made.held_out.episodes)} episodes held out, '
+        f'{made.data.still} frames left out because nothing moves after them'
+    )
+
+
+def choose_row(made: 'Adaptation') -> Iterator[str]:
+    """Have an untrained row begin as the one that fits best; yield what was compared."""
+    from xvla_ros.adapt.rows import retrieve, trained_rows
+    from xvla_ros.adapt.validation import describe
+
+    row, named = made.options.row, made.options.from_row
+    rows = trained_rows(made.student.network)
+    found = retrieve(made.student, made.data, rows, made.options.seed)
+    yield 'trained rows on this data, before any training (one prediction from noise):'
+    for candidate in found:
+        assert candidate.errors is not None
+        yield f'  row {candidate.row:2}: {describe(candidate.errors)}'
+    if named is None and row not in rows:
+        made.options = replace(made.options, from_row=found[0].row)
+    start = made.options.from_row
+    yield f'row {row} begins ' + ('as it is' if start is None else f'as a copy of row {start}')
+
+
+def train(made: 'Adaptation', say: Callable[[str], None], resume: bool) -> int:
+    """Train, and say what came out."""
+    from tqdm import tqdm
+
+    from xvla_ros.adapt.trainer.progress import training_folder
+
+    made.prepare()
+    for name, memory in made.memory().items():
+        say(f"expected memory in stage '{name}': {memory}")
+    out = made.options.out
+    metrics = made.run(tqdm.write, resume)
+    if metrics:
+        say(f'checkpoint of step {metrics["steps"]}: {out}, domain_id {made.options.row}')
+        say(f'state, log and curves: {training_folder(out)}')
+    return 0

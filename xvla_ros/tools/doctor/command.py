@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Find out why something does not work, and say what to do.
+
+Looks at the machine and times what its processor is fast at; with --embodiment looks also at that
+file, its robot description, simulation and checkpoint; with --live at the running system: topics,
+types, QoS, rates, stamps, frames and encodings against the file.
+
+With a BAG it looks at that instead: is everything there that the file names, at which rates, with
+which stamps, and does the recorded motion fit workspace, speeds, joint limits and gripper.
+--suggest prints the values that would fit, as YAML.
+
+Exit code 0: nothing stands in the way; 1: something does.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xvla_ros.bringup import embodiment_file, transport_environment
+from xvla_ros.core.checkpoints import checkpoint_overrides
+from xvla_ros.core.embodiment import Embodiment, load_embodiment, uses_sim_time
+from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.parameter_file import POLICY_NODE, read_parameter_file
+from xvla_ros.tools.doctor.machine import Finding, machine_findings, OK, PROBLEM, WARNING
+from xvla_ros.tools.needs import need_ros
+from xvla_ros.tools.replay import override
+
+if TYPE_CHECKING:
+    from xvla_ros.tools.doctor.bag_motion import MotionCheck
+
+SIGNS = {OK: 'ok     ', WARNING: 'WARNING', PROBLEM: 'PROBLEM'}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument('bag', nargs='?', type=Path, help='rosbag2 folder or file to look at')
+    parser.add_argument('--embodiment', help='robot, or a parameter file')
+    parser.add_argument('--checkpoint', help='another checkpoint than the embodiment names')
+    parser.add_argument(
+        '--no-model', action='store_true', help='neither load the checkpoint nor time kernels'
+    )
+    parser.add_argument('--live', action='store_true', help='look at the running system')
+    parser.add_argument('--suggest', action='store_true', help='propose values that fit the BAG')
+    parser.add_argument(
+        '--set', type=override, action='append', default=[], metavar='NAME=VALUE',
+        help='replace a parameter of the embodiment',
+    )  # fmt: skip
+    parser.add_argument('--seconds', type=float, default=5.0, help='how long to listen [s]')
+
+
+def run(args: Namespace) -> int:
+    """Print every finding as it is made; 1 when there is a problem."""
+    if args.live and not args.embodiment:
+        raise ConfigError('--live needs --embodiment: what the system is compared with')
+    if args.live:
+        need_ros('xvla doctor --live')
+    if args.suggest and args.bag is None:
+        raise ConfigError('--suggest needs a BAG: what was recorded is what it proposes from')
+    check: list[MotionCheck] = []
+    problems = warnings = 0
+    for finding in _of_bag(args, check) if args.bag else _findings(args):
+        problems += finding.level == PROBLEM
+        warnings += finding.level == WARNING
+        print(f'{SIGNS[finding.level]}  {finding.name}: {finding.found}', flush=True)
+        if finding.fix:
+            print(f'         -> {finding.fix}', flush=True)
+    print(f'problems: {problems}, warnings: {warnings}')
+    if args.suggest:
+        proposed = check[0].suggestion() if check else ''
+        print(f'\n{proposed or "# The file fits the bag: nothing to change."}')
+    return 1 if problems else 0
+
+
+def _of_bag(args: Namespace, check: list['MotionCheck']) -> Iterator[Finding]:
+    """Yield what a bag says; leaves the check of its motion, which can propose values."""
+    from xvla_ros.bags.bag import open_bag
+    from xvla_ros.bags.message_types import begins_with_header
+    from xvla_ros.bags.timeline import clock_offset_ns
+    from xvla_ros.bags.topics import as_recorded, observation_streams, recorded_name
+    from xvla_ros.tools.doctor.bag import bag_findings
+    from xvla_ros.tools.doctor.bag_motion import MotionCheck
+
+    bag = open_bag(args.bag)
+    if args.embodiment:
+        path = embodiment_file(args.embodiment, sim=False)
+        embodiment = load_embodiment(path, dict(args.set))
+    elif bag.recording is not None:
+        embodiment = bag.recording.load_embodiment(str(args.bag), dict(args.set))
+    else:
+        raise ConfigError(f'{args.bag}: not from `xvla record`: give its robot by --embodiment')
+    embodiment = as_recorded(embodiment, bag.topics)
+    yield Finding(level=OK, name='embodiment', found=embodiment.robot)
+    yield from _robot(replace(embodiment, sim=None))
+    yield from bag_findings(bag, embodiment)
+    names = {recorded_name(stream.topic, bag.topics) for stream in observation_streams(embodiment)}
+    headed = [name for name in names if name and begins_with_header(bag.topics[name].kind)]
+    check.append(MotionCheck(bag, embodiment))
+    yield from check[0].findings(clock_offset_ns(bag, headed))
+
+
+def _findings(args: Namespace) -> Iterator[Finding]:
+    embodiment = None
+    if args.embodiment:
+        overrides = {**dict(args.set), **checkpoint_overrides(args.checkpoint)}
+        path = embodiment_file(args.embodiment, sim=False)
+        embodiment = load_embodiment(path, overrides)
+        yield Finding(level=OK, name='embodiment', found=f'{embodiment.robot} ({path})')
+        yield from _sections(path, embodiment)
+        yield from _robot(embodiment)
+    yield from machine_findings(embodiment)
+    if not args.no_model:
+        from xvla_ros.tools.doctor.processor import processor_findings
+
+        yield from processor_findings(embodiment)
+    if embodiment and not args.no_model:
+        from xvla_ros.tools.doctor.checkpoint import checkpoint_findings
+
+        yield from checkpoint_findings(embodiment)
+    if embodiment and args.live:
+        yield from _live(embodiment, args.seconds, uses_sim_time(path))
+
+
+def _sections(path: Path, embodiment: Embodiment) -> Iterator[Finding]:
+    """Look whether every node is given the same parameters, where a file has sections for some."""
+    nodes = ('controller_node', *(('sim_node',) if embodiment.sim else ()))
+    apart = [node for node in nodes if _given(path, node) != _given(path, POLICY_NODE)]
+    if apart:
+        found = f'{", ".join(apart)} not given what {POLICY_NODE} is given'
+        fix = f'put what all nodes share below /** in {path}'
+        yield Finding(level=PROBLEM, name='sections', found=found, fix=fix)
+
+
+def _given(path: Path, node: str) -> dict[str, object]:
+    """Return the parameters that a file gives to a node, none where no section is for it."""
+    try:
+        return read_parameter_file(path, node)
+    except ConfigError:
+        return {}
+
+
+def _robot(embodiment: Embodiment) -> Iterator[Finding]:
+    """Look at the robot, as far as the packages for it are there: what they are comes after."""
+    try:
+        from xvla_ros.tools.doctor.robot import robot_findings
+
+        yield from robot_findings(embodiment)
+    except ImportError as error:
+        yield Finding(level=PROBLEM, name='robot', found=str(error))
+
+
+def _live(embodiment: Embodiment, seconds: float, sim_time: bool) -> Iterator[Finding]:
+    os.environ.update(transport_environment())
+    from xvla_ros.tools.doctor.live import live_findings
+
+    for found in live_findings(embodiment, seconds, sim_time):
+        level = PROBLEM if found.fix else OK
+        yield Finding(level=level, name=found.name, found=found.found, fix=found.fix)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `xvla doctor --live` hears on one topic, and what it finds about it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True, slots=True)
+class Heard:
+    """What came over one topic."""
+
+    times_s: list[float] = field(default_factory=list)
+    ages_s: list[float] = field(default_factory=list)
+    last: Any = None
+
+    @property
+    def rate_hz(self) -> float:
+        """Mean rate [Hz]."""
+        span_s = self.times_s[-1] - self.times_s[0] if len(self.times_s) > 1 else 0.0
+        return (len(self.times_s) - 1) / span_s if span_s > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveFinding:
+    """One thing about one stream: all well when there is no fix."""
+
+    name: str
+    found: str
+    fix: str = ''

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure a policy.
+
+It drives simulated robots, without ROS, in scenes that were not in the training data. With
+--simulated N its predictions are compared with what demonstrations did (open loop).
+
+    xvla evaluate --checkpoint out/my_policy --embodiment franka --episodes 50
+    xvla evaluate --simulated 10 --checkpoint out/my_policy --embodiment franka --seed 5
+"""
+
+from argparse import ArgumentParser, Namespace
+import json
+from pathlib import Path
+
+from xvla_ros.tools.arguments import count
+from xvla_ros.tools.evaluate import closed_loop, open_loop
+
+CHECKPOINT = 'demo_policy'
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        '--checkpoint', type=Path, default=Path(CHECKPOINT), help='checkpoint folder'
+    )
+    parser.add_argument(
+        '--embodiment',
+        action='append',
+        help='robot, or a parameter file; may be repeated for simulated robots (default: all '
+        'robots of the demo policy)',
+    )
+    parser.add_argument(
+        '--row', type=int, help="row to use (default: the embodiment's policy.domain_id)"
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the scenes')
+    parser.add_argument('--steps', type=count, default=4, help='denoising steps')
+    parser.add_argument('--threads', type=count, default=1, help='threads of torch')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results here')
+    open_loop.add_arguments(parser.add_argument_group('open loop'))
+    closed_loop.add_arguments(parser.add_argument_group('closed loop'))
+
+
+def run(args: Namespace) -> int:
+    """Evaluate, print, and write what was asked for."""
+    from xvla_ros.adapt.trainer.optimisation import limit_threads
+
+    limit_threads(args.threads)
+    evaluate = open_loop.evaluate if args.simulated else closed_loop.evaluate_all
+    results = evaluate(args)
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(results, indent=2) + '\n')
+    return 0

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare what a policy predicts with what demonstrations did."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from xvla_ros.tools.arguments import count
+
+if TYPE_CHECKING:  # these import torch, which --help can do without
+    from argparse import _ArgumentGroup
+
+
+def add_arguments(group: '_ArgumentGroup') -> None:
+    """Declare the arguments of an open loop."""
+    group.add_argument(
+        '--simulated',
+        type=count,
+        default=0,
+        metavar='N',
+        help='compare with so many demonstrations of the scripted expert',
+    )
+    group.add_argument('--samples', type=count, default=200, help='predictions, evenly spread')
+    group.add_argument('--plot', type=Path, metavar='FILE', help='draw errors by anchor (PNG)')
+
+
+def evaluate(args: Namespace) -> dict[str, Any]:
+    """Predict samples of the demonstrations and print their errors, over all and by task."""
+    from xvla_ros.adapt.figures import anchor_plot
+    from xvla_ros.adapt.judging import judge
+    from xvla_ros.model.loading import load_policy
+    from xvla_ros.tools.adapt.robot import episodes_of, one_embodiment, row_of
+
+    embodiment = one_embodiment(args.embodiment, sim=bool(args.simulated))
+    policy = load_policy(args.checkpoint)
+    row = row_of(args, embodiment)
+    episodes = episodes_of(args, embodiment)
+    summary = judge(policy, episodes, embodiment, row, args.samples, args.steps)
+    for line in lines(summary):
+        print(line)
+    if args.plot is not None:
+        anchor_plot(args.plot, summary, f'{args.checkpoint}, {embodiment.robot}, row {row}')
+    return {'robot': embodiment.robot, 'row': row, **summary}
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """Return the errors of an open loop as lines of a table."""
+    anchors = summary['anchors']['position_mm']
+    rows = [('all', summary), *summary['tasks'].items()]
+    width = max(len(name) for name, _ in rows)
+    table = [
+        f'{name:{width}}  {x["samples"]:5} samples  {x["position_mm"]:6.1f} mm  '
+        f'{x["rotation_deg"]:5.1f} deg  {x["gripper_wrong"]:6.1%} of grippers wrong'
+        for name, x in rows
+    ]
+    ends = f'first anchor {anchors[0]:.1f} mm, last {anchors[-1]:.1f} mm'
+    return [*table, ends]
