@@ -13,7 +13,6 @@ from copy import copy
 import sys
 
 from rclpy.node import Node
-from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from xvla_ros.bringup import CONTROL
@@ -25,9 +24,7 @@ from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import EndEffectorCommand
-from xvla_ros.nodes.common.any_publisher import AnyPublisher
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock
-from xvla_ros.nodes.common.deadman import Deadman
 from xvla_ros.nodes.common.links import TARGET_TOPIC
 from xvla_ros.nodes.common.parameters import read_embodiment
 from xvla_ros.nodes.common.running import run
@@ -41,6 +38,7 @@ from xvla_ros.nodes.controller.robot import (
     read_targets,
     Robot,
 )
+from xvla_ros.nodes.controller.stop_inputs import StopInputs
 
 # When no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
@@ -64,16 +62,12 @@ class ControllerNode(Node):
         self._reporter = Reporter(self, self.embodiment.robot, self._time)
         self._condition = self._reporter.condition
         self._hold_watch = HoldWatch(self._robot, self.embodiment.arm_names, self.get_logger())
-        self._estop_pressed = False
-        self._released = ''  # why the deadman switch forbids motion; empty when it does not
         self._braked: tuple[ArmPose, ...] | None = None  # targets of the last step of braking
         self._seen_ns = 0  # the clock when it was last read
         control = self.embodiment.control
         self._pace = Pace(1.0 / control.rate_hz)
         self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
-        if control.estop_topic:
-            self._estop = AnyPublisher(self, Bool, control.estop_topic, self._on_estop)
-        self._deadman = Deadman(self, control, self._on_deadman)
+        self._stop_inputs = StopInputs(self, control, self._on_estop, self._on_deadman)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(1.0 / control.rate_hz, self._tick, clock=steady_clock())
 
@@ -110,7 +104,7 @@ class ControllerNode(Node):
             self.get_logger().warning(f'refused: {error}', throttle_duration_sec=1.0)
 
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
-        if reason := self._condition.closed or self._released:
+        if reason := self._condition.closed or self._stop_inputs.released:
             raise ObservationError(reason)
         targets = read_targets(message, self.embodiment, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
@@ -229,25 +223,22 @@ class ControllerNode(Node):
 
     def _on_deadman(self, reason: str) -> None:
         """Brake when the switch is released or silent; refuse targets until it is held again."""
-        self._released = reason
         if reason:
             self._brake(reason)
             if self._condition.state == State.HOLDING:
                 self._robot.hold_grippers()
 
-    def _on_estop(self, message: Bool) -> None:
-        """Stop on true; the stop outlasts the message until ~/reset."""
-        self._estop_pressed = message.data
-        if message.data and self._condition.state != State.STOPPED:
-            self._stop(f'e-stop on {self.embodiment.control.estop_topic}', State.STOPPED)
+    def _on_estop(self, reason: str) -> None:
+        """Stop; the stop outlasts the message until ~/reset."""
+        if self._condition.state != State.STOPPED:
+            self._stop(reason, State.STOPPED)
 
     def _on_reset(self, request: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         """Leave a latched stop, unless the e-stop is still pressed."""
-        if self._estop_pressed:
-            answer.message = f'{self.embodiment.control.estop_topic} is still true; release it'
-        elif self._condition.state == State.STOPPED:
+        answer.message = self._stop_inputs.pressed
+        answer.success = not answer.message
+        if answer.success and self._condition.state == State.STOPPED:
             self._enter(State.HOLDING, 'reset')
-        answer.success = not self._estop_pressed
         return answer
 
     def close(self) -> None:
