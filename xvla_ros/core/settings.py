@@ -90,6 +90,11 @@ class PolicySettings:
     )
     device: str = param('Torch device. Never replaced by another.', 'cpu')
     dtype: str = param('Arithmetic of the model.', 'float32', choices=('float32', 'bfloat16'))
+    backend: str = param(
+        'What runs the network; auto: torch, or for exported graphs the fastest runtime here.',
+        'auto',
+        choices=('auto', 'torch', 'onnxruntime', 'openvino'),
+    )
     threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
     nice: int = param(
         'Nice level of a restarted inference worker while it loads; 0 while it works.',

@@ -24,6 +24,7 @@ COMMANDS = {
     'report': 'turn a bag or a run into pictures',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
+    'export': 'write a checkpoint as graphs for ONNX Runtime or OpenVINO',
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }

@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--device', default='cpu', help='torch device, such as cuda')
     parser.add_argument('--dtype', default='float32', help='arithmetic: float32 or bfloat16')
+    parser.add_argument(
+        '--backend',
+        default='auto',
+        choices=('auto', 'torch', 'onnxruntime', 'openvino'),
+        help='what runs the network (default: torch, or the fastest for exported graphs)',
+    )
     parser.add_argument('--batch', type=int, default=8, help='requests run together at most')
     parser.add_argument('--body-mib', type=int, default=32, help='largest request [MiB]')
     parser.add_argument(
