@@ -10,6 +10,7 @@ from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.backends.choice import AUTO, chosen_backend, TORCH
 from xvla_ros.model.backends.exported import load_exported, read_manifest
+from xvla_ros.model.backends.int8 import pack_int8, read_float_layers
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.florence import text_settings
@@ -24,7 +25,7 @@ from xvla_ros.model.reading import read_config
 from xvla_ros.model.tokenizer import load_tokenizer, TextProcessor
 from xvla_ros.model.xvla import check_sequence
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'int8': torch.int8}
 
 
 def load_policy(
@@ -39,7 +40,7 @@ def load_policy(
 
     The policy is ready to answer but not to train.
 
-    :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
+    :param dtype: `float32`, `bfloat16` or `int8`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
     :param backend: `auto`, `torch`, `onnxruntime` or `openvino`, see `chosen_backend`.
     :raises CheckpointError: the directory is incomplete or does not fit its own config, or the
@@ -59,7 +60,10 @@ def load_policy(
     trained = trained_domains(network, lora)
     lengths = network.dim_proprio, network.mode.real_dim
     normalisation = read_normalisation(path, config, *lengths)
-    pack(network, DTYPES[dtype], device)
+    if dtype == 'int8':
+        pack_int8(network, device, read_float_layers(path))
+    else:
+        pack(network, DTYPES[dtype], device)
     policy = Policy(network, images, text, device, trained, normalisation)
     check_geometry(policy)
     return policy
