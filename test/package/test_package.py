@@ -52,7 +52,7 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'inspect', 'convert', 'export', 'doctor', 'bench'),
+    *('report', 'inspect', 'convert', 'export', 'tune', 'doctor', 'bench'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {
