@@ -108,13 +108,19 @@ class CommittedPlans:
         self, embodiment: Embodiment, control: PolicyControl, tell: Callable[[Committed], object]
     ) -> None:
         """Remember what is asked for, whom to ask and whom to tell."""
-        self._embodiment, self._control, self._tell = embodiment, control, tell
-        policy = embodiment.policy
-        told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
-        self._always = bool(told or policy.warm_start_time)
+        self._control, self._tell = control, tell
         self._lock = Lock()
         self._executed: tuple[int, Chunk | None] = (-1, None)
         self._told = False
+        self.retune(embodiment)
+
+    def retune(self, embodiment: Embodiment) -> None:
+        """Tell plans as the settings of an embodiment ask for it from now on."""
+        policy = embodiment.policy
+        told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
+        with self._lock:
+            self._embodiment = embodiment
+            self._always = bool(told or policy.warm_start_time)
 
     def judged(self, judged: Judged, epoch: int, now_ns: int) -> None:
         """Take note of a chunk of a task, and tell what will be executed now."""

@@ -19,6 +19,7 @@ from xvla_ros.runtime.worker_messages import (
     CheckpointFacts,
     Failed,
     Ready,
+    Retuned,
     Setup,
     shut_down,
     Task,
@@ -27,8 +28,7 @@ from xvla_ros.runtime.worker_messages import (
 
 # Pause before each restart in a row; a worker that answered once starts the row anew.
 BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
-# How long a worker may take to end by itself, once its link is shut down, before it is killed and
-# its shared memory stays: longer than a loaded machine keeps a process waiting.
+# A worker that takes longer to end by itself is killed, and its shared memory stays [s].
 END_TIMEOUT_S = 3.0
 # Nothing bounds how long a large checkpoint loads or compiles; after this long something is wrong.
 LOAD_TIMEOUT_S = 900.0
@@ -50,8 +50,7 @@ class WorkerSupervisor:
     """
     One inference worker, kept alive from `start` to `close`.
 
-    `send` may be called from any thread; messages to a dead worker are dropped, its successor gets
-    the last Task.
+    `send` may be called from any thread. What a dead worker misses is lost, but for the last Task.
     """
 
     def __init__(
@@ -96,7 +95,9 @@ class WorkerSupervisor:
     def send(self, message: object) -> None:
         """Send one message to the worker; the last Task is repeated to a restarted one."""
         with self._lock:
-            if isinstance(message, Task):
+            if isinstance(message, Retuned):
+                self._embodiment = message.embodiment
+            elif isinstance(message, Task):
                 self._task = message
             self._send(message)
 
