@@ -23,9 +23,9 @@ from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,
     Committed,
-    Retuned,
     Task,
     Timing,
+    Tuning,
     Waiting,
 )
 
@@ -62,9 +62,9 @@ class InferenceLoop:
         self.last_ns = 0  # stamp of the oldest image of the last answer
 
     def tell(self, message: object) -> None:
-        """Take a Task, a Committed or a Retuned."""
+        """Take a Task, a Committed or a Tuning."""
         with self._changed:
-            if isinstance(message, Retuned):
+            if isinstance(message, Tuning):
                 self._warm_start_time = message.embodiment.policy.warm_start_time
             if isinstance(message, Task):
                 self._task, self._plan, self._count = message, Committed(), 0

@@ -20,7 +20,7 @@ from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.inputs import Arms
 from xvla_ros.runtime.intake import Judged
 from xvla_ros.runtime.state import Command, CONTROLLER
-from xvla_ros.runtime.worker_messages import Answer, Retuned, Task, Waiting
+from xvla_ros.runtime.worker_messages import Answer, Task, Tuning, Waiting
 
 
 class Outputs(Protocol):
@@ -81,7 +81,7 @@ class PolicyRuntime:
         self._embodiment = embodiment
         self.control.retune(embodiment)
         self._plans.retune(embodiment)
-        self._tell(Retuned(embodiment=embodiment))
+        self._tell(Tuning(embodiment=embodiment))
 
     def heed_controller(self, stopped: str) -> None:
         """Hold, and have nothing predicted, while the controller has stopped the arms."""

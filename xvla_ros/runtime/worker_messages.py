@@ -36,7 +36,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Retuned:
+class Tuning:
     """To the worker: settings of which the warm start may differ from those it has."""
 
     embodiment: Embodiment

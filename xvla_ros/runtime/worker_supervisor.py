@@ -19,10 +19,10 @@ from xvla_ros.runtime.worker_messages import (
     CheckpointFacts,
     Failed,
     Ready,
-    Retuned,
     Setup,
     shut_down,
     Task,
+    Tuning,
     Waiting,
 )
 
@@ -95,7 +95,7 @@ class WorkerSupervisor:
     def send(self, message: object) -> None:
         """Send one message to the worker; the last Task is repeated to a restarted one."""
         with self._lock:
-            if isinstance(message, Retuned):
+            if isinstance(message, Tuning):
                 self._embodiment = message.embodiment
             elif isinstance(message, Task):
                 self._task = message
