@@ -112,13 +112,19 @@ class CommittedPlans:
 
         :param tell: sends one message to the inference side.
         """
-        self._embodiment, self._control, self._tell = embodiment, control, tell
-        policy = embodiment.policy
-        told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
-        self._always = bool(told or policy.warm_start_time)
+        self._control, self._tell = control, tell
         self._lock = Lock()
         self._executed: tuple[int, Chunk | None] = (-1, None)
         self._told = False
+        self.retune(embodiment)
+
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the settings of an embodiment from now on."""
+        policy = embodiment.policy
+        told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
+        with self._lock:
+            self._embodiment = embodiment
+            self._always = bool(told or policy.warm_start_time)
 
     def judged(self, judged: Judged, epoch: int, now_ns: int) -> None:
         """Record a judged chunk of a task, and send the plan that is executed now."""

@@ -73,6 +73,13 @@ class PolicyControl:
         with self._lock:
             self._intake.queue.set_strategy(name)
 
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the limits and gripper thresholds of an embodiment from now on."""
+        with self._lock:
+            self._embodiment = embodiment
+            self._intake.limit(embodiment)
+            self._engagement.retune(embodiment)
+
     def underway(self, now_ns: int, period_s: float) -> Underway:
         """Return the plan from now on, resampled at a period."""
         with self._lock:

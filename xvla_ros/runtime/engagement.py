@@ -28,6 +28,12 @@ class Engagement:
         self._last: Targets | None = None
         self.home: HomeMotion | None = None
 
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the limits and gripper thresholds of an embodiment from the next tick on."""
+        self._gate.limit(embodiment.limits)
+        for gripper, arm in zip(self._grippers, embodiment.arms.values(), strict=True):
+            gripper.retune(arm.gripper)
+
     def state(self, now_ns: int) -> State | None:
         """Return ENGAGING during the ramp, RUNNING after it, None at rest."""
         if self._since_ns is None:

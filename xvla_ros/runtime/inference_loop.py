@@ -23,6 +23,7 @@ from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,
     Committed,
+    Retuned,
     Task,
     Timing,
     Waiting,
@@ -62,14 +63,17 @@ class InferenceLoop:
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
         self._plan = Committed()
+        self._warm_start_time = embodiment.policy.warm_start_time
         self._count = 0
         self._trouble = Reason()
         self._free_ns = time.monotonic_ns()
         self.last_ns = 0  # stamp of the oldest image of the last answer
 
     def tell(self, message: object) -> None:
-        """Receive a Task or a Committed from the control side."""
+        """Receive a Task, a Committed or a Retuned from the control side."""
         with self._changed:
+            if isinstance(message, Retuned):
+                self._warm_start_time = message.embodiment.policy.warm_start_time
             if isinstance(message, Task):
                 self._task, self._plan, self._count = message, Committed(), 0
             elif isinstance(message, Committed) and message.epoch == self._task.epoch:
@@ -189,8 +193,8 @@ class InferenceLoop:
         )
 
     def _warm_start(self, upcoming: Chunk | None, stamp_ns: int) -> WarmStart | None:
-        """Return the plan as a first guess of the answer, if `policy.warm_start_time` is set."""
-        time, count = self._embodiment.policy.warm_start_time, self._facts.num_actions
+        """Return the plan as a first guess of the answer, if a warm start is set."""
+        time, count = self._warm_start_time, self._facts.num_actions
         if not time:
             return None
         plan = self._committed.guess(upcoming, stamp_ns, count) if count else None

@@ -48,6 +48,10 @@ class Intake:
         self._gate = ChunkGate(embodiment)
         self.begin_task()
 
+    def limit(self, embodiment: Embodiment) -> None:
+        """Use the limits of an embodiment from the next chunk on."""
+        self._gate = ChunkGate(embodiment)
+
     def begin_task(self) -> None:
         """Drop the plan and the last task's rejection."""
         self.queue.clear()

@@ -21,7 +21,7 @@ from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.inputs import Arms
 from xvla_ros.runtime.intake import Judged
 from xvla_ros.runtime.state import Command, CONTROLLER
-from xvla_ros.runtime.worker_messages import Answer, Task, Waiting
+from xvla_ros.runtime.worker_messages import Answer, Retuned, Task, Waiting
 
 
 class Outputs(Protocol):
@@ -76,6 +76,13 @@ class PolicyRuntime:
         self._instruction = instruction
         self.control.set_task(instruction)
         self._tell_task()
+
+    def retune(self, embodiment: Embodiment) -> None:
+        """Go by the limits, thresholds and warm start of an embodiment from now on."""
+        self._embodiment = embodiment
+        self.control.retune(embodiment)
+        self._plans.retune(embodiment)
+        self._tell(Retuned(embodiment=embodiment))
 
     def heed_controller(self, stopped: str) -> None:
         """

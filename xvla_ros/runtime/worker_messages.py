@@ -35,6 +35,13 @@ class Task:
     active: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retuned:
+    """To the worker: settings of which the warm start may differ from those it has."""
+
+    embodiment: Embodiment
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Committed:
     """

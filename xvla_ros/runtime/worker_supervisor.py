@@ -19,6 +19,7 @@ from xvla_ros.runtime.worker_messages import (
     CheckpointFacts,
     Failed,
     Ready,
+    Retuned,
     Setup,
     shut_down,
     Task,
@@ -27,8 +28,7 @@ from xvla_ros.runtime.worker_messages import (
 
 # Pause before each restart in a row [s]. An answer begins the row anew.
 BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
-# How long a worker may take to end by itself, once its link is shut down, before it is killed and
-# its shared memory stays: longer than a loaded machine keeps a process waiting.
+# A worker that takes longer to end by itself is killed, and its shared memory stays [s].
 END_TIMEOUT_S = 3.0
 # Loading and compiling a large checkpoint may take minutes; after this long it counts as failed.
 LOAD_TIMEOUT_S = 900.0
@@ -96,7 +96,9 @@ class WorkerSupervisor:
     def send(self, message: object) -> None:
         """Send one message to the worker; a restarted worker gets the last Task again."""
         with self._lock:
-            if isinstance(message, Task):
+            if isinstance(message, Retuned):
+                self._embodiment = message.embodiment
+            elif isinstance(message, Task):
                 self._task = message
             self._send(message)
 
