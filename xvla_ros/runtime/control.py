@@ -65,11 +65,7 @@ class PolicyControl:
             return self._intake.queue.strategy
 
     def set_strategy(self, name: str) -> None:
-        """
-        Use another strategy from the next chunk on.
-
-        :raises ValueError: there is no strategy of this name.
-        """
+        """Use another strategy from the next chunk on; ValueError for an unknown name."""
         with self._lock:
             self._intake.queue.set_strategy(name)
 
@@ -195,12 +191,7 @@ class PolicyControl:
     def tick(
         self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: Reason
     ) -> Command | None:
-        """
-        Return the command of this tick; None while disarmed.
-
-        :param measured: the measured arms; None when they are not known.
-        :param trouble: why they are not known.
-        """
+        """Return the tick's command, None while disarmed; `trouble`: why there are no poses."""
         with self._lock:
             self._intake.counters.ticks += 1
             dt_s = (now_ns - self._last_tick_ns) / NANOSECONDS

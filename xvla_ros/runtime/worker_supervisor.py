@@ -48,10 +48,9 @@ class WorkerEvents:
 
 class WorkerSupervisor:
     """
-    One inference worker, kept alive from `start` to `close`.
+    One inference worker, kept alive from `start` to `close`. Any thread may call `send`.
 
-    Any thread may call `send`. A message to a dead worker is dropped; the next worker gets the
-    last Task.
+    A message to a dead worker is dropped; the next worker gets the last Task.
     """
 
     def __init__(
@@ -124,11 +123,7 @@ class WorkerSupervisor:
                 self._link.send(message)
 
     def _spawn(self) -> CheckpointFacts:
-        """
-        Start a process and wait for its Ready.
-
-        :raises OSError: the system lacks processes, memory or descriptors.
-        """
+        """Start a process and wait for its Ready; OSError when the system lacks resources."""
         ours, theirs = Pipe(duplex=True)
         line = LifeLine()
         command = [
