@@ -34,7 +34,7 @@ class GripperFilter:
         self._changed_ns = now_ns - round(self._settings.dwell_s * NANOSECONDS)
 
     def retune(self, settings: GripperSettings) -> None:
-        """Decide by other settings from now on; what is decided stays until they say else."""
+        """Use other settings from now on; the present opening stays until they change it."""
         self._settings = settings
 
     def update(self, probability: float, now_ns: int) -> float:
