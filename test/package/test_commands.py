@@ -183,6 +183,7 @@ TABLE = (
     (r'source |cd |touch |rosdep |python3 -m |pip install -r', None, FRESH),
     (r'pip install \.', None, 'test/package/test_wheel.py builds and installs the wheel'),
     (r'export FASTRTPS', None, 'test/package/test_fastdds.py reads that file'),
+    (r'export |python -m launch_testing', None, 'needs sources that are not here; run by hand'),
     (r'V=|\(cd |PYTHONPATH=', None, 'needs sources that are not here; run by hand'),
     (r'\.venv/bin/pytest -p xvla_ros', None, 'test/replay/test_testing.py runs it on a bag'),
     (r'serve run ', None, 'needs Ray; test/serve/test_ray.py imports that application'),
