@@ -17,6 +17,7 @@ from xvla_ros.core.errors import blamed_on
 from xvla_ros.core.observation import check_skew, check_streams, Observation, StreamLimit
 from xvla_ros.core.settings import CameraSettings, RECEIVE
 from xvla_ros.inputs.arm_state import ArmStates
+from xvla_ros.inputs.frozen import FrozenWatch
 from xvla_ros.inputs.graph import Graph
 from xvla_ros.inputs.images import check_layout, image_from_message
 from xvla_ros.inputs.messages import stamp_to_ns
@@ -88,6 +89,7 @@ class ObservationInputs:
         self._graph, self._embodiment, self._clock = graph, embodiment, clock
         self._cameras = {n: Camera(graph, c) for n, c in embodiment.cameras.items()}
         self._used_ns: dict[str, int] = {}
+        self._frozen = {n: FrozenWatch(n, c.max_frozen_m) for n, c in embodiment.cameras.items()}
         self._gathering_ns: int | None = None
         self._arms = ArmStates(graph, embodiment)
         cameras = tuple(
@@ -186,4 +188,6 @@ class ObservationInputs:
         nearest = self._arms.read(min(stamps.values()))
         together = {**stamps, **nearest.stamps_ns}
         check_skew(together, control.max_skew_s)
+        for name, frame in present.items():
+            self._frozen[name].check(frame.stamp_ns, frame.message.data, nearest.poses)
         return present, together, nearest.poses

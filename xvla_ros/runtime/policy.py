@@ -66,7 +66,7 @@ class PolicyRuntime:
         self._outputs, self._tell = outputs, tell
         self.control = PolicyControl(embodiment)
         self._plans = CommittedPlans(embodiment, self.control, tell)
-        self._instruction, self._stopped = '', ''
+        self._instruction, self._stopped = '', Reason()
 
     # Told from outside
 
@@ -76,12 +76,11 @@ class PolicyRuntime:
         self.control.set_task(instruction)
         self._tell_task()
 
-    def heed_controller(self, stopped: str) -> None:
+    def heed_controller(self, stopped: Reason) -> None:
         """Hold, and have nothing predicted, while the controller has stopped the arms."""
         self._stopped = stopped
         if stopped:
-            reason = Reason(CONTROLLER, stopped)
-            self.control.block(CONTROLLER, reason, self._clock.now_ns())
+            self.control.block(CONTROLLER, stopped, self._clock.now_ns())
         else:
             self.control.unblock(CONTROLLER)
         self._tell_task()
@@ -130,13 +129,13 @@ class PolicyRuntime:
             self._outputs.show(judged)
         return judged
 
-    def lost(self, text: str) -> None:
+    def lost(self, reason: Reason) -> None:
         """
         Hold at once; whether motion may come back by itself is the embodiment's choice.
 
-        :param text: why there is no inference side.
+        :param reason: why there is no inference side.
         """
-        now_ns, reason = self._clock.now_ns(), Reason('worker', text)
+        now_ns = self._clock.now_ns()
         self.control.block('worker', reason, now_ns)
         if not self._embodiment.control.resume_after_restart:
             self.control.fault(reason, now_ns)

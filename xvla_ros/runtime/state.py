@@ -9,7 +9,7 @@ import math
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import Reason
-from xvla_ros.runtime.worker_messages import Timing
+from xvla_ros.runtime.worker_messages import SILENCE, Timing
 
 
 class State(IntEnum):
@@ -71,10 +71,10 @@ class Command:
     sequence: int
 
 
-ESTOP = Reason('e-stop', 'e-stop pressed')
+ESTOP = Reason('estop', 'e-stop pressed')
 GOING_HOME = Reason('home', 'going home')
 # Blocks whose plan must not be followed when they end: it was made before what they report.
-DROP_PLAN = ('inputs', 'observation', 'worker', 'state', 'controller', 'arming')
+DROP_PLAN = ('inputs', 'observation', 'worker', SILENCE, 'state', 'controller', 'arming')
 # Blocks that the inference worker raises: what it lacks to predict.
 INPUTS = ('inputs', 'observation')
 # The block that says that the controller has stopped the arms until somebody resets it.
@@ -101,7 +101,9 @@ class Holds:
         """Note a reason; return whether the source did not block before."""
         begun = source not in self._blocks
         if source == 'worker':
-            self.unblock(*INPUTS)  # what it lacked matters no more, nor can it take that back
+            self.unblock(
+                *INPUTS, SILENCE
+            )  # what it lacked matters no more, nor can it take that back
         self._blocks[source] = reason
         return begun
 

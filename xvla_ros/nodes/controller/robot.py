@@ -64,7 +64,7 @@ class Robot:
         for name, joints in zip(self._drivers, read.joints, strict=True):
             if reason := self._drivers[name].implausible(joints):
                 topic = self._embodiment.arms[name].joint_states_topic
-                raise ObservationError(f'{topic}: {reason}')
+                raise ObservationError(f'{topic}: {reason}', code='joint_implausible')
         pose_stamps = tuple(stamps[f'arm {name}'] for name in self._drivers)
         return Measured(stamps_ns=pose_stamps, poses=read.poses, joints=read.joints)
 
@@ -79,7 +79,7 @@ class Robot:
             driver.observe(pose)
             trouble = driver.trouble()
             if trouble:
-                raise ObservationError(f'{name}: {trouble}')
+                raise ObservationError(f'{name}: {trouble}', code='driver')
         if len(self._drivers) > 1:
             each = zip(self._drivers.items(), targets, measured.joints, strict=True)
             _all_or_none((n, driver.objection(t, joints)) for (n, driver), t, joints in each)
@@ -157,7 +157,8 @@ def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
     if (off_m := farthest_m(held, measured)) > BEHIND_M:
         raise ObservationError(
             f'an arm is {1000 * off_m:.0f} mm from where it holds, expected at most '
-            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved'
+            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved',
+            code='not_arrived',
         )
 
 
@@ -165,7 +166,8 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
     """Raise an ObservationError when an arm has an objection; pairs of (arm's name, objection)."""
     lost = [f'{name}: {objection}' for name, objection in objections if objection]
     if lost:
-        raise ObservationError(f'neither arm moves, because one cannot: {"; ".join(lost)}')
+        text = f'neither arm moves, because one cannot: {"; ".join(lost)}'
+        raise ObservationError(text, code='out_of_reach')
 
 
 def read_targets(
@@ -181,15 +183,18 @@ def read_targets(
     control = embodiment.control
     age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
     if age_s > control.hold_after_s:
-        raise ObservationError(f'target is {age_s:.3f} s old, limit {control.hold_after_s} s')
+        text = f'target is {age_s:.3f} s old, limit {control.hold_after_s} s'
+        raise ObservationError(text, code='target_old')
     if age_s < -control.future_tolerance_s:
         raise ObservationError(
-            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s'
+            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s',
+            code='target_future',
         )
     names = [target.arm for target in message.targets]
     if names != list(embodiment.arm_names):
         raise ObservationError(
-            f'target is for arms {names}, expected {list(embodiment.arm_names)}'
+            f'target is for arms {names}, expected {list(embodiment.arm_names)}',
+            code='target_arms',
         )
     return [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
 
@@ -199,7 +204,8 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
     if target.frame_id != arm.base_frame:
         raise ObservationError(
             f"target of arm '{target.arm}' is in frame '{target.frame_id}', "
-            f"expected '{arm.base_frame}'"
+            f"expected '{arm.base_frame}'",
+            code='target_frame',
         )
     p, q = target.pose.position, target.pose.orientation
     try:
@@ -207,4 +213,5 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
             position=[p.x, p.y, p.z], quaternion=[q.x, q.y, q.z, q.w], gripper=target.gripper
         )
     except ValueError as error:
-        raise ObservationError(f"target of arm '{target.arm}': {error}") from error
+        text = f"target of arm '{target.arm}': {error}"
+        raise ObservationError(text, code='target_pose') from error

@@ -29,8 +29,9 @@ from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.home import home_poses
 from xvla_ros.runtime.policy import PolicyRuntime
 from xvla_ros.runtime.state import Command, Snapshot, State
-from xvla_ros.runtime.worker_messages import Answer, Waiting
-from xvla_ros.runtime.worker_supervisor import WorkerEvents, WorkerSupervisor
+from xvla_ros.runtime.worker_listening import WorkerEvents
+from xvla_ros.runtime.worker_messages import Answer, Waiting, WORKER
+from xvla_ros.runtime.worker_supervisor import WorkerSupervisor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +162,7 @@ class PolicyCore:
         self._runtime.follow(instruction)
         self._outputs.follow(instruction)
 
-    def _on_controller(self, stopped: str) -> None:
+    def _on_controller(self, stopped: Reason) -> None:
         self._runtime.heed_controller(stopped)
         self._changed()
 
@@ -184,7 +185,8 @@ class PolicyCore:
         """Hold, and let the worker start again with another checkpoint."""
         policy = replace(self._embodiment.policy, checkpoint=checkpoint, adapter='')
         self._embodiment = replace(self._embodiment, policy=policy)
-        self._worker.swap(self._embodiment, f'changing to the checkpoint {checkpoint}')
+        text = f'changing to the checkpoint {checkpoint}'
+        self._worker.swap(self._embodiment, Reason('checkpoint_change', text, WORKER))
 
     # Told by the worker, on the supervisor's thread
 
@@ -198,9 +200,9 @@ class PolicyCore:
         self._runtime.hear(waiting)
         self._changed()
 
-    def _on_lost(self, reason: str) -> None:
+    def _on_lost(self, reason: Reason) -> None:
         self._runtime.lost(reason)
-        self._node.get_logger().error(reason)
+        self._node.get_logger().error(reason.text)
         self._changed()
 
     def _on_restarted(self) -> None:
@@ -211,7 +213,7 @@ class PolicyCore:
         self._changed()
 
     def _on_failed(self, text: str) -> None:
-        self._control.fault(Reason('worker link', text), self._clock.now_ns())
+        self._control.fault(Reason('worker_link', text), self._clock.now_ns())
         self._node.get_logger().error(text, throttle_duration_sec=1.0)
         self._changed()
 
