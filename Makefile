@@ -59,9 +59,8 @@ adapt-small: build  ## Teach the demo policy a robot it has never seen -> out/ad
 	@.venv/bin/xvla evaluate --episodes 10 --checkpoint out/adapt-small/policy --embodiment ur5e --row 3 \
 		--json out/adapt-small/closed_loop.json
 
-faults: build  ## Break one thing after the other in a running system
-	@$(PYTEST) -v test/nodes/policy/test_bad_input.py test/nodes/policy/test_motion.py \
-		test/nodes/policy/test_remote.py test/nodes/controller/test_controller.py test/nodes/controller/test_controller_stops.py $(ARGS)
+faults: build  ## Break one thing after the other in a running system -> out/faults.json, docs/reliability.md
+	@$(PYTHON_BIN) -m bench.faults $(if $(ARGS),$(ARGS),--page docs/reliability.md)
 
 docs: build  ## Build the site, links checked -> out/site/
 	@scripts/bootstrap-docs

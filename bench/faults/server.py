@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xvla_ros.core.ee6d import ArmPose, pack, unpack
+from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.serve.arrays import json_numpy_literal, read_array
 from xvla_ros.serve.requests import Limits
 
@@ -34,9 +34,8 @@ Reply = Callable[['Handler', NDArray[np.float64]], None]
 
 def circle(proprio: NDArray[Any], home: ArmPose) -> NDArray[np.float64]:
     """Return a chunk (30, 20) from where the arm is along a circle through its home pose."""
-    arm = unpack(np.asarray(proprio, np.float64), LAYOUT, 1)[0]
     centre = home.position + np.array([0.0, RADIUS_M, 0.0])
-    _, y, z = arm.position - centre
+    _, y, z = np.asarray(proprio[:3], np.float64) - centre
     angle = math.atan2(z, y)
     rows = []
     for i in range(1, ANCHORS + 1):

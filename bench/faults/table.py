@@ -25,7 +25,8 @@ class Row:
     name: in words. group: what `--only` chooses. inject: breaks something. codes: reason codes of
     which one must be heard; empty for a fault that must not stop the robot. within_s: the declared
     period after which the robot holds. recover: mends it; None heals the streams. step_m: by how
-    much a stop at the measured pose may lead the last command back [m].
+    much a stop at the measured pose may lead the last command back [m]. again: motion may come back between
+    two holds, because the fault comes and goes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     within_s: float = 0.3
     recover: Callable[['Cell'], object] | None = None
     step_m: float = 0.0
+    again: bool = False
 
     @property
     def holds(self) -> bool:

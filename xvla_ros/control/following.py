@@ -19,7 +19,7 @@ from xvla_ros.core.quaternions import difference
 # An arm must be off for this long: a wrong sample is no fault, nor is swinging wide in a turn.
 GLITCH_S = 0.2
 # The same pose to the last bit during this much of its target's path is an old one [m].
-FROZEN_M = 0.02
+FROZEN_M = 0.01
 
 
 class FrozenPose:

@@ -13,7 +13,7 @@ from xvla_ros.bags.topics import COMPRESSED, IMAGE
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import blamed_on
+from xvla_ros.core.errors import blamed_on, ObservationError
 from xvla_ros.core.observation import check_skew, check_streams, Observation, StreamLimit
 from xvla_ros.core.settings import CameraSettings, RECEIVE
 from xvla_ros.inputs.arm_state import ArmStates
@@ -72,6 +72,9 @@ class Camera:
         """Refuse a frame that cannot be decoded, as far as that shows without decoding it."""
         if not self._settings.compressed:
             check_layout(frame.message, self._settings.topic, self._settings.encoding)
+        elif not len(frame.message.data):
+            text = f'{self._settings.topic}: the compressed image is empty'
+            raise ObservationError(text, code='image_damaged')
 
     def decode(self, frame: Frame) -> NDArray[np.uint8]:
         """Return a frame's picture (H, W, 3) uint8 RGB."""
