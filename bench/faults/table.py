@@ -25,8 +25,8 @@ class Row:
     name: in words. group: what `--only` chooses. inject: breaks something. codes: reason codes of
     which one must be heard; empty for a fault that must not stop the robot. within_s: the declared
     period after which the robot holds. recover: mends it; None heals the streams. step_m: by how
-    much a stop at the measured pose may lead the last command back [m]. again: motion may come back between
-    two holds, because the fault comes and goes.
+    much a stop at the measured pose may lead the last command back [m]. again: motion may come
+    back between two holds, because the fault comes and goes.
     """
 
     name: str

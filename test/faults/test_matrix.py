@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='the matrix needs ROS')
 
-from bench.faults.__main__ import chosen, ROWS  # noqa: E402
-from bench.faults.cell import Cell  # noqa: E402
-from bench.faults.run import run_row  # noqa: E402
-from bench.faults.table import Outcome, page, save  # noqa: E402
-from xvla_ros.core.reason_codes import MEANING  # noqa: E402
+from bench.faults.__main__ import chosen, ROWS
+from bench.faults.cell import Cell
+from bench.faults.run import run_row
+from bench.faults.table import Outcome, page, save
+from xvla_ros.core.reason_codes import MEANING
 
 pytestmark = [pytest.mark.ros, pytest.mark.serial]
 TRIED = (

@@ -122,6 +122,7 @@ class ControllerNode(Node):
         reasons = [*clamped, *(reason for plan in plans for reason in plan.reasons)]
         if self._condition.state != State.MOVING:
             self._following.reset()
+            self._robot.trust()
         self._pace.execute(now_ns)
         self._condition.counts['executed'] += 1
         self._condition.counts['clamped'] += bool(reasons)

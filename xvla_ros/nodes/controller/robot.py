@@ -13,7 +13,8 @@ from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driv
 from xvla_ros.control.hold_anchor import BEHIND_M
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.errors import ObservationError, Reason
+from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.core.observation import check_streams
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.inputs.arm_state import ArmStates
@@ -51,6 +52,7 @@ class Robot:
         self._grippers = {n: make_gripper_driver(node, a.gripper) for n, a in arms}
         self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
+        self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
 
     def measure(self, now_ns: int) -> Measured:
         """
@@ -66,6 +68,7 @@ class Robot:
                 topic = self._embodiment.arms[name].joint_states_topic
                 raise ObservationError(f'{topic}: {reason}', code='joint_implausible')
         pose_stamps = tuple(stamps[f'arm {name}'] for name in self._drivers)
+        self._jumped = self._jumps.look(read.poses, now_ns) or self._jumped
         return Measured(stamps_ns=pose_stamps, poses=read.poses, joints=read.joints)
 
     def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
@@ -114,7 +117,13 @@ class Robot:
             self.send(self.plan(targets, measured, dt_s))
 
     def hold(self, measured: Measured) -> None:
-        """Stop all arms at their measured poses; grippers keep their last command."""
+        """
+        Stop all arms at their measured poses; grippers keep their last command.
+
+        :raises ObservationError: a measured pose has jumped: the arms would jump there, too.
+        """
+        if self._jumped:
+            raise ObservationError(self._jumped.text, self._jumped.source, self._jumped.code)
         for name in self._drivers:
             self.hold_arm(name, measured)
 
@@ -126,7 +135,11 @@ class Robot:
 
     def trouble(self, name: str) -> str:
         """Return why one arm cannot be commanded now; empty when it can."""
-        return self._drivers[name].trouble()
+        return self._jumped.text or self._drivers[name].trouble()
+
+    def trust(self) -> None:
+        """Believe the measured poses again: a new motion begins."""
+        self._jumped = Reason()
 
     def forget(self) -> None:
         """Reset the drivers: every arm's next step begins where it is measured."""
