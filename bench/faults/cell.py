@@ -39,7 +39,7 @@ OVERRIDES: Mapping[str, Any] = {
     'control.deadman_topic': 'deadman',
     'control.engage_s': 0.2,
     'policy.checkpoint': '',
-    'policy.request_timeout_s': 1.0,
+    'policy.request_timeout_s': 2.0,
     'policy.denoising_steps': 1,
     'cameras.main.max_frozen_m': 0.01,
     'cameras.wrist.max_frozen_m': 0.01,
