@@ -121,9 +121,13 @@ class RemotePredictor:
         prefix: NDArray[Any] | None = None,
         tolerance: Any = None,
         warm_start: WarmStart | None = None,
+        slack_s: float | None = None,
     ) -> NDArray[np.float32]:
         """
-        Ask for one chunk; the arguments are those of `Policy.predict`.
+        Ask for one chunk; the other arguments are those of `Policy.predict`.
+
+        :param slack_s: how long the robot's plan still lasts [s]: the server serves the tightest
+            first.
 
         :return: (num_actions, dim) float32.
         :raises InferenceError: no answer in time, a refusal, or an answer that is no chunk.
@@ -136,6 +140,8 @@ class RemotePredictor:
             wanted['warm_start_time'] = float(warm_start.time)
             if warm_start.plan is not None:
                 wanted['warm_start'] = np.asarray(warm_start.plan)
+        if slack_s is not None:
+            wanted['slack_s'] = float(slack_s)
         if not self._one_caller.acquire(timeout=self.timeout_s):
             raise InferenceError(
                 f'{self.url}: another request took {self.timeout_s:g} s', code='server_slow'

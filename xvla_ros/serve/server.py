@@ -19,6 +19,7 @@ from xvla_ros.model import load_policy, Policy
 from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher
 from xvla_ros.serve.batching import answers, batch_key
+from xvla_ros.serve.patience import PatientProtocol
 from xvla_ros.serve.requests import Contract, Limits
 from xvla_ros.serve.slurm import check_absent, info_file, job_info
 from xvla_ros.serve.token import read_token
@@ -185,5 +186,6 @@ def run(app: FastAPI, listener: socket.socket, body_mib: int) -> None:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
+        http=PatientProtocol,
     )
     uvicorn.Server(config).run(sockets=[listener])
