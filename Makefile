@@ -65,6 +65,9 @@ faults: build  ## Break one thing after the other in a running system -> out/fau
 fuzz: build  ## Feed every reader 100,000 broken inputs -> out/fuzz.json
 	@$(PYTHON_BIN) -m bench.fuzz $(ARGS)
 
+soak: build  ## Run for minutes and watch memory, threads, descriptors and ticks -> out/soak.json
+	@$(PYTHON_BIN) -m bench.soak $(ARGS)
+
 sbom: bootstrap  ## List every installed package with version and licence -> out/sbom.json
 	@scripts/sbom
 

@@ -23,7 +23,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
 
 from bench.faults.server import CircleServer
-from xvla_ros.bringup import processes
+from xvla_ros.bringup import choose_transport, IMAGES, processes
 from xvla_ros.bringup.runner import Domain, Runner
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
@@ -67,6 +67,7 @@ class Cell:
         if 'ROS_DOMAIN_ID' not in os.environ:
             self._domain = Domain()
             os.environ.update(self._domain.environment())
+        choose_transport(IMAGES)
         rclpy.init()
         self.node = rclpy.create_node('relay')
         self.embodiment = load_embodiment(shared_file('config', FILE), OVERRIDES)

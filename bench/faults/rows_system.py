@@ -116,7 +116,7 @@ def restarted(name: str) -> Callable[[Cell], object]:
 
 
 def out_of_memory(cell: Cell) -> None:
-    """Have the worker's next allocation fail."""
+    """Let the worker take no memory beyond what it has."""
     psutil.Process(cell.pid('worker')).rlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
 
 
@@ -325,14 +325,9 @@ ROWS = (
         recover=continued('worker'),
     ),
     worker(
-        'the worker has no memory left',
+        'the worker gets no more memory',
         out_of_memory,
-        'worker_died',
-        'worker_failed',
-        'inference',
-        'server_unreachable',
-        'ran_out',
-        within_s=PLAN_S,
+        recover=lambda cell: cell.kill('worker'),
     ),
     worker(
         'no file descriptors, and the worker dies',
