@@ -47,7 +47,8 @@ class JointView(View):
         if found is None and self._others:
             raise ObservationError(
                 f'{self.topic}: no JointState names {" or ".join(self._names)}; the last one '
-                f'names {self._others}'
+                f'names {self._others}',
+                code='joints_unnamed',
             )
         return found
 
@@ -100,7 +101,7 @@ class JointsTopic:
             return None
         positions = self._view.positions(found[1])
         if reason := self._kinematics.limits.implausible(positions):
-            raise ObservationError(f'{self._view.topic}: {reason}')
+            raise ObservationError(f'{self._view.topic}: {reason}', code='joint_implausible')
         return found[0], *self._kinematics.forward(positions)
 
 
@@ -228,7 +229,8 @@ class ArmStates:
         view = self._grippers[name]
         (position,) = view.positions(message)
         if reason := implausible_position(arm.gripper, position):
-            raise ObservationError(f'{view.topic}: gripper {name}: {reason}')
+            text = f'{view.topic}: gripper {name}: {reason}'
+            raise ObservationError(text, code='gripper_implausible')
         return measured_opening(arm.gripper, position)
 
 

@@ -107,7 +107,8 @@ def check_layout(message: Any, topic: str, declared: str = '') -> Encoding:
         raise ObservationError(
             f'{topic}: {message.width}x{height} {message.encoding} image with step '
             f'{message.step} holds {len(message.data)} bytes, expected rows of {width} bytes'
-            f'{" and even sides" if odd else ""}'
+            f'{" and even sides" if odd else ""}',
+            code='image_size',
         )
     return encoding
 
@@ -121,16 +122,19 @@ def _encoding(name: str, topic: str, declared: str) -> Encoding:
         unfit = f" ('{declared}' does not fit it)" if declared else ''
         raise ObservationError(
             f"{topic}: image encoding '{name}' does not say which value is which colour; expected "
-            f"`encoding` of this camera to say what its driver means, such as 'bgr8'{unfit}"
+            f"`encoding` of this camera to say what its driver means, such as 'bgr8'{unfit}",
+            code='encoding',
         )
     if declared and name.lower() != declared:
         raise ObservationError(
-            f"{topic}: image encoding is '{name}', but `encoding` of this camera is '{declared}'"
+            f"{topic}: image encoding is '{name}', but `encoding` of this camera is '{declared}'",
+            code='encoding',
         )
     if name.lower() not in ENCODINGS:
         raise ObservationError(
             f"{topic}: image encoding '{name}' is not supported; "
-            f'one of {", ".join(ENCODINGS)} is{video_hint(name, topic)}'
+            f'one of {", ".join(ENCODINGS)} is{video_hint(name, topic)}',
+            code='encoding',
         )
     return ENCODINGS[name.lower()]
 
@@ -176,7 +180,8 @@ def _compressed(message: Any, topic: str) -> NDArray[np.uint8]:
     except ImageFileError as error:
         raise ObservationError(
             f"{topic}: cannot decode the compressed image, format '{message.format}': {error}"
-            f'{video_hint(message.format, topic)}'
+            f'{video_hint(message.format, topic)}',
+            code='image_damaged',
         ) from None
 
 

@@ -13,10 +13,11 @@ from xvla_ros.bags.topics import COMPRESSED, IMAGE
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import blamed_on
+from xvla_ros.core.errors import blamed_on, ObservationError
 from xvla_ros.core.observation import check_skew, check_streams, Observation, StreamLimit
 from xvla_ros.core.settings import CameraSettings, RECEIVE
 from xvla_ros.inputs.arm_state import ArmStates
+from xvla_ros.inputs.frozen import FrozenWatch
 from xvla_ros.inputs.graph import Graph
 from xvla_ros.inputs.images import check_layout, image_from_message
 from xvla_ros.inputs.messages import stamp_to_ns
@@ -71,6 +72,9 @@ class Camera:
         """Refuse a frame whose header shows that it cannot be decoded."""
         if not self._settings.compressed:
             check_layout(frame.message, self._settings.topic, self._settings.encoding)
+        elif not len(frame.message.data):
+            text = f'{self._settings.topic}: the compressed image is empty'
+            raise ObservationError(text, code='image_damaged')
 
     def decode(self, frame: Frame) -> NDArray[np.uint8]:
         """Return a frame's image (H, W, 3) uint8 RGB."""
@@ -88,6 +92,7 @@ class ObservationInputs:
         self._graph, self._embodiment, self._clock = graph, embodiment, clock
         self._cameras = {n: Camera(graph, c) for n, c in embodiment.cameras.items()}
         self._used_ns: dict[str, int] = {}
+        self._frozen = {n: FrozenWatch(n, c.max_frozen_m) for n, c in embodiment.cameras.items()}
         self._gathering_ns: int | None = None
         self._arms = ArmStates(graph, embodiment)
         cameras = tuple(
@@ -186,4 +191,6 @@ class ObservationInputs:
         nearest = self._arms.read(min(stamps.values()))
         together = {**stamps, **nearest.stamps_ns}
         check_skew(together, control.max_skew_s)
+        for name, frame in present.items():
+            self._frozen[name].check(frame.stamp_ns, frame.message.data, nearest.poses)
         return present, together, nearest.poses

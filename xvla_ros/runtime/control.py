@@ -14,6 +14,7 @@ from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
+from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.runtime.engagement import Engagement
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.intake import Intake, Judged
@@ -43,6 +44,7 @@ class PolicyControl:
         """Begin in the state that `activate` sets."""
         self._embodiment = embodiment
         self._engagement = Engagement(embodiment)
+        self._jumps = JumpWatch(embodiment.arm_names)
         self._lock = RLock()
         self._instruction, self._epoch = '', 0
         self._holds = Holds()  # kept by `activate`: a stop outlasts a deactivation
@@ -128,7 +130,7 @@ class PolicyControl:
         with self._lock:
             begun = self._holds.block(source, reason)
             if begun and (self._instruction or self._engagement.home):
-                self._intake.counters.faults[f'hold: {reason.code}'] += 1
+                self._intake.counters.faults[f'hold: {reason.counted}'] += 1
             if begun:
                 self._engagement.home = None  # its time would run on during the hold
             if begun and source in DROP_PLAN:
@@ -144,7 +146,7 @@ class PolicyControl:
         with self._lock:
             if not self._holds.fault:
                 self._holds.fault = reason
-                self._intake.counters.faults[f'fault: {reason.code}'] += 1
+                self._intake.counters.faults[f'fault: {reason.counted}'] += 1
             self._drop_plan(now_ns)
 
     def heed_estop(self, pressed: bool, now_ns: int) -> None:
@@ -200,9 +202,13 @@ class PolicyControl:
                 self._intake.restart()
                 self._drop_plan(now_ns)
             if measured is None:
+                self._jumps.forget()
                 self.block('state', trouble, now_ns)
             else:
                 self.unblock('state')
+                jump = self._jumps.look(measured, now_ns)
+                if jump and self._engagement.state(now_ns):
+                    self.fault(jump, now_ns)
             targets = self._step(now_ns, measured, dt_s)
             if not self._armed:
                 return None

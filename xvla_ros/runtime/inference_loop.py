@@ -4,6 +4,7 @@
 from collections.abc import Callable
 import threading
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ from xvla_ros.runtime.worker_messages import (
 # predictor that failed.
 FRAME_TIMEOUT_S = 0.2
 RETRY_PERIOD_S = 0.5
+# The longest plan that a server is told of [s].
+MOST_SLACK_S = 60.0
 
 
 class InferenceLoop:
@@ -190,7 +193,15 @@ class InferenceLoop:
             if settings.tolerance_mm > 0
             else None,
             warm_start=self._warm_start(upcoming, stamp_ns),
+            **self._slack(upcoming),
         )
+
+    def _slack(self, upcoming: Chunk | None) -> dict[str, Any]:
+        """Return how long the plan still lasts [s], for a server; a model here is asked by one."""
+        if not self._embodiment.policy.server_url:
+            return {}
+        left_ns = upcoming.end_ns - self._clock.now_ns() if upcoming else 0
+        return {'slack_s': min(max(left_ns / NANOSECONDS, 0.0), MOST_SLACK_S)}
 
     def _warm_start(self, upcoming: Chunk | None, stamp_ns: int) -> WarmStart | None:
         """Return the plan as a first guess of the answer, if a warm start is set."""

@@ -17,8 +17,8 @@ from xvla_ros.core.verdict import Verdict
 from xvla_ros.runtime.state import Counters, Snapshot, State
 from xvla_ros.runtime.worker_messages import Answer, Timing
 
-FIRST_CHUNK = Reason('first chunk', 'waiting for the first chunk')
-RAN_OUT = Reason('ran out', 'the plan ran out before the next chunk came')
+FIRST_CHUNK = Reason('first_chunk', 'waiting for the first chunk')
+RAN_OUT = Reason('ran_out', 'the plan ran out before the next chunk came')
 
 
 class Judged(NamedTuple):

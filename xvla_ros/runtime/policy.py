@@ -67,7 +67,7 @@ class PolicyRuntime:
         self._outputs, self._tell = outputs, tell
         self.control = PolicyControl(embodiment)
         self._plans = CommittedPlans(embodiment, self.control, tell)
-        self._instruction, self._stopped = '', ''
+        self._instruction, self._stopped = '', Reason()
 
     # From the user and the controller
 
@@ -78,13 +78,13 @@ class PolicyRuntime:
         self._tell_task()
 
     def retune(self, embodiment: Embodiment) -> None:
-        """Go by the limits, thresholds and warm start of an embodiment from now on."""
+        """Use the limits, thresholds and warm start of an embodiment from now on."""
         self._embodiment = embodiment
         self.control.retune(embodiment)
         self._plans.retune(embodiment)
         self._tell(Tuning(embodiment=embodiment))
 
-    def heed_controller(self, stopped: str) -> None:
+    def heed_controller(self, stopped: Reason) -> None:
         """
         Hold and stop inference while the controller has stopped the arms.
 
@@ -92,8 +92,7 @@ class PolicyRuntime:
         """
         self._stopped = stopped
         if stopped:
-            reason = Reason(CONTROLLER, stopped)
-            self.control.block(CONTROLLER, reason, self._clock.now_ns())
+            self.control.block(CONTROLLER, stopped, self._clock.now_ns())
         else:
             self.control.unblock(CONTROLLER)
         self._tell_task()
@@ -142,13 +141,13 @@ class PolicyRuntime:
             self._outputs.show(judged)
         return judged
 
-    def lost(self, text: str) -> None:
+    def lost(self, reason: Reason) -> None:
         """
         Hold because the inference side is gone; a fault unless `resume_after_restart` is set.
 
-        :param text: why it is gone.
+        :param reason: why it is gone.
         """
-        now_ns, reason = self._clock.now_ns(), Reason('worker', text)
+        now_ns = self._clock.now_ns()
         self.control.block('worker', reason, now_ns)
         if not self._embodiment.control.resume_after_restart:
             self.control.fault(reason, now_ns)

@@ -102,10 +102,11 @@ def facts_of(policy: 'Policy') -> CheckpointFacts:
 
 def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     from xvla_ros.serve.client import RemotePredictor
+    from xvla_ros.serve.token import server_token
 
     predictor = RemotePredictor(
         settings.server_url,
-        token=settings.server_token or None,
+        token=server_token(settings.server_token_file),
         timeout_s=settings.request_timeout_s,
     )
     predictor.connect()

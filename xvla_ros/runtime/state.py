@@ -9,7 +9,7 @@ import math
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import Reason
-from xvla_ros.runtime.worker_messages import Timing
+from xvla_ros.runtime.worker_messages import SILENCE, Timing
 
 
 class State(IntEnum):
@@ -71,10 +71,10 @@ class Command:
     sequence: int
 
 
-ESTOP = Reason('e-stop', 'e-stop pressed')
+ESTOP = Reason('estop', 'e-stop pressed')
 GOING_HOME = Reason('home', 'going home')
 # After a hold of one of these sources the old plan is dropped: it does not know what they report.
-DROP_PLAN = ('inputs', 'observation', 'worker', 'state', 'controller', 'arming')
+DROP_PLAN = ('inputs', 'observation', 'worker', SILENCE, 'state', 'controller', 'arming')
 # Sources that the inference worker reports: what it lacks to predict.
 INPUTS = ('inputs', 'observation')
 # The source of a stop by the controller, until `~/reset`.
@@ -101,7 +101,7 @@ class Holds:
         """Store a source's reason; return whether the source had none before."""
         begun = source not in self._blocks
         if source == 'worker':
-            self.unblock(*INPUTS)  # what the worker lacked no longer matters
+            self.unblock(*INPUTS, SILENCE)  # what the worker lacked no longer matters
         self._blocks[source] = reason
         return begun
 

@@ -17,6 +17,11 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
 
+# The source of reasons that are the worker's own.
+WORKER = 'worker'
+# What blocks while the worker says nothing at all.
+SILENCE = 'worker silence'
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
@@ -125,10 +130,25 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
-    """From the worker: a failure that ends it."""
+class Alive:
+    """From the worker, every WATCH_PERIOD_S: its threads run."""
 
-    text: str
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """From the worker: why it cannot go on. It ends after this."""
+
+    reason: Reason
+
+
+def died(how: str = '') -> Reason:
+    """Return the reason of a worker's death, and how it ended where that is known."""
+    return Reason('worker_died', f'the inference worker died{how and f": {how}"}', WORKER)
+
+
+def not_restarted(error: Exception) -> Reason:
+    """Return the reason of a worker that did not start again."""
+    return Reason('worker_restart', f'restart failed: {error}', WORKER)
 
 
 def shut_down(link: Connection) -> None:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control process's side of the inference worker: start, listen, restart, end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 import os
 import subprocess
@@ -12,15 +11,19 @@ import threading
 import time
 
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import CheckpointError, InferenceError, one_line, show_stack
+from xvla_ros.core.errors import CheckpointError, InferenceError, one_line, Reason, show_stack
 from xvla_ros.runtime.process import LifeLine
+from xvla_ros.runtime.worker_listening import receive, WorkerEvents
 from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,
+    died,
     Failed,
+    not_restarted,
     Ready,
     Setup,
     shut_down,
+    SILENCE,
     Task,
     Tuning,
     Waiting,
@@ -32,18 +35,6 @@ BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
 END_TIMEOUT_S = 3.0
 # Loading and compiling a large checkpoint may take minutes; after this long it counts as failed.
 LOAD_TIMEOUT_S = 900.0
-DIED = 'the inference worker died'
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerEvents:
-    """The supervisor calls these, always from its own thread."""
-
-    answer: Callable[[Answer], None]
-    waiting: Callable[[Waiting], None]
-    lost: Callable[[str], None]
-    restarted: Callable[[], None]
-    failed: Callable[[str], None]  # an error in one of these calls, with its stack
 
 
 class WorkerSupervisor:
@@ -59,10 +50,11 @@ class WorkerSupervisor:
         """Store what to start; `ros_arguments` are the worker node's remaps and parameters."""
         self._embodiment, self._events = embodiment, events
         self._ros_arguments = tuple(ros_arguments)
+        self._timeout_s = embodiment.control.worker_timeout_s
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._hurry = threading.Event()  # ends a pause before a restart
-        self._swapping = ''  # why the worker ends, when it was told to
+        self._swapping = Reason()  # why the worker ends, when it was told to
         self._task: Task | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Connection | None = None
@@ -101,7 +93,7 @@ class WorkerSupervisor:
                 self._task = message
             self._send(message)
 
-    def swap(self, embodiment: Embodiment, reason: str) -> None:
+    def swap(self, embodiment: Embodiment, reason: Reason) -> None:
         """Restart the worker at once with another embodiment; `lost` is called with the reason."""
         with self._lock:
             self._embodiment, self._swapping = embodiment, reason
@@ -141,7 +133,7 @@ class WorkerSupervisor:
         finally:
             os.close(line.fd)
         with self._lock:
-            self._process, self._link, self._swapping = process, ours, ''
+            self._process, self._link, self._swapping = process, ours, Reason()
             self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
         facts = self._await_ready(ours)
         self._watcher = threading.Thread(
@@ -154,7 +146,7 @@ class WorkerSupervisor:
         """Wait until the worker is dead, report it, and wake the listening thread."""
         line.wait()
         if not self._closing.is_set():
-            self._events.lost(self._swapping or DIED)
+            self._events.lost(self._swapping or died())
         shut_down(link)
 
     def _await_ready(self, link: Connection) -> CheckpointFacts:
@@ -172,7 +164,7 @@ class WorkerSupervisor:
                 return message.facts
             self._end_process()
             raise InferenceError(
-                message.text
+                message.reason.text
                 if isinstance(message, Failed)
                 else f'the inference worker began with {message}, expected Ready or Failed'
             )
@@ -187,12 +179,10 @@ class WorkerSupervisor:
                 answered, reason = self._drain()
                 if self._closing.is_set():
                     return
-                self._events.lost(self._swapping or reason or f'{DIED}: {self._last_words()}')
+                self._events.lost(self._swapping or reason or died(self._last_words()))
                 failures = 0 if answered else failures + 1
                 self._restart(failures)
-            except (
-                Exception
-            ) as error:  # this thread must live: it takes answers and restarts the worker
+            except Exception as error:  # else nobody takes answers or restarts the worker
                 show_stack(error)
                 self._events.failed(f'worker link: {one_line(error)}')
 
@@ -211,7 +201,7 @@ class WorkerSupervisor:
                 self._spawn()
             except (InferenceError, OSError) as error:
                 if not self._closing.is_set():
-                    self._events.lost(self._swapping or f'restart failed: {error}')
+                    self._events.lost(self._swapping or not_restarted(error))
                 failures = 0 if hurried else failures + 1
                 continue
             with self._lock:
@@ -220,12 +210,12 @@ class WorkerSupervisor:
             self._events.restarted()
             return
 
-    def _drain(self) -> tuple[bool, str]:
+    def _drain(self) -> tuple[bool, Reason]:
         """Handle messages until the link ends; return whether one was an answer, and why."""
-        answered, reason, link = False, '', self._link
+        answered, reason, link = False, Reason(), self._link
         while link:
             try:
-                message = link.recv()
+                message = receive(link, self._timeout_s, self._on_silence, self._kill)
             except (EOFError, OSError):
                 break
             if isinstance(message, Answer):
@@ -234,8 +224,15 @@ class WorkerSupervisor:
             elif isinstance(message, Waiting):
                 self._events.waiting(message)
             elif isinstance(message, Failed):
-                reason = message.text
+                reason = message.reason
         return answered, reason
+
+    def _on_silence(self, reason: Reason) -> None:
+        self._events.waiting(Waiting(source=SILENCE, reason=reason))
+
+    def _kill(self) -> None:
+        if self._process:
+            self._process.kill()
 
     def _last_words(self) -> str:
         """Return how the process ended, as text."""

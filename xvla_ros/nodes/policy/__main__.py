@@ -117,6 +117,7 @@ class PolicyNode(ManagedNode):
         status = PolicyStatus(
             state=PolicyStatus.STATE_FAULT if self._refusal else PolicyStatus.STATE_IDLE,
             message=self._refusal or 'not configured',
+            reason_code='refused_start' if self._refusal else 'not_configured',
             processor_share=math.nan,
             controller_state=PolicyStatus.CONTROLLER_UNKNOWN,
         )

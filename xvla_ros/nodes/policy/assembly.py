@@ -29,8 +29,9 @@ from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.home import home_poses
 from xvla_ros.runtime.policy import PolicyRuntime
 from xvla_ros.runtime.state import Command, Snapshot, State
-from xvla_ros.runtime.worker_messages import Answer, Waiting
-from xvla_ros.runtime.worker_supervisor import WorkerEvents, WorkerSupervisor
+from xvla_ros.runtime.worker_listening import WorkerEvents
+from xvla_ros.runtime.worker_messages import Answer, Waiting, WORKER
+from xvla_ros.runtime.worker_supervisor import WorkerSupervisor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +174,7 @@ class PolicyCore:
         self._runtime.follow(instruction)
         self._outputs.follow(instruction)
 
-    def _on_controller(self, stopped: str) -> None:
+    def _on_controller(self, stopped: Reason) -> None:
         self._runtime.heed_controller(stopped)
         self._changed()
 
@@ -197,7 +198,9 @@ class PolicyCore:
         embodiment = self._settings.embodiment
         policy = replace(embodiment.policy, checkpoint=checkpoint, adapter='')
         self._settings.embodiment = replace(embodiment, policy=policy)
-        self._worker.swap(self._settings.embodiment, f'changing to the checkpoint {checkpoint}')
+        text = f'changing to the checkpoint {checkpoint}'
+        reason = Reason('checkpoint_change', text, WORKER)
+        self._worker.swap(self._settings.embodiment, reason)
 
     # Told by the worker, on the supervisor's thread
 
@@ -211,9 +214,9 @@ class PolicyCore:
         self._runtime.hear(waiting)
         self._changed()
 
-    def _on_lost(self, reason: str) -> None:
+    def _on_lost(self, reason: Reason) -> None:
         self._runtime.lost(reason)
-        self._node.get_logger().error(reason)
+        self._node.get_logger().error(reason.text)
         self._changed()
 
     def _on_restarted(self) -> None:
@@ -224,7 +227,7 @@ class PolicyCore:
         self._changed()
 
     def _on_failed(self, text: str) -> None:
-        self._control.fault(Reason('worker link', text), self._clock.now_ns())
+        self._control.fault(Reason('worker_link', text), self._clock.now_ns())
         self._node.get_logger().error(text, throttle_duration_sec=1.0)
         self._changed()
 
