@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What messages of arms say, as numbers. Messages may be of rclpy's classes or of a bag reader's.
+Messages of arms to numbers. A message may be of rclpy or of a bag reader.
 
-A message that cannot be used raises ObservationError with the topic that it came from, what it
-held, and what was expected.
+A message that cannot be used raises ObservationError with its topic, its value and what was
+expected.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.errors import ObservationError
 
-# Joints that a message about a JointState quotes.
+# How many joint names an error message quotes.
 MOST_NAMES = 24
 
 
@@ -91,7 +91,7 @@ def joint_positions(message: Any, names: Sequence[str], topic: str) -> NDArray[n
 
 
 def named(message: Any) -> str:
-    """Return the joints that a JointState names, for people."""
+    """Return the joint names of a JointState as a text for people."""
     return ', '.join(message.name[:MOST_NAMES]) or (
         f'no joint (it has {len(message.position)} positions)'
     )
