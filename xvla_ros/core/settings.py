@@ -19,6 +19,9 @@ __all__ = [
     'PolicySettings',
 ]
 
+DTYPES = ('float32', 'bfloat16', 'int8')
+BACKENDS = ('auto', 'torch', 'onnxruntime', 'openvino')
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySettings:
@@ -27,9 +30,7 @@ class PolicySettings:
     checkpoint: str = param(
         'Checkpoint directory; relative paths are looked up in the package share. Empty: none.', ''
     )
-    adapter: str = param(
-        'LoRA adapter directory (PEFT) to merge into the checkpoint. Empty: none.', ''
-    )
+    adapter: str = param('LoRA adapter directory (PEFT) to merge. Empty: none.', '')
     server_url: str = param(
         'X-VLA server to ask instead of a local checkpoint, http:// or ws://. Empty: local.', ''
     )
@@ -57,9 +58,7 @@ class PolicySettings:
         0.0,
         low=0.0,
     )
-    tolerance_deg: float = param(
-        'Same for rotation [deg]; used when tolerance_mm > 0.', 1.0, low=0.0
-    )
+    tolerance_deg: float = param('Same for rotation [deg], with tolerance_mm.', 1.0, low=0.0)
     warm_start_time: float = param(
         'Flow time at which denoising starts, from the plan being executed. Without a plan the '
         'model first predicts one from noise. 0 = always from noise.',
@@ -93,7 +92,8 @@ class PolicySettings:
         'Execute at most this many anchors of a chunk after striding; 0 = all.', 0, low=0
     )
     device: str = param('Torch device. Never replaced by another.', 'cpu')
-    dtype: str = param('Arithmetic of the model.', 'float32', choices=('float32', 'bfloat16'))
+    dtype: str = param('Arithmetic of the products.', 'float32', choices=DTYPES)
+    backend: str = param('What runs the network; auto: the fastest.', 'auto', choices=BACKENDS)
     threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
     nice: int = param(
         'Nice level of a restarted inference worker while it loads; 0 while it works.',

@@ -24,10 +24,12 @@ COMMANDS = {
     'report': 'turn a bag or a run into pictures',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
+    'export': 'write a checkpoint as graphs for ONNX Runtime or OpenVINO',
+    'tune': 'find the cheapest setting of a policy within a stated error',
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
-FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate'}
+FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate', 'tune'}
 USAGE_ERROR = 2
 UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 

@@ -32,7 +32,7 @@ def evaluate(args: Namespace) -> dict[str, Any]:
     from xvla_ros.tools.adapt.robot import episodes_of, one_embodiment, row_of
 
     embodiment = one_embodiment(args.embodiment, sim=bool(args.simulated))
-    policy = load_policy(args.checkpoint)
+    policy = load_policy(args.checkpoint, dtype=args.dtype, backend=args.backend)
     row = row_of(args, embodiment)
     episodes = episodes_of(args, embodiment)
     summary = judge(policy, episodes, embodiment, row, args.samples, args.steps)
