@@ -52,7 +52,7 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'inspect', 'convert', 'doctor', 'bench'),
+    *('report', 'inspect', 'convert', 'doctor', 'bench', 'convert-data'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {

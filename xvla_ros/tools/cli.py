@@ -12,12 +12,13 @@ from typing import Protocol
 from xvla_ros import __version__
 from xvla_ros.core.errors import one_line, show_stack, XvlaError
 
-# Subcommands and what they do. The code is in the module of the same name; for those in FOLDERS it
-# is in the folder's command.py.
+# Subcommands and what they do. The code is in the module of the same name, with _ for -; for those
+# in FOLDERS it is in the folder's command.py.
 COMMANDS = {
     'demo': 'let a policy drive a simulated robot over ROS 2',
     'serve': "serve a checkpoint in X-VLA's wire protocol",
     'adapt': 'train a checkpoint on demonstrations',
+    'convert-data': 'convert demonstrations between formats',
     'evaluate': 'measure a policy on demonstrations or in simulated scenes',
     'replay': 'run a policy on a recorded bag',
     'record': 'record episodes into a bag',
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, rest = _choose(arguments)
-        place = f'{name}.command' if name in FOLDERS else name
+        place = f'{name}.command' if name in FOLDERS else name.replace('-', '_')
         module: Command = import_module(f'xvla_ros.tools.{place}')
         parser = ArgumentParser(
             prog=f'xvla {name}',
@@ -82,7 +83,7 @@ def _unread() -> bool:
 
 def _choose(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Return the subcommand and the arguments after it."""
-    listing = '\n'.join(f'  {name:10}{text}' for name, text in COMMANDS.items())
+    listing = '\n'.join(f'  {name:14}{text}' for name, text in COMMANDS.items())
     parser = ArgumentParser(
         prog='xvla',
         description='X-VLA on ROS 2.',
