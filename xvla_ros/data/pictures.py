@@ -24,12 +24,12 @@ def stored_picture(element: Any, keys: CameraKeys) -> NDArray[np.uint8]:
 
     :raises ValueError: it is none. ImageFileError: the file is damaged.
     """
-    array = np.asarray(element)
+    array = np.asarray(element.tobytes() if isinstance(element, np.void) else element)
     if array.ndim == 3:
         if array.shape[2] != 3 or array.dtype != np.uint8:
             raise ValueError(f'a picture is {array.shape} {array.dtype}, expected (H, W, 3) uint8')
         return turned(array, keys.colours, keys)
-    data = element if isinstance(element, bytes) else array.astype(np.uint8).tobytes()
+    data = bytes(element) if array.ndim == 0 else array.astype(np.uint8).tobytes()
     if data.startswith(STARTS):
         return turned(decode_image_file(data), keys.file_colours, keys)
     if keys.height and len(data) == keys.height * keys.width * 3:
