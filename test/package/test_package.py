@@ -52,7 +52,7 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'inspect', 'convert', 'doctor', 'bench', 'convert-data'),
+    *('report', 'inspect', 'convert', 'doctor', 'bench', 'check', 'convert-data'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 import re
 from typing import Any
 
@@ -48,7 +49,7 @@ class Column:
             values = rows[tuple([slice(None), *self.parts])].astype(np.float64)
         except (IndexError, ValueError, TypeError) as error:
             raise ValueError(f"'{self.text}': {self.key} is {rows.shape}: {error}") from error
-        values = values.reshape(len(rows), -1)
+        values = values.reshape(len(rows), math.prod(values.shape[1:]))
         if values.shape[1] != width:
             raise ValueError(
                 f"'{self.text}' has {values.shape[1]} numbers a frame, expected {width}; "

@@ -50,7 +50,9 @@ def arm_motion(keys: PoseKeys, table: Table, settings: ArmSettings | None) -> Ar
     :param settings: of the embodiment, where poses come from joints.
     :raises ValueError: a column is missing or of another size; FrameError: a frame is wrong.
     """
-    joints = _joints(keys, table, settings) if keys.joints else None
+    # Beside recorded poses joints are for checks alone, which need a robot.
+    wanted = keys.joints and not (keys.position and settings is None)
+    joints = _joints(keys, table, settings) if wanted else None
     if keys.position:
         positions = Column.parse(keys.position).of(table, 3) * METRES[keys.unit]
         quaternions = _quaternions(keys, table)
@@ -94,7 +96,8 @@ def _forward(joints: Array, settings: ArmSettings | None) -> tuple[Array, Array]
 
 def check_finite(values: Array, what: str) -> None:
     """Refuse values (F, ...) that are not numbers, naming the frame."""
-    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    within = tuple(range(1, values.ndim))
+    wrong = np.flatnonzero(~np.isfinite(values).all(axis=within))
     if len(wrong):
         raise FrameError(f'{what} is not a number', int(wrong[0]), 'number')
 

@@ -18,6 +18,7 @@ COMMANDS = {
     'demo': 'let a policy drive a simulated robot over ROS 2',
     'serve': "serve a checkpoint in X-VLA's wire protocol",
     'adapt': 'train a checkpoint on demonstrations',
+    'check': 'check demonstrations before training',
     'convert-data': 'convert demonstrations between formats',
     'evaluate': 'measure a policy on demonstrations or in simulated scenes',
     'replay': 'run a policy on a recorded bag',
@@ -28,7 +29,7 @@ COMMANDS = {
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
-FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate'}
+FOLDERS = {'adapt', 'check', 'convert-data', 'demo', 'doctor', 'evaluate'}
 USAGE_ERROR = 2
 UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, rest = _choose(arguments)
-        place = f'{name}.command' if name in FOLDERS else name.replace('-', '_')
+        place = name.replace('-', '_') + ('.command' if name in FOLDERS else '')
         module: Command = import_module(f'xvla_ros.tools.{place}')
         parser = ArgumentParser(
             prog=f'xvla {name}',

@@ -2,7 +2,7 @@
 """The arguments that name demonstrations, and the demonstrations that they name."""
 
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
@@ -12,6 +12,7 @@ from xvla_ros.tools.arguments import count
 if TYPE_CHECKING:  # what reads data takes seconds to import
     from argparse import _ArgumentGroup, ArgumentParser
 
+    from xvla_ros.data.checks.asked import Asked
     from xvla_ros.data.context import Context
     from xvla_ros.data.episodes import Episode
     from xvla_ros.data.source import Source
@@ -85,6 +86,13 @@ def robot_of(args: Namespace, command: str) -> Embodiment:
     return load_embodiment(embodiment_file(names[0], sim=bool(args.simulated)))
 
 
+def named_robot(name: str | None, source: 'Source') -> Embodiment | None:
+    """Return the robot of a name or file, else the one that the data names, if any."""
+    if name:
+        return load_embodiment(embodiment_file(name, sim=False))
+    return recorded_robot(source)
+
+
 def recorded_robot(source: 'Source') -> Embodiment | None:
     """Return the robot that a source names, or that was recorded with its first bag."""
     from xvla_ros.bags.bag import open_bag
@@ -118,7 +126,20 @@ def episodes_of(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
         from xvla_ros.adapt.demo.demonstrations import Demonstrator
 
         return Demonstrator(embodiment).record(args.simulated, args.seed)
+    from xvla_ros.data.checks.engine import refuse_broken
     from xvla_ros.data.opening import load_episodes
 
-    context = context_of(args, embodiment)
-    return [e for source in sources_of(args) for e in load_episodes(source, context)]
+    context, episodes = context_of(args, embodiment), list['Episode']()
+    for source in sources_of(args):
+        found = load_episodes(source, context)
+        refuse_broken(found, asked_of(source, embodiment))
+        episodes += found
+    return episodes
+
+
+def asked_of(source: 'Source', embodiment: Embodiment | None, **more: Any) -> 'Asked':
+    """Return what the episodes of a source are checked for."""
+    from xvla_ros.data.checks.asked import Asked
+
+    begin, window_s = source.grippers_begin, source.window_s
+    return Asked(embodiment=embodiment, grippers_begin=begin, window_s=window_s, **more)

@@ -15,10 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xvla_ros.bringup import embodiment_file
-from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.tools.sources import add_description, context_of, recorded_robot
+from xvla_ros.tools.sources import add_description, context_of, named_robot
 
 if TYPE_CHECKING:
     from xvla_ros.data.context import Context
@@ -63,13 +61,6 @@ def run(args: Namespace) -> int:
     count = writer.write(args.out, episodes(source, context_of(args, embodiment)), options)
     print(f'{args.out}: {count} episodes; use them: xvla adapt --source {args.out} ...')
     return 0
-
-
-def named_robot(name: str | None, source: 'Source') -> Embodiment | None:
-    """Return the robot of a name or file, else the one that the data names, if any."""
-    if name:
-        return load_embodiment(embodiment_file(name, sim=False))
-    return recorded_robot(source)
 
 
 def episodes(source: 'Source', context: 'Context') -> Iterator['Episode']:
