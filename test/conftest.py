@@ -27,6 +27,7 @@ SERIAL = (
     'package/test_fastdds.py',
     'tools/test_doctor.py',
     'data/test_rosbag_live.py',
+    'tools/test_stock_drivers.py',
 )  # of those folders nevertheless
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['OMP_NUM_THREADS'] = '1'  # one core for each worker
