@@ -49,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, rest = _choose(arguments)
-        place = name.replace('-', '_') + ('.command' if name in FOLDERS else '')
-        module: Command = import_module(f'xvla_ros.tools.{place}')
+        module: Command = import_module(module_of(name))
         parser = ArgumentParser(
             prog=f'xvla {name}',
             description=module.__doc__,
@@ -73,6 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'xvla: {one_line(error)}', file=sys.stderr)
         show_stack(error)
         return USAGE_ERROR
+
+
+def module_of(name: str) -> str:
+    """Return the module that holds a subcommand."""
+    place = name.replace('-', '_') + ('.command' if name in FOLDERS else '')
+    return f'xvla_ros.tools.{place}'
 
 
 def _unread() -> bool:
