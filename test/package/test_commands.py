@@ -22,7 +22,7 @@ from xvla_ros.bringup import embodiment_file
 from xvla_ros.bringup.arguments import ARGUMENTS, check_names, DEFAULTS, overrides
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.live_settings import live_names
-from xvla_ros.tools.cli import COMMANDS, FOLDERS
+from xvla_ros.tools.cli import COMMANDS, module_of
 
 ALL = commands()
 # Options in brackets and names to fill in are for reading: each is given a value that parses.
@@ -71,9 +71,8 @@ def in_parser(command):
     assert name in COMMANDS
     if not rest or rest == ['--help']:
         return
-    place = f'{name}.command' if name in FOLDERS else name
     parser = ArgumentParser(exit_on_error=False)
-    import_module(f'xvla_ros.tools.{place}').add_arguments(parser)
+    import_module(module_of(name)).add_arguments(parser)
     parser.parse_args(rest)
 
 

@@ -60,7 +60,17 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'inspect', 'convert', 'export', 'tune', 'doctor', 'bench'),
+    *(
+        'report',
+        'inspect',
+        'convert',
+        'export',
+        'tune',
+        'doctor',
+        'bench',
+        'check',
+        'convert-data',
+    ),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {
