@@ -89,11 +89,12 @@ def scene():
     return sample_scene(load_embodiment(shared_file('config', 'franka_sim.yaml')), EVALUATE, 0, 0)
 
 
-@pytest.fixture(scope='module')
-def parameters(scene, tmp_path_factory):
+@pytest.fixture(scope='module', params=[-1, 0], ids=['as the checkpoint says', 'at once'])
+def parameters(request, scene, tmp_path_factory):
     """Write the robot's parameters for all three, and return the file."""
     parameters = read_parameter_file(shared_file('config', 'franka_sim.yaml'))
     parameters['policy'] |= {'seed': noise_seed(CONDITIONS, scene), 'denoising_steps': 2}
+    parameters['policy']['first_anchor_index'] = request.param
     parameters['control'] |= {'replan_period_s': REPLAN_S, 'max_skew_s': AGE_S}
     for camera in parameters['cameras'].values():
         camera['max_age_s'] = AGE_S

@@ -30,10 +30,10 @@ class Curve(Protocol):
 
 
 def sampled(
-    curve: Curve, stamp_ns: int, period_ns: int, count: int, layout: str
+    curve: Curve, first_ns: int, period_ns: int, count: int, layout: str
 ) -> NDArray[np.float64]:
-    """Return a curve as the actions (count, 20) of a chunk observed at `stamp_ns`."""
-    poses = (curve.at(stamp_ns + (i + 1) * period_ns) for i in range(count))
+    """Return a curve as the actions (count, 20) of a chunk whose first is due at `first_ns`."""
+    poses = (curve.at(first_ns + i * period_ns) for i in range(count))
     return np.stack([pack([pose_to_arm(pose) for pose in arms], layout) for arms in poses])
 
 

@@ -17,7 +17,7 @@ from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
-from xvla_ros.runtime.predictor import Predictor
+from xvla_ros.runtime.predictor import as_told, Predictor
 from xvla_ros.runtime.process import ProcessorShare
 from xvla_ros.runtime.worker_messages import (
     Answer,
@@ -47,6 +47,7 @@ class InferenceLoop:
         send: Callable[[object], None],
     ) -> None:
         """Remember what to ask, what from, and whom to tell."""
+        embodiment = as_told(embodiment, facts.first_anchor_index)
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
         self._profile, self._committed = ActionProfile(embodiment), CommittedMotion(embodiment)

@@ -2,6 +2,7 @@
 """What answers an observation: a checkpoint here or a server elsewhere, by one protocol."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast, Protocol, TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, ConfigError
-from xvla_ros.core.settings import PolicySettings
+from xvla_ros.core.policy_settings import FROM_CHECKPOINT, PolicySettings
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.worker_messages import CheckpointFacts
 
@@ -97,6 +98,7 @@ def facts_of(policy: 'Policy') -> CheckpointFacts:
         view_slots=config.view_slots,
         num_domains=config.num_domains,
         trained_domains=policy.trained_domains,
+        first_anchor_index=config.first_anchor_index,
     )
 
 
@@ -121,8 +123,17 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
         view_slots=len(cameras) if isinstance(cameras, list) else None,
         num_domains=len(domains) if isinstance(domains, list) else None,
         trained_domains=tuple(trained) if isinstance(trained, list) else None,
+        first_anchor_index=told.get('first_anchor_index'),
     )
     return predictor, facts
+
+
+def as_told(embodiment: Embodiment, first_anchor_index: int | None) -> Embodiment:
+    """Return an embodiment that says what it left to the checkpoint, where that says it."""
+    policy = embodiment.policy
+    if policy.first_anchor_index != FROM_CHECKPOINT or first_anchor_index not in (0, 1):
+        return embodiment
+    return replace(embodiment, policy=replace(policy, first_anchor_index=first_anchor_index))
 
 
 def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:

@@ -58,7 +58,8 @@ class CheckpointFacts:
     """
     What a checkpoint says of itself, None where it (or its server) does not say.
 
-    trained_domains: rows of the soft prompts that training may have seen.
+    trained_domains: rows of the soft prompts that training may have seen. first_anchor_index: see
+    `PolicySettings`.
     """
 
     action_mode: str | None = None
@@ -69,6 +70,7 @@ class CheckpointFacts:
     view_slots: int | None = None
     num_domains: int | None = None
     trained_domains: tuple[int, ...] | None = None
+    first_anchor_index: int | None = None
 
 
 # What an answer passes in the worker: it is free for it, has the frames, has frozen them with the
