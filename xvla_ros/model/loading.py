@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
@@ -19,6 +18,7 @@ from xvla_ros.model.packing import pack
 from xvla_ros.model.policy import Policy
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.reading import read_config
+from xvla_ros.model.sources import find_sources
 from xvla_ros.model.tokenizer import load_tokenizer, TextProcessor
 from xvla_ros.model.xvla import check_sequence
 
@@ -34,6 +34,7 @@ def load_policy(
     """
     Load a checkpoint directory in any published layout, ready to answer but not to train.
 
+    :param path: it may hold a LoRA adapter that names its base; both are merged.
     :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
     :raises CheckpointError: the directory is incomplete or does not fit its own config, or the
@@ -42,29 +43,32 @@ def load_policy(
     if dtype not in DTYPES:
         raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
     check_device(device)
-    path = checkpoint_folder(path)
-    config = read_config(path)
-    images, text = read_processors(path, config)
-    lora = read_adapter(adapter)
-    network = load_network(path, config, torch.float32, lora)
+    sources = find_sources(path, adapter)
+    config = read_config(sources.settings)
+    images, text = read_processors(sources.settings, config, sources.words)
+    lora = read_adapter(sources.adapter)
+    network = load_network(sources.weights, config, torch.float32, lora)
     trained = trained_domains(network, lora)
     lengths = network.dim_proprio, network.mode.real_dim
-    normalisation = read_normalisation(path, config, *lengths)
+    normalisation = read_normalisation(sources.settings, config, *lengths)
     pack(network, DTYPES[dtype], device)
     policy = Policy(network, images, text, device, trained, normalisation)
     check_geometry(policy)
     return policy
 
 
-def read_processors(path: Path, config: NetworkConfig) -> tuple[ImageProcessor, TextProcessor]:
+def read_processors(
+    path: Path, config: NetworkConfig, words: Path | None = None
+) -> tuple[ImageProcessor, TextProcessor]:
     """
     Read how a checkpoint folder wants its pictures and words.
 
+    :param words: folder of the tokenizer where that is another.
     :raises CheckpointError: a file is missing, cannot be read or does not fit the network.
     """
     images = read_image_processor(path, config)
     vocabulary = text_settings(config.florence.get('text_config') or {})['vocab_size']
-    return images, load_tokenizer(path, config.text_length, vocabulary)
+    return images, load_tokenizer(words or path, config.text_length, vocabulary)
 
 
 def check_device(device: str) -> None:
