@@ -22,12 +22,13 @@ COMMANDS = {
     'replay': 'run a policy on a recorded bag',
     'record': 'record episodes into a bag',
     'report': 'turn a bag or a run into pictures',
+    'fetch': 'bring a published checkpoint from the hub',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
-FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate'}
+FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate', 'fetch'}
 USAGE_ERROR = 2
 UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 
