@@ -21,6 +21,7 @@ VISUAL = {'type': 'VISUAL', 'shape': [3, 40, 40]}
 def there(tmp_path):
     """Return a checkpoint in lerobot's schema with two cameras and an empty one."""
     convert(write_small(tmp_path / 'small', **NUMBERS), tmp_path / 'there', 'lerobot')
+    (tmp_path / 'there' / 'xvla_ros.json').unlink()  # it was not trained by LeRobot
     config = tmp_path / 'there' / 'config.json'
     names = ('observation.images.front', 'observation.images.wrist')
     features = dict.fromkeys((*names, 'observation.images.empty_camera_0'), VISUAL)

@@ -15,7 +15,7 @@ from xvla_ros.model.image_settings import read_image_processor
 from xvla_ros.model.layouts import LAYOUTS
 from xvla_ros.model.lora import read_adapter
 from xvla_ros.model.processor import ImageProcessor
-from xvla_ros.model.reading import read_config, WeightFiles
+from xvla_ros.model.reading import OWN, read_config, WeightFiles
 from xvla_ros.model.sources import find_sources
 from xvla_ros.model.writing import preprocessor_json, write_json
 from xvla_ros.model.xvla import XVLA
@@ -67,6 +67,8 @@ def convert(
     usual = layout == '2toinf'
     data = authors_json(config) if usual else lerobot_json(config, network, images.size)
     write_json(target / 'config.json', data)
+    if not usual:
+        write_own(target, config)
     write_companions(target, images, sources.words)
     for file in sources.settings.glob(PROCESSOR_FILES):
         shutil.copy(file, target / file.name)
@@ -84,6 +86,12 @@ def write_companions(folder: Path, images: ImageProcessor, tokenizer: Path) -> N
         if (tokenizer / name).is_file() and tokenizer != folder:
             shutil.copy(tokenizer / name, folder / name)
     write_json(folder / 'preprocessor_config.json', preprocessor_json(images))
+
+
+def write_own(folder: Path, config: NetworkConfig) -> None:
+    """Write beside a config in lerobot's schema what that has no place for, where it matters."""
+    if config.first_anchor_index:
+        write_json(folder / OWN, {'first_anchor_index': config.first_anchor_index})
 
 
 def standard_proprio(config: NetworkConfig, usual: int) -> NetworkConfig:

@@ -18,6 +18,8 @@ from xvla_ros.model.layouts import detect_layout
 
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
+# This project's block of config.json, beside one that LeRobot shall read: it refuses other keys.
+OWN = 'xvla_ros.json'
 # How every Git LFS pointer begins (git-lfs, docs/spec.md).
 LFS_POINTER = b'version https://git-lfs'
 # What torch.compile, FSDP and DDP put into the names of a network's tensors.
@@ -41,7 +43,10 @@ def read_config(path: Path) -> NetworkConfig:
     """Read a checkpoint directory's `config.json`."""
     if not path.is_dir():
         raise CheckpointError(f'{path}: not a checkpoint directory')
-    return parse_config(read_json(path / CONFIG), str(path / CONFIG))
+    data = read_json(path / CONFIG)
+    if (path / OWN).is_file():
+        data['xvla_ros'] = {**data.get('xvla_ros', {}), **read_json(path / OWN)}
+    return parse_config(data, str(path / CONFIG))
 
 
 def has_weights(path: Path) -> bool:
