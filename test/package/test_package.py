@@ -52,7 +52,7 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'fetch', 'inspect', 'convert', 'doctor', 'bench'),
+    *('report', 'fetch', 'inspect', 'convert', 'joints', 'doctor', 'bench'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {

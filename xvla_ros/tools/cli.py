@@ -25,6 +25,7 @@ COMMANDS = {
     'fetch': 'bring a published checkpoint from the hub',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
+    'joints': 'write the joints table of a joint-space checkpoint',
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
