@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from xvla_ros.core.chunk import FIRST_INDEX
 from xvla_ros.core.ee6d import ARM_SIZE, GRIPPER
 
+GRIPPERS = slice(GRIPPER, None, ARM_SIZE)
+
 
 def plan_weights(
     period_s: float, count: int, firm_s: float, fade_s: float, first: int = FIRST_INDEX
@@ -24,14 +26,18 @@ def plan_weights(
 
 
 def drawn_to_plan(
-    actions: NDArray[np.floating], plan: NDArray[np.floating], weights: NDArray[np.float64]
+    actions: NDArray[np.floating],
+    plan: NDArray[np.floating],
+    weights: NDArray[np.float64],
+    decisions: slice = GRIPPERS,
 ) -> NDArray[np.float64]:
     """
-    Return actions (T, 20), each mixed with the plan's by its weight (T,).
+    Return actions (T, D), each mixed with the plan's by its weight (T,).
 
-    Grippers are decisions, which no mean makes: the answer's, unless the plan is firm.
+    :param decisions: channels of which no mean makes sense, as EE6D's grippers: the answer's,
+        unless the plan is firm.
     """
     share = np.repeat(weights[:, None], actions.shape[1], axis=1)
-    share[:, GRIPPER::ARM_SIZE] = weights[:, None] >= 1
+    share[:, decisions] = weights[:, None] >= 1
     mixed: NDArray[np.float64] = actions + share * (plan - actions)
     return mixed

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from xvla_ros.core.chunk import FIRST_INDEX
+from xvla_ros.core.joint_settings import EE6D_MODES, JOINT_MODES
 from xvla_ros.core.rotations import ROTATION_LAYOUTS
 from xvla_ros.core.schema import param
 
@@ -30,7 +31,9 @@ class PolicySettings:
         'Row of this embodiment among the soft prompts of the checkpoint.', low=0
     )
     action_mode: str = param(
-        'Action mode; the real-time path is EE6D.', 'ee6d', choices=('ee6d', 'agibot_ee6d')
+        'Action mode of the checkpoint; all but the first two are of joint space.',
+        'ee6d',
+        choices=(*EE6D_MODES, *JOINT_MODES),
     )
     rotation_6d_layout: str = param(
         'Order of the six rotation numbers.', 'interleaved', choices=ROTATION_LAYOUTS

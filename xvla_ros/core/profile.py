@@ -23,6 +23,9 @@ IDENTITY_QUATERNION = (0.0, 0.0, 0.0, 1.0)
 class ActionProfile:
     """Translates between a checkpoint's EE6D and poses in the robot's base frame. Stateless."""
 
+    # Channels that are decisions, which no mean makes: the grippers.
+    decisions = slice(GRIPPER, None, ARM_SIZE)
+
     def __init__(self, embodiment: Embodiment) -> None:
         """Read the checkpoint's facts from an embodiment."""
         self._policy = embodiment.policy

@@ -12,6 +12,7 @@ from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, ConfigError
+from xvla_ros.core.joint_profile import JointProfile
 from xvla_ros.core.policy_settings import FROM_CHECKPOINT, PolicySettings
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.worker_messages import CheckpointFacts
@@ -155,8 +156,11 @@ def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     policy, cameras = embodiment.policy, embodiment.camera_names
     if facts.action_mode is not None and facts.action_mode != policy.action_mode:
         yield f"its action mode is '{facts.action_mode}', not '{policy.action_mode}'"
-    if facts.dim_action is not None and facts.dim_action != EE6D_SIZE:
-        yield f'it answers {facts.dim_action} numbers per action, EE6D has {EE6D_SIZE}'
+    width, what = EE6D_SIZE, 'EE6D has'
+    if embodiment.joint_space:
+        width, what = JointProfile(embodiment).width, 'the joints tables have'
+    if facts.dim_action is not None and facts.dim_action != width:
+        yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
     if facts.view_slots is not None and len(cameras) > facts.view_slots:
         names = ', '.join(cameras)
         yield f'it has {facts.view_slots} view slots for {len(cameras)} cameras ({names})'

@@ -39,6 +39,7 @@ from xvla_ros.nodes.controller.robot import (
     Robot,
 )
 from xvla_ros.nodes.controller.stop_inputs import StopInputs
+from xvla_ros.runtime.spaces import make_model, make_space
 
 # When no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
@@ -56,7 +57,8 @@ class ControllerNode(Node):
         )
         self.embodiment = read_embodiment(self)
         self._robot = Robot(self, self.embodiment)
-        self._gate = SafetyGate(self.embodiment)
+        self._gate = SafetyGate(self.embodiment, make_model(self.embodiment))
+        self._space = make_space(self.embodiment)
         self._following = Following(self.embodiment)
         self._time = NodeClock(self)
         self._reporter = Reporter(self, self.embodiment.robot, self._time)
@@ -106,7 +108,7 @@ class ControllerNode(Node):
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
         if reason := self._condition.closed or self._stop_inputs.released:
             raise ObservationError(reason)
-        targets = read_targets(message, self.embodiment, now_ns)
+        targets = read_targets(message, self.embodiment, self._space, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
         measured = self._robot.measure(now_ns)
         dt_s = self._step_s(stamp_ns, now_ns, measured)

@@ -16,6 +16,7 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.observation import check_streams
 from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.space import Space
 from xvla_ros.inputs.arm_state import ArmStates
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import EndEffectorCommand
@@ -169,11 +170,12 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
 
 
 def read_targets(
-    message: EndEffectorCommand, embodiment: Embodiment, now_ns: int
+    message: EndEffectorCommand, embodiment: Embodiment, space: Space, now_ns: int
 ) -> list[ArmPose]:
     """
     Return the targets of a command, in the order of `arm_names`.
 
+    :param space: of the embodiment; poses of joint targets are computed here, not believed.
     :param now_ns: the node's clock [ns].
     :raises ObservationError: the command is old or from the future, is for other arms or frames,
         or holds a pose that is not valid.
@@ -191,7 +193,10 @@ def read_targets(
         raise ObservationError(
             f'target is for arms {names}, expected {list(embodiment.arm_names)}'
         )
-    return [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+    targets = [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+    if not embodiment.joint_space:
+        return targets
+    return list(space.arms([space.state(target) for target in targets]))
 
 
 def _pose(target: object, arm: ArmSettings) -> ArmPose:
@@ -202,9 +207,17 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
             f"expected '{arm.base_frame}'"
         )
     p, q = target.pose.position, target.pose.orientation
+    count = len(arm.joint_names) if arm.joints else 0
+    if len(target.joints) != count:
+        raise ObservationError(
+            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}"
+        )
     try:
         return ArmPose(
-            position=[p.x, p.y, p.z], quaternion=[q.x, q.y, q.z, q.w], gripper=target.gripper
+            position=[p.x, p.y, p.z],
+            quaternion=[q.x, q.y, q.z, q.w],
+            gripper=target.gripper,
+            joints=target.joints if count else None,
         )
     except ValueError as error:
         raise ObservationError(f"target of arm '{target.arm}': {error}") from error
