@@ -16,6 +16,7 @@ from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
+from xvla_ros.runtime.joint_fit import PoseCheck
 from xvla_ros.runtime.predictor import as_told, Predictor
 from xvla_ros.runtime.process import ProcessorShare
 from xvla_ros.runtime.spaces import make_profile
@@ -51,6 +52,7 @@ class InferenceLoop:
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
         self._profile, self._committed = make_profile(embodiment), CommittedMotion(embodiment)
+        self._pose_check = PoseCheck(embodiment, facts)
         self._changed = threading.Condition()
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
@@ -134,6 +136,7 @@ class InferenceLoop:
         """Predict once and send the chunk; return the stamp of its oldest image."""
         ready_ns = time.monotonic_ns()
         observation = self._inputs.observe(task.instruction)
+        self._pose_check.check(observation.arms)
         frozen_ns, now_ns = time.monotonic_ns(), self._clock.now_ns()
         image_ns = min(
             ns for name, ns in observation.stamps_ns.items() if name.startswith('camera ')

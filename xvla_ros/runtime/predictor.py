@@ -3,7 +3,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import cast, Protocol, TYPE_CHECKING
+from pathlib import Path
+from typing import Any, cast, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from xvla_ros.core.errors import CheckpointError, ConfigError
 from xvla_ros.core.joint_profile import JointProfile
 from xvla_ros.core.policy_settings import FROM_CHECKPOINT, PolicySettings
 from xvla_ros.core.warm_start import WarmStart
-from xvla_ros.runtime.worker_messages import CheckpointFacts
+from xvla_ros.runtime.joint_fit import arms_data
+from xvla_ros.runtime.worker_messages import CheckpointFacts, DataRange
 
 if TYPE_CHECKING:  # torch takes long to import, and a server's client needs none
     from xvla_ros.model.policy import Policy
@@ -84,7 +86,22 @@ def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
 
     torch.set_num_threads(settings.threads)
     policy = load_policy(path, settings.device, settings.dtype, adapter)
-    return policy, facts_of(policy)
+    return policy, replace(facts_of(policy), **data_ranges(path))
+
+
+def data_ranges(folder: Path) -> dict[str, Any]:
+    """Return the ranges of a checkpoint's training data, as far as they are stored with it."""
+    from xvla_ros.model.normalisation import ACTION, STATE
+    from xvla_ros.model.sources import find_sources
+    from xvla_ros.model.training_data import stored_statistics
+
+    stored, found = stored_statistics(find_sources(folder).settings), {}
+    for name, feature in (('action_range', ACTION), ('state_range', STATE)):
+        values = stored[feature].values if feature in stored else {}
+        if {'min', 'max'} <= values.keys():
+            low, high = (tuple(values[end].tolist()) for end in ('min', 'max'))
+            found[name] = DataRange(low=low, high=high)
+    return found
 
 
 def facts_of(policy: 'Policy') -> CheckpointFacts:
@@ -154,13 +171,7 @@ def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:
 
 def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     policy, cameras = embodiment.policy, embodiment.camera_names
-    if facts.action_mode is not None and facts.action_mode != policy.action_mode:
-        yield f"its action mode is '{facts.action_mode}', not '{policy.action_mode}'"
-    width, what = EE6D_SIZE, 'EE6D has'
-    if embodiment.joint_space:
-        width, what = JointProfile(embodiment).width, 'the joints tables have'
-    if facts.dim_action is not None and facts.dim_action != width:
-        yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
+    yield from _action_misfits(embodiment, facts)
     if facts.view_slots is not None and len(cameras) > facts.view_slots:
         names = ', '.join(cameras)
         yield f'it has {facts.view_slots} view slots for {len(cameras)} cameras ({names})'
@@ -173,3 +184,18 @@ def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     if facts.num_actions is not None and policy.anchor_stride > facts.num_actions:
         stride = policy.anchor_stride
         yield f'policy.anchor_stride is {stride}, its chunks have {facts.num_actions} anchors'
+
+
+def _action_misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
+    """Yield what is wrong with the meaning of the numbers."""
+    mode = embodiment.policy.action_mode
+    if facts.action_mode is not None and facts.action_mode != mode:
+        yield f"its action mode is '{facts.action_mode}', not '{mode}'"
+    width, what = EE6D_SIZE, 'EE6D has'
+    if embodiment.joint_space:
+        width, what = JointProfile(embodiment).width, 'the joints tables have'
+    if facts.dim_action is not None and facts.dim_action != width:
+        yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
+        return
+    for data in arms_data(embodiment, facts):
+        yield from data.misfits()

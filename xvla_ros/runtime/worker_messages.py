@@ -54,12 +54,20 @@ class Committed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataRange:
+    """The smallest and largest of each number in the data a checkpoint was trained on."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointFacts:
     """
     What a checkpoint says of itself, None where it (or its server) does not say.
 
     trained_domains: rows of the soft prompts that training may have seen. first_anchor_index: see
-    `PolicySettings`.
+    `PolicySettings`. action_range, state_range: of its training data.
     """
 
     action_mode: str | None = None
@@ -71,6 +79,8 @@ class CheckpointFacts:
     num_domains: int | None = None
     trained_domains: tuple[int, ...] | None = None
     first_anchor_index: int | None = None
+    action_range: DataRange | None = None
+    state_range: DataRange | None = None
 
 
 # What an answer passes in the worker: it is free for it, has the frames, has frozen them with the
