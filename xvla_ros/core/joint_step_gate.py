@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.joint_model import JointModel, Tool, tool_share
+from xvla_ros.core.settings import LimitSettings
 from xvla_ros.core.step_gate import GAP, HALVINGS, LONGEST_STEP_S, opening_of, START_TOLERANCE_M
 from xvla_ros.core.verdict import MEANING, RULES, Verdict
 from xvla_ros.core.workspace import to_world, TOLERANCE_M, workspace
@@ -41,6 +42,10 @@ class JointStepGate:
         self._ends = np.cumsum(model.joint_counts)[:-1]
         self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
         self.reset()
+
+    def limit(self, limits: LimitSettings) -> None:
+        """Use other limits of the tools from the next step on; those of the joints stay."""
+        self._limits = limits
 
     def reset(self) -> None:
         """Forget the motion: the next step starts at rest from the measured joints."""

@@ -25,7 +25,11 @@ class PolicySettings:
     server_url: str = param(
         'X-VLA server to ask instead of a local checkpoint, http:// or ws://. Empty: local.', ''
     )
-    server_token: str = param('Bearer token for the server. Empty: none.', '')
+    server_token_file: str = param(
+        'File with the bearer token for the server, one word. Empty: the word in the environment '
+        'variable XVLA_SERVER_TOKEN, or none.',
+        '',
+    )
     instruction: str = param('Instruction to start with. Empty: wait for one.', '')
     domain_id: int = param(
         'Row of this embodiment among the soft prompts of the checkpoint.', low=0

@@ -13,7 +13,8 @@ from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driv
 from xvla_ros.control.hold_anchor import BEHIND_M
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.errors import ObservationError, Reason
+from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.core.observation import check_streams
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.space import Space
@@ -52,6 +53,7 @@ class Robot:
         self._grippers = {n: make_gripper_driver(node, a.gripper) for n, a in arms}
         self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
+        self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
 
     def measure(self, now_ns: int) -> Measured:
         """
@@ -65,8 +67,9 @@ class Robot:
         for name, joints in zip(self._drivers, read.joints, strict=True):
             if reason := self._drivers[name].implausible(joints):
                 topic = self._embodiment.arms[name].joint_states_topic
-                raise ObservationError(f'{topic}: {reason}')
+                raise ObservationError(f'{topic}: {reason}', code='joint_implausible')
         pose_stamps = tuple(stamps[f'arm {name}'] for name in self._drivers)
+        self._jumped = self._jumps.look(read.poses, now_ns) or self._jumped
         return Measured(stamps_ns=pose_stamps, poses=read.poses, joints=read.joints)
 
     def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
@@ -80,7 +83,7 @@ class Robot:
             driver.observe(pose)
             trouble = driver.trouble()
             if trouble:
-                raise ObservationError(f'{name}: {trouble}')
+                raise ObservationError(f'{name}: {trouble}', code='driver')
         if len(self._drivers) > 1:
             each = zip(self._drivers.items(), targets, measured.joints, strict=True)
             _all_or_none((n, driver.objection(t, joints)) for (n, driver), t, joints in each)
@@ -115,7 +118,13 @@ class Robot:
             self.send(self.plan(targets, measured, dt_s))
 
     def hold(self, measured: Measured) -> None:
-        """Stop all arms at their measured poses; grippers keep their last command."""
+        """
+        Stop all arms at their measured poses; grippers keep their last command.
+
+        :raises ObservationError: a measured pose has jumped: the arms would jump there, too.
+        """
+        if self._jumped:
+            raise ObservationError(self._jumped.text, self._jumped.source, self._jumped.code)
         for name in self._drivers:
             self.hold_arm(name, measured)
 
@@ -127,7 +136,11 @@ class Robot:
 
     def trouble(self, name: str) -> str:
         """Return why one arm cannot be commanded now; empty when it can."""
-        return self._drivers[name].trouble()
+        return self._jumped.text or self._drivers[name].trouble()
+
+    def trust(self) -> None:
+        """Believe the measured poses again: a new motion begins."""
+        self._jumped = Reason()
 
     def forget(self) -> None:
         """Reset the drivers: every arm's next step begins where it is measured."""
@@ -158,7 +171,8 @@ def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
     if (off_m := farthest_m(held, measured)) > BEHIND_M:
         raise ObservationError(
             f'an arm is {1000 * off_m:.0f} mm from where it holds, expected at most '
-            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved'
+            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved',
+            code='not_arrived',
         )
 
 
@@ -166,7 +180,8 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
     """Raise an ObservationError when an arm has an objection; pairs of (arm's name, objection)."""
     lost = [f'{name}: {objection}' for name, objection in objections if objection]
     if lost:
-        raise ObservationError(f'neither arm moves, because one cannot: {"; ".join(lost)}')
+        text = f'neither arm moves, because one cannot: {"; ".join(lost)}'
+        raise ObservationError(text, code='out_of_reach')
 
 
 def read_targets(
@@ -183,15 +198,18 @@ def read_targets(
     control = embodiment.control
     age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
     if age_s > control.hold_after_s:
-        raise ObservationError(f'target is {age_s:.3f} s old, limit {control.hold_after_s} s')
+        text = f'target is {age_s:.3f} s old, limit {control.hold_after_s} s'
+        raise ObservationError(text, code='target_old')
     if age_s < -control.future_tolerance_s:
         raise ObservationError(
-            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s'
+            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s',
+            code='target_future',
         )
     names = [target.arm for target in message.targets]
     if names != list(embodiment.arm_names):
         raise ObservationError(
-            f'target is for arms {names}, expected {list(embodiment.arm_names)}'
+            f'target is for arms {names}, expected {list(embodiment.arm_names)}',
+            code='target_arms',
         )
     targets = [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
     if not embodiment.joint_space:
@@ -204,7 +222,8 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
     if target.frame_id != arm.base_frame:
         raise ObservationError(
             f"target of arm '{target.arm}' is in frame '{target.frame_id}', "
-            f"expected '{arm.base_frame}'"
+            f"expected '{arm.base_frame}'",
+            code='target_frame',
         )
     p, q = target.pose.position, target.pose.orientation
     count = len(arm.joint_names) if arm.joints else 0
@@ -220,4 +239,5 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
             joints=target.joints if count else None,
         )
     except ValueError as error:
-        raise ObservationError(f"target of arm '{target.arm}': {error}") from error
+        text = f"target of arm '{target.arm}': {error}"
+        raise ObservationError(text, code='target_pose') from error
