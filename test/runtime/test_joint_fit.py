@@ -2,7 +2,6 @@
 """A joints table that does not fit the checkpoint's data is refused by the joint's name."""
 
 from dataclasses import replace
-import json
 import math
 from pathlib import Path
 import shutil
@@ -19,8 +18,9 @@ from xvla_ros.runtime.joint_fit import PoseCheck
 from xvla_ros.runtime.predictor import check_fit, data_ranges
 from xvla_ros.runtime.worker_messages import CheckpointFacts, DataRange
 from xvla_ros.testing.miniature import write_small
+from xvla_ros.tools.doctor.checkpoint import checkpoint_findings
 from xvla_ros.tools.doctor.data import data_findings
-from xvla_ros.tools.doctor.machine import OK, WARNING
+from xvla_ros.tools.doctor.machine import OK, PROBLEM, WARNING
 
 CONFIG = Path(__file__).parents[2] / 'config' / 'so101_sim.yaml'
 DATA = Path(__file__).parents[1] / 'model' / 'data' / 'lerobot'
@@ -103,16 +103,45 @@ def test_the_doctor_says_what_the_data_is(so101):
     assert (found.level, found.found) == (WARNING, 'no unit fits its data')
 
 
-def test_the_ranges_are_those_stored_with_a_checkpoint(tmp_path):
+@pytest.fixture
+def there(tmp_path):
+    """Return a joint-space checkpoint in LeRobot's form, with statistics that nothing applies."""
     numbers = {'action_mode': 'auto', 'max_action_dim': 20, 'real_action_dim': 6}
     convert(write_small(tmp_path / 'small', **numbers), tmp_path / 'there', 'lerobot')
     for file in (DATA / 'identity').glob('policy_*'):
         shutil.copy(file, tmp_path / 'there')
-    found = data_ranges(tmp_path / 'there')
-    (file,) = (DATA / 'identity').glob('policy_postprocessor*.safetensors')
-    stored = load_file(file)
-    assert found['action_range'].low == pytest.approx(stored['action.min'].tolist())
+    return tmp_path / 'there'
+
+
+def stored(folder):
+    """Return the files of statistics, by what is stored in them."""
+    return {file: load_file(file) for file in folder.glob('policy_*.safetensors')}
+
+
+def test_the_ranges_are_those_stored_with_a_checkpoint(there):
+    ((file, values),) = (
+        (file, values) for file, values in stored(there).items() if 'post' in file.name
+    )
+    found = data_ranges(there)
+    assert found['action_range'].low == pytest.approx(values['action.q01'].tolist())
     assert len(found['state_range'].high) == 6
-    save_file({n: v for n, v in stored.items() if '.max' not in n}, tmp_path / 'there' / file.name)
-    assert 'action_range' not in data_ranges(tmp_path / 'there')
-    assert json.loads((tmp_path / 'there' / 'config.json').read_text())['chunk_size'] == 6
+    save_file({name: v for name, v in values.items() if name == 'action.mean'}, file)
+    assert 'action_range' not in data_ranges(there)
+
+
+@pytest.mark.parametrize(('scale', 'level'), [(1.0, OK), (math.pi / 180, PROBLEM)])
+def test_the_doctor_compares_a_checkpoint_with_a_robots_file(there, scale, level):
+    for file, values in stored(there).items():
+        changed = dict(values)
+        for feature in ('observation.state', 'action'):
+            for names, ends in ((('min', 'q01'), LOW), (('max', 'q99'), HIGH)):
+                told = np.float32(scale * np.array(ends))
+                changed |= {f'{feature}.{name}': told for name in names}
+        save_file(changed, file)
+    robot = load_embodiment(CONFIG, {'policy.checkpoint': str(there)})
+    found = {each.name: each for each in checkpoint_findings(robot)}
+    unit = 'deg' if level == OK else 'rad'
+    assert found['units arm'].found.startswith(f'the data is in {unit}')
+    assert found['checkpoint'].level == level
+    if level == PROBLEM:
+        assert 'arms.arm.joints.shoulder_pan: ' in found['checkpoint'].found

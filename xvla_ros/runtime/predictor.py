@@ -98,8 +98,11 @@ def data_ranges(folder: Path) -> dict[str, Any]:
     stored, found = stored_statistics(find_sources(folder).settings), {}
     for name, feature in (('action_range', ACTION), ('state_range', STATE)):
         values = stored[feature].values if feature in stored else {}
-        if {'min', 'max'} <= values.keys():
-            low, high = (tuple(values[end].tolist()) for end in ('min', 'max'))
+        # Commands jump now and then, which measured joints cannot.
+        robust = feature == ACTION and {'q01', 'q99'} <= values.keys()
+        ends = ('q01', 'q99') if robust else ('min', 'max')
+        if values.keys() >= set(ends):
+            low, high = (tuple(values[end].tolist()) for end in ends)
             found[name] = DataRange(low=low, high=high)
     return found
 
