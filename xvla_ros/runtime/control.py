@@ -7,15 +7,13 @@ an input is missing or old, a step is refused or a process is dead. Afterwards a
 up from the measured poses.
 """
 
-from collections.abc import Sequence
 from threading import RLock
 
 from xvla_ros.core.chunk import NANOSECONDS
-from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
 from xvla_ros.core.jumps import JumpWatch
-from xvla_ros.runtime.engagement import Engagement
+from xvla_ros.runtime.engagement import Engagement, Poses, Targets
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.intake import Intake, Judged
 from xvla_ros.runtime.state import (
@@ -190,9 +188,7 @@ class PolicyControl:
                 return None  # the task has changed during the check
             return self._intake.take(chunk, verdict, not self._holds.forbids_plans, now_ns)
 
-    def tick(
-        self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: Reason
-    ) -> Command | None:
+    def tick(self, now_ns: int, measured: Poses | None, trouble: Reason) -> Command | None:
         """Return the tick's command, None while disarmed; `trouble`: why there are no poses."""
         with self._lock:
             self._intake.counters.ticks += 1
@@ -219,9 +215,7 @@ class PolicyControl:
         with self._lock:
             self._intake.counters.ticks += 1
 
-    def _step(
-        self, now_ns: int, measured: Sequence[ArmPose] | None, dt_s: float
-    ) -> tuple[ArmPose, ...] | None:
+    def _step(self, now_ns: int, measured: Poses | None, dt_s: float) -> Targets | None:
         """Return the checked targets; None for a hold."""
         if measured is None or self._holds:
             self._engagement.rest(self._engagement.home)

@@ -14,6 +14,7 @@ from xvla_ros.runtime.intake import Intake
 from xvla_ros.runtime.spaces import make_model
 from xvla_ros.runtime.state import State
 
+Poses = Sequence[ArmPose]
 Targets = tuple[ArmPose, ...]
 
 
@@ -51,7 +52,7 @@ class Engagement:
     def step(
         self,
         now_ns: int,
-        measured: Sequence[ArmPose],
+        measured: Poses,
         dt_s: float,
         intake: Intake,
         has_task: bool,
@@ -77,7 +78,7 @@ class Engagement:
         self._last = self._checked(planned, measured, dt_s, intake)
         return self._last
 
-    def _begin(self, measured: Sequence[ArmPose], now_ns: int) -> None:
+    def _begin(self, measured: Poses, now_ns: int) -> None:
         """Begin at the measured poses, at rest."""
         self._since_ns = now_ns
         self._gate.reset()
@@ -99,7 +100,7 @@ class Engagement:
         )
 
     def _checked(
-        self, planned: Targets, measured: Sequence[ArmPose], dt_s: float, intake: Intake
+        self, planned: Targets, measured: Poses, dt_s: float, intake: Intake
     ) -> Targets | None:
         """Return the targets of a step that the gate allows; None when it refuses the step."""
         verdict = self._gate.check(planned, measured, dt_s)
