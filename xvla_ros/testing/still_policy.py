@@ -21,7 +21,7 @@ from xvla_ros.testing.miniature import small_network, small_tokenizer
 # Logit of a gripper's probability of being closed: open.
 OPEN = -9.0
 GRIPPERS = [9, 19]
-AWAY_RAD = 0.2
+AWAY_RAD = -0.2
 
 
 def write_still(folder: Path, embodiment: Embodiment, away_m: Sequence[float]) -> Path:
