@@ -50,7 +50,8 @@ def checkpoint_findings(embodiment: Embodiment) -> Iterator[Finding]:
         fix = 'it loads but does not answer: try another denoising_steps or dtype'
         yield Finding(level=PROBLEM, name='Rotate6D', found=str(error), fix=fix)
         return
-    yield rotation_finding(embodiment, raw)
+    if not embodiment.joint_space:
+        yield rotation_finding(embodiment, raw)
 
 
 def rotation_finding(embodiment: Embodiment, raw: NDArray[np.float32]) -> Finding:
