@@ -19,7 +19,8 @@ from xvla_ros.core.profile import ActionProfile
 from xvla_ros.runtime.committed import CommittedMotion
 
 CONFIG = Path(__file__).parents[2] / 'config'
-EMBODIMENTS = {path.stem: load_embodiment(path) for path in sorted(CONFIG.glob('*.yaml'))}
+FILES = {path.stem: load_embodiment(path) for path in sorted(CONFIG.glob('*.yaml'))}
+EMBODIMENTS = {name: each for name, each in FILES.items() if not each.joint_space}
 COUNT = 30
 seeds = st.integers(0, 2**32 - 1)
 seconds = st.floats(0.0, 5.0)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from xvla_ros.control.joint_data import PoseCheck
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import CheckpointError, ObservationError
+from xvla_ros.core.joint_detective import DataRange
 from xvla_ros.model.conversion import convert
-from xvla_ros.runtime.joint_fit import PoseCheck
 from xvla_ros.runtime.predictor import check_fit, data_ranges
-from xvla_ros.runtime.worker_messages import CheckpointFacts, DataRange
+from xvla_ros.runtime.worker_messages import CheckpointFacts
 from xvla_ros.testing.miniature import write_small
 from xvla_ros.tools.doctor.checkpoint import checkpoint_findings
 from xvla_ros.tools.doctor.data import data_findings
@@ -81,7 +82,7 @@ def pose(q):
 
 
 def test_the_first_pose_must_be_where_the_data_has_been(so101):
-    check = PoseCheck(so101, facts())
+    check = PoseCheck(so101, facts().state_range)
     with pytest.raises(ObservationError, match=r'joints\.wrist_flex: .*measured -1\.22 rad'):
         check.check([pose([0, -20, 40, -70, 0])])
     check.check([pose([0, -20, 40, 60, 0])])
@@ -91,7 +92,7 @@ def test_the_first_pose_must_be_where_the_data_has_been(so101):
 def test_without_statistics_nothing_is_refused(so101):
     bare = CheckpointFacts(action_mode='auto', dim_action=6)
     check_fit(so101, bare)
-    PoseCheck(so101, bare).check([pose([0, -20, 40, -70, 0])])
+    PoseCheck(so101, bare.state_range).check([pose([0, -20, 40, -70, 0])])
 
 
 def test_the_doctor_says_what_the_data_is(so101):

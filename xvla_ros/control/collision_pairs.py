@@ -3,8 +3,9 @@
 Finds the pairs of links that need not be checked, and writes them beside the URDF.
 
 `python -m xvla_ros.control.collision_pairs EMBODIMENT...` writes `<urdf>.srdf` for every arm:
-pairs that a joint connects, that touch in every posture (shapes overlap where links meet), and
-that come near in none. The postures are spread evenly over the joints' limits, always the same.
+pairs that a joint connects, that touch in every posture or at home (shapes overlap where links
+meet), and that come near in none. The postures are spread evenly over the joints' limits, always
+the same ones.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 import pinocchio as pin
 from scipy.stats import qmc
 
-from xvla_ros.control.collisions import arm_file, moving_pairs, pairs_file, read_shapes
+from xvla_ros.control.collisions import (
+    arm_file,
+    CLEARANCE_M,
+    moving_pairs,
+    pairs_file,
+    read_shapes,
+)
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
 
@@ -30,7 +37,9 @@ NEVER_M = 0.02
 ALWAYS = 0.999
 
 
-def find_allowed(path: Path, joint_names: Sequence[str]) -> dict[tuple[str, str], str]:
+def find_allowed(
+    path: Path, joint_names: Sequence[str], home_rad: Sequence[float]
+) -> dict[tuple[str, str], str]:
     """Return pairs of links (in alphabetical order) that need no check, and why."""
     model, geometry = read_shapes(path, joint_names)
     pairs = moving_pairs(geometry)
@@ -46,7 +55,11 @@ def find_allowed(path: Path, joint_names: Sequence[str]) -> dict[tuple[str, str]
         for q in postures:
             pin.computeCollisions(model, data, geometry, shapes, q, False)
             counts += [result.isCollision() for result in shapes.collisionResults]
-    return _reasons(model, geometry, pairs, near, touch / len(postures))
+    for request in shapes.collisionRequests:
+        request.security_margin = CLEARANCE_M
+    pin.computeCollisions(model, data, geometry, shapes, np.array(home_rad), False)
+    home = np.array([result.isCollision() for result in shapes.collisionResults])
+    return _reasons(model, geometry, pairs, near, np.maximum(touch / len(postures), home))
 
 
 def _limits(model: pin.Model) -> tuple[Vector, Vector]:
@@ -75,7 +88,7 @@ def _reasons(
         if model.parents[first] == second or model.parents[second] == first:
             found[key] = 'Adjacent'
         elif touch[indices].max() >= ALWAYS:
-            found[key] = 'Always'
+            found[key] = 'Default'
         elif not near[indices].any():
             found[key] = 'Never'
     return found
@@ -100,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in sys.argv[1:] if arguments is None else arguments:
         for arm_name, arm in load_embodiment(shared_file('config', name)).arms.items():
             path = arm_file(arm_name, arm)
-            allowed = find_allowed(path, arm.joint_names)
+            allowed = find_allowed(path, arm.joint_names, arm.home_rad)
             write_allowed(path, allowed)
             sys.stdout.write(f'{pairs_file(path)}: {len(allowed)} pairs of links\n')
     return 0

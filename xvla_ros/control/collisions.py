@@ -59,6 +59,10 @@ class Collisions:
         self._data, self._shapes = self._model.createData(), self._geometry.createData()
         for request in self._shapes.collisionRequests:
             request.security_margin = CLEARANCE_M
+        # Most pairs are far apart: a tree of boxes rules them out at once.
+        self._tree = pin.BroadPhaseManager_DynamicAABBTreeCollisionManager(
+            self._model, self._geometry, self._shapes
+        )
 
     @property
     def pairs(self) -> int:
@@ -76,8 +80,9 @@ class Collisions:
         :param q: joints of all arms, in order (N,) [rad].
         """
         model, data, geometry, shapes = self._model, self._data, self._geometry, self._shapes
-        if not pin.computeCollisions(model, data, geometry, shapes, q, True):
+        if not pin.computeCollisions(model, data, self._tree, q, True):
             return ''
+        pin.computeCollisions(model, data, geometry, shapes, q, True)
         results = enumerate(shapes.collisionResults)
         pair = geometry.collisionPairs[next(i for i, r in results if r.isCollision())]
         if pair.second in self._scene:

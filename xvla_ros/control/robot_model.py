@@ -8,11 +8,14 @@ from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.control.collisions import Collisions
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.joint_model import Tool
+from xvla_ros.core.joint_model import parts, Tool
 from xvla_ros.core.joint_motion import joint_bounds
 from xvla_ros.core.space import JointSpace
 
 Vector = NDArray[np.float64]
+
+# Postures whose tools are remembered: a gate asks for the same ones several times in a step.
+RECENT = 4
 
 
 class RobotModel:
@@ -27,7 +30,8 @@ class RobotModel:
         arms = tuple(embodiment.arms.values())
         self._kinematics = tuple(arm_kinematics(arm) for arm in arms)
         self.joint_counts = embodiment.joint_counts
-        self._ends = np.cumsum(self.joint_counts)[:-1]
+        self._recent: dict[bytes, tuple[Tool, ...]] = {}
+        self._parts = parts(self.joint_counts)
         limits = [kinematics.limits for kinematics in self._kinematics]
         lower, upper = (
             np.concatenate([getattr(x, n) for x in limits]) for n in ('lower', 'upper')
@@ -41,8 +45,16 @@ class RobotModel:
 
     def tools(self, q: Vector) -> tuple[Tool, ...]:
         """Return the tool of each arm, in its base frame, for joints q (N,) [rad]."""
-        joints = np.split(q, self._ends)
-        return tuple(k.forward(each) for k, each in zip(self._kinematics, joints, strict=True))
+        key = q.tobytes()
+        if key not in self._recent:
+            while len(self._recent) >= RECENT:
+                self._recent.pop(next(iter(self._recent)))
+            self._recent[key] = self._tools(q)
+        return self._recent[key]
+
+    def _tools(self, q: Vector) -> tuple[Tool, ...]:
+        each = zip(self._kinematics, self._parts, strict=True)
+        return tuple(kinematics.forward(q[part]) for kinematics, part in each)
 
     def collision(self, q: Vector) -> str:
         """Return which links touch; empty for none, or when that is not checked."""
@@ -50,8 +62,8 @@ class RobotModel:
 
     def units(self, q: Vector) -> str:
         """Return in which other unit joints q (N,) would be inside; empty when in none."""
-        joints = np.split(q, self._ends)
-        fitting = [k.limits.units(x) for k, x in zip(self._kinematics, joints, strict=True)]
+        each = zip(self._kinematics, self._parts, strict=True)
+        fitting = [kinematics.limits.units(q[part]) for kinematics, part in each]
         first, *others = fitting
         return ' or '.join(unit for unit in first if all(unit in units for units in others))
 

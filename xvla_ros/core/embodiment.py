@@ -109,6 +109,12 @@ class Embodiment:
                 f'model_index of all joints and grippers are {sorted(used)}, expected each of 0 '
                 f'to {len(used) - 1} once'
             )
+        drivers = {name: arm.driver for name, arm in self.arms.items()}
+        if self.limits.check_collisions and 'cartesian_pose' in drivers.values():
+            raise ValueError(
+                'limits.check_collisions is true, but a Cartesian controller chooses the joints: '
+                f'expected false with the drivers {drivers}'
+            )
         if self.joint_space and policy.relative_position:
             raise ValueError('relative_position is of tool poses, expected false')
 

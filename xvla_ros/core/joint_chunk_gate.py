@@ -34,6 +34,7 @@ class _Plan:
     period_s: float
     positions: Array
     quaternions: Array
+    lost: bool = False  # even its first anchor is where no tool may be
 
 
 class JointChunkGate:
@@ -64,14 +65,14 @@ class JointChunkGate:
             return _rejected(broken)
         changes = self._limited(q)
         plan = self._plan(q, chunk.period_s)
-        changes += self._placed(plan) + self._slowed(plan)
+        changes += self._slowed(plan) + self._placed(plan)
         if broken := self._touching(plan.q):
             return _rejected(*changes, broken)
         reasons = tuple(dict.fromkeys(code for code, _ in changes))
         message = '; '.join(dict.fromkeys(text for _, text in changes))
         stretch = plan.period_s / chunk.period_s
         refused = any(getattr(self._limits, RULES[code]) == 'reject' for code in reasons)
-        if refused or stretch > MOST_STRETCH:
+        if refused or plan.lost or stretch > MOST_STRETCH:
             return Verdict(accepted=False, reasons=reasons, message=message)
         return Verdict(
             accepted=True,
@@ -164,6 +165,7 @@ class JointChunkGate:
                 broken.append(('arm_distance', text))
             wrong |= apart < least
         if wrong.any():
+            plan.lost = bool(wrong[0])
             last = max(int(np.argmax(wrong)) - 1, 0)
             for values in (plan.q, plan.positions, plan.quaternions):
                 values[last + 1 :] = values[last]

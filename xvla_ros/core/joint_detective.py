@@ -35,6 +35,14 @@ MOST_RANGE100 = 100.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataRange:
+    """Between which each number lies in the data a checkpoint was trained on, or 98 % of it."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hypothesis:
     """A reading of one joint's numbers."""
 

@@ -33,6 +33,12 @@ class JointModel(Protocol):
         """Return in which other unit joints q (N,) would be inside their limits; empty: none."""
 
 
+def parts(joint_counts: Sequence[int]) -> tuple[slice, ...]:
+    """Return which entries of a vector of all joints (N,) each arm has."""
+    ends = np.cumsum(joint_counts).tolist()
+    return tuple(slice(end - n, end) for end, n in zip(ends, joint_counts, strict=True))
+
+
 def tool_share(
     pairs: Sequence[tuple[Tool, Tool]], limits: LimitSettings, dt_s: float
 ) -> tuple[float, str]:

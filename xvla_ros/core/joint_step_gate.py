@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.joint_model import JointModel, Tool, tool_share
+from xvla_ros.core.joint_model import JointModel, parts, Tool, tool_share
 from xvla_ros.core.settings import LimitSettings
 from xvla_ros.core.step_gate import GAP, HALVINGS, LONGEST_STEP_S, opening_of, START_TOLERANCE_M
 from xvla_ros.core.verdict import MEANING, RULES, Verdict
@@ -39,7 +39,7 @@ class JointStepGate:
         self._limits, self._model, self._bounds = embodiment.limits, model, model.bounds
         self._arms, self._names = tuple(embodiment.arms.values()), embodiment.arm_names
         self._spaces = tuple(workspace(arm) for arm in self._arms)
-        self._ends = np.cumsum(model.joint_counts)[:-1]
+        self._parts = parts(model.joint_counts)
         self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
         self.reset()
 
@@ -201,7 +201,7 @@ class JointStepGate:
     def _misplaced(self, tools: Sequence[Tool]) -> Broken | None:
         """Return which tool is outside its workspace, or that the two are too close."""
         for name, space, (position, _) in zip(self._names, self._spaces, tools, strict=True):
-            if not space.contains(position, self._slack_m):
+            if not (space.contains_point(position) or space.contains(position, self._slack_m)):
                 return 'workspace', f'arm {name}: {MEANING["workspace"]}'
         least = self._limits.min_arm_distance_m
         if len(tools) == 2 and least > 0:
@@ -235,7 +235,7 @@ class JointStepGate:
     def _poses(self) -> tuple[ArmPose, ...]:
         """Return the state as targets."""
         assert self._q is not None
-        joints = np.split(self._q, self._ends)
+        joints = [self._q[part] for part in self._parts]
         each = zip(self._model.tools(self._q), joints, self._grippers, strict=True)
         return tuple(
             ArmPose(position=p, quaternion=turn, gripper=gripper, joints=q)

@@ -102,10 +102,8 @@ class JointsTopic:
         positions = self._view.positions(found[1])
         if reason := self._kinematics.limits.implausible(positions):
             raise ObservationError(f'{self._view.topic}: {reason}', code='joint_implausible')
-        position, quaternion = self._kinematics.forward(positions)
-        if self._joint_space:
-            return found[0], position, quaternion, positions
-        return found[0], position, quaternion
+        pose = found[0], *self._kinematics.forward(positions)
+        return (*pose, positions) if self._joint_space else pose
 
 
 SOURCES: Mapping[str, Callable[[Topics, ArmSettings], PoseSource]] = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_data import PoseCheck
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason, reason_of, XvlaError
@@ -17,7 +18,6 @@ from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
-from xvla_ros.runtime.joint_fit import PoseCheck
 from xvla_ros.runtime.predictor import as_told, Predictor
 from xvla_ros.runtime.process import ProcessorShare
 from xvla_ros.runtime.spaces import make_profile
@@ -64,7 +64,7 @@ class InferenceLoop:
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
         self._profile, self._committed = make_profile(embodiment), CommittedMotion(embodiment)
-        self._pose_check = PoseCheck(embodiment, facts)
+        self._pose_check = PoseCheck(embodiment, facts.state_range)
         self._changed = threading.Condition()
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)

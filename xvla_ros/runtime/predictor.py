@@ -9,15 +9,16 @@ from typing import Any, cast, Protocol, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_data import arms_data
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, ConfigError
+from xvla_ros.core.joint_detective import DataRange
 from xvla_ros.core.joint_profile import JointProfile
 from xvla_ros.core.policy_settings import FROM_CHECKPOINT, PolicySettings
 from xvla_ros.core.warm_start import WarmStart
-from xvla_ros.runtime.joint_fit import arms_data
-from xvla_ros.runtime.worker_messages import CheckpointFacts, DataRange
+from xvla_ros.runtime.worker_messages import CheckpointFacts
 
 if TYPE_CHECKING:  # torch takes long to import, and a server's client needs none
     from xvla_ros.model.policy import Policy
@@ -201,5 +202,5 @@ def _action_misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[
     if facts.dim_action is not None and facts.dim_action != width:
         yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
         return
-    for data in arms_data(embodiment, facts):
+    for data in arms_data(embodiment, facts.action_range, facts.state_range):
         yield from data.misfits()

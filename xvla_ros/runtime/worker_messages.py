@@ -16,6 +16,7 @@ from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
+from xvla_ros.core.joint_detective import DataRange
 
 # The source of reasons that are the worker's own.
 WORKER = 'worker'
@@ -62,14 +63,6 @@ class Committed:
     firm_s: float = 0.0
     fade_s: float = 0.0
     epoch: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataRange:
-    """Between which each number lies in the data a checkpoint was trained on, or 98 % of it."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

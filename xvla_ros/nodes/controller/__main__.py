@@ -146,7 +146,7 @@ class ControllerNode(Node):
             raise ObservationError(f'limits: {verdict.message}', code=verdict.reasons[0])
         plans = self._robot.plan(verdict.targets, measured, dt_s)
         try:
-            self._robot.agree(plans)
+            self._robot.agree(plans, measured)
         except ObservationError:
             self._gate = before  # the gate must not count a step that was not sent
             self._robot.brake_to(self._gate.hold(dt_s), measured, dt_s)

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
 from xvla_ros.control.hold_anchor import BEHIND_M
+from xvla_ros.control.step_collisions import step_collisions
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
@@ -54,6 +55,8 @@ class Robot:
         self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
         self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
+        self._collisions = step_collisions(embodiment)
+        self._joints: dict[str, Vector] = {}  # the last joints sent to each arm
 
     def measure(self, now_ns: int) -> Measured:
         """
@@ -95,21 +98,28 @@ class Robot:
         each = zip(self._drivers.values(), targets, measured.joints, strict=True)
         return tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
 
-    def agree(self, plans: Sequence[ArmStep]) -> None:
+    def agree(self, plans: Sequence[ArmStep], measured: Measured) -> None:
         """
-        Check that the plans of both arms of a pair lead to their targets.
+        Check that the plans of both arms of a pair lead to their targets, and touch nothing.
 
-        :raises ObservationError: one arm cannot follow its target.
+        :raises ObservationError: one arm cannot follow its target, or links would touch.
         """
         if len(plans) > 1:
             each = zip(self._drivers, plans, strict=True)
             _all_or_none((n, '' if p.reachable else '; '.join(p.reasons)) for n, p in each)
+        if self._collisions:
+            pairs = zip(self._drivers, measured.joints, strict=True)
+            before = [self._joints.get(name, joints) for name, joints in pairs]
+            if links := self._collisions.touching(plans, before):
+                raise ObservationError(f'collision: {links}')
 
     def send(self, plans: Sequence[ArmStep]) -> None:
         """Send the plans to all arms and grippers."""
         for name, plan in zip(self._drivers, plans, strict=True):
             self._drivers[name].send(plan)
             self.sent[name] = plan.target
+            if plan.joints is not None:
+                self._joints[name] = plan.joints
             self._grippers[name].send(plan.target.gripper)
 
     def brake_to(self, targets: Sequence[ArmPose] | None, measured: Measured, dt_s: float) -> None:
@@ -133,6 +143,7 @@ class Robot:
         index = self._embodiment.arm_names.index(name)
         self._drivers[name].hold(measured.poses[index], measured.joints[index])
         self.sent[name] = measured.poses[index]
+        self._joints.pop(name, None)
 
     def trouble(self, name: str) -> str:
         """Return why one arm cannot be commanded now; empty when it can."""
@@ -146,6 +157,7 @@ class Robot:
         """Reset the drivers: every arm's next step begins where it is measured."""
         for driver in self._drivers.values():
             driver.forget()
+        self._joints.clear()
 
     def hold_grippers(self) -> None:
         """Drop gripper commands that have not begun yet."""

@@ -3,12 +3,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from xvla_ros.control.joint_data import arms_data, told, UNKNOWN, urdf_ranges
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.joint_detective import detect, Findings, Joint
 from xvla_ros.core.joint_settings import JOINT_MODES
-from xvla_ros.runtime.joint_fit import arms_data, UNKNOWN, urdf_ranges
-from xvla_ros.runtime.worker_messages import CheckpointFacts, DataRange
+from xvla_ros.runtime.worker_messages import CheckpointFacts
 from xvla_ros.tools.doctor.machine import Finding, OK, WARNING
 
 
@@ -33,7 +33,7 @@ def _warnings(embodiment: Embodiment) -> Iterator[str]:
 def _arms(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[tuple[str, Sequence[Joint]]]:
     """Yield each arm's joints: by its table, or without one in the order of LeRobot's data."""
     if embodiment.joint_space:
-        for data in arms_data(embodiment, facts):
+        for data in arms_data(embodiment, facts.action_range, facts.state_range):
             yield data.arm, data.joints
         return
     begin = 0
@@ -44,17 +44,13 @@ def _arms(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[tuple[str,
                 name=joint,
                 lower=ranges.get(joint, UNKNOWN).lower,
                 upper=ranges.get(joint, UNKNOWN).upper,
-                action=_at(facts.action_range, begin + index),
-                state=_at(facts.state_range, begin + index),
+                action=told(facts.action_range, begin + index),
+                state=told(facts.state_range, begin + index),
             )
             for index, joint in enumerate(arm.joint_names)
         ]
         yield name, joints
         begin += len(arm.joint_names) + 1  # the gripper comes after its arm
-
-
-def _at(data: DataRange | None, index: int) -> tuple[float, float] | None:
-    return (data.low[index], data.high[index]) if data and index < len(data.low) else None
 
 
 def unit_finding(arm: str, joints: Sequence[Joint]) -> Finding:
@@ -64,8 +60,8 @@ def unit_finding(arm: str, joints: Sequence[Joint]) -> Finding:
         text = f'no unit fits its data{" unless it hardly moved" if found.still else ""}'
         fix = 'the joints are of another robot, or in another order: look at the data'
         return Finding(level=WARNING, name=f'units {arm}', found=text, fix=fix)
-    told = ' or '.join(found.units)
-    unit = f'the data is in {told}' if found.unit else f'undecided: {told}'
+    units = ' or '.join(found.units)
+    unit = f'the data is in {units}' if found.unit else f'undecided: {units}'
     return Finding(level=OK, name=f'units {arm}', found=f'{unit}; {joint_text(found)}')
 
 

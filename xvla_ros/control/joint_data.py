@@ -10,11 +10,10 @@ from xvla_ros.core.arm_settings import ArmSettings
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
-from xvla_ros.core.joint_detective import Joint, misfits
+from xvla_ros.core.joint_detective import DataRange, Joint, misfits
 from xvla_ros.core.joint_settings import JointSettings
 from xvla_ros.core.joint_units import Line
 from xvla_ros.core.resources import shared_file
-from xvla_ros.runtime.worker_messages import CheckpointFacts, DataRange
 
 UNKNOWN = JointRange(lower=-math.inf, upper=math.inf, speed=0.0)
 
@@ -37,7 +36,9 @@ class ArmData:
         return [f'arms.{self.arm}.joints.{name}: {text}' for name, text in wrong.items()]
 
 
-def arms_data(embodiment: Embodiment, facts: CheckpointFacts) -> tuple[ArmData, ...]:
+def arms_data(
+    embodiment: Embodiment, action: DataRange | None, state: DataRange | None
+) -> tuple[ArmData, ...]:
     """
     Return what the data says of each arm; none for tool poses.
 
@@ -45,12 +46,14 @@ def arms_data(embodiment: Embodiment, facts: CheckpointFacts) -> tuple[ArmData, 
     """
     if not embodiment.joint_space:
         return ()
-    return tuple(_arm_data(name, arm, facts) for name, arm in embodiment.arms.items())
+    return tuple(_arm_data(name, arm, action, state) for name, arm in embodiment.arms.items())
 
 
-def _arm_data(name: str, arm: ArmSettings, facts: CheckpointFacts) -> ArmData:
+def _arm_data(
+    name: str, arm: ArmSettings, action: DataRange | None, state: DataRange | None
+) -> ArmData:
     ranges, table = urdf_ranges(arm), arm.joint_table
-    joints = tuple(_joint(row, ranges.get(row.ros_name, UNKNOWN), facts) for row in table)
+    joints = tuple(_joint(row, ranges.get(row.ros_name, UNKNOWN), action, state) for row in table)
     lines = tuple(Line(scale=row.scale, offset=row.offset) for row in table)
     return ArmData(arm=name, joints=joints, lines=lines)
 
@@ -64,28 +67,30 @@ def urdf_ranges(arm: ArmSettings) -> dict[str, JointRange]:
     return joint_ranges(shared_file('resource', arm.urdf))
 
 
-def _joint(row: JointSettings, limits: JointRange, facts: CheckpointFacts) -> Joint:
+def _joint(
+    row: JointSettings, limits: JointRange, action: DataRange | None, state: DataRange | None
+) -> Joint:
     """Return a joint with its own limits, which lie inside the URDF's."""
     return Joint(
         name=row.ros_name,
         lower=row.lower_rad if row.bounded else limits.lower,
         upper=row.upper_rad if row.bounded else limits.upper,
-        action=_told(facts.action_range, row.model_index),
-        state=_told(facts.state_range, row.model_index),
+        action=told(action, row.model_index),
+        state=told(state, row.model_index),
     )
 
 
-def _told(data: DataRange | None, index: int) -> tuple[float, float] | None:
+def told(data: DataRange | None, index: int) -> tuple[float, float] | None:
+    """Return the range of one number, None where it is not stored."""
     return (data.low[index], data.high[index]) if data and index < len(data.low) else None
 
 
 class PoseCheck:
     """Refuses observations until one lies where the data's states do."""
 
-    def __init__(self, embodiment: Embodiment, facts: CheckpointFacts) -> None:
-        """Take what is to be compared with."""
-        known = facts.state_range is not None
-        self._waiting = arms_data(embodiment, facts) if known else ()
+    def __init__(self, embodiment: Embodiment, state: DataRange | None) -> None:
+        """Take what is to be compared with; without it every observation passes."""
+        self._waiting = () if state is None else arms_data(embodiment, None, state)
 
     def check(self, arms: Sequence[ArmPose]) -> None:
         """
