@@ -60,17 +60,8 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *(
-        'report',
-        'inspect',
-        'convert',
-        'export',
-        'tune',
-        'doctor',
-        'bench',
-        'check',
-        'convert-data',
-    ),
+    *('report', 'fetch', 'inspect', 'convert', 'joints', 'doctor', 'bench'),
+    *('export', 'tune', 'check', 'convert-data'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {

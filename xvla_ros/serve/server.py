@@ -123,6 +123,7 @@ def describe(policy: Policy, name: str) -> Contract:
         dim_action=policy.mode.real_dim,
         dim_noise=policy.mode.dim,
         trained_domains=policy.trained_domains,
+        first_anchor_index=policy.config.first_anchor_index,
     )
 
 
