@@ -17,9 +17,9 @@ from xvla_ros.adapt.trainer.features import Features
 from xvla_ros.adapt.windows import WindowMaker
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.model.backends.network import Network
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.tokenizer import TextProcessor
-from xvla_ros.model.xvla import XVLA
 
 # Largest relative change of brightness and of each colour channel. X-VLA's train.py jitters
 # brightness, contrast and saturation by 0.2.
@@ -37,7 +37,7 @@ class Preparation:
     anchors: int
 
     @classmethod
-    def of(cls, network: XVLA, images: ImageProcessor, text: TextProcessor) -> 'Preparation':
+    def of(cls, network: Network, images: ImageProcessor, text: TextProcessor) -> 'Preparation':
         """Read the sizes from a network."""
         config = network.config
         return cls(images=images, text=text, views=config.view_slots, anchors=config.num_actions)

@@ -2,6 +2,7 @@
 """One adaptation from a checkpoint and episodes to a policy for a robot."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from xvla_ros.model.policy import Policy
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.writing import write_json
 from xvla_ros.model.xvla import XVLA
+from xvla_ros.runtime.predictor import as_told
 
 Report = Callable[[str], None]
 
@@ -57,11 +59,15 @@ class Adaptation:
         :raises CheckpointError: the checkpoint cannot be read. ConfigError: the data, the rows or
             the options do not fit it.
         """
-        self.options, self.embodiment = options, embodiment
+        self.options = options
         self.processes = processes or Processes()
         self.folder = checkpoint_folder(options.checkpoint)
         self.student, self.preparation = self._load(len(embodiment.camera_names))
-        self.maker = WindowMaker(embodiment, self.preparation.anchors)
+        network = self.student.network
+        self.embodiment = as_told(embodiment, network.config.first_anchor_index)
+        first = self.embodiment.policy.first_index
+        network.config = replace(network.config, first_anchor_index=first)  # it is saved with it
+        self.maker = WindowMaker(self.embodiment, self.preparation.anchors)
         train, held_out = split(episodes, options.held_out, options.seed)
         self.data = Dataset(train, self.maker, self.preparation)
         self.held_out = Dataset(held_out, self.maker, self.preparation)

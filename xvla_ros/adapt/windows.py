@@ -60,7 +60,8 @@ class WindowMaker:
         self.layout = policy.rotation_6d_layout
         # The robot executes every anchor_stride-th anchor, one period apart.
         self.period_s = policy.anchor_period_s / policy.anchor_stride
-        self.offsets_s = self.period_s * np.arange(1, anchors + 1)
+        self.first = policy.first_index
+        self.offsets_s = self.period_s * np.arange(self.first, self.first + anchors)
         self._closed = [arm.gripper.closed_probability for arm in embodiment.arms.values()]
 
     def windows(self, episode: Episode) -> Windows:
@@ -75,7 +76,8 @@ class WindowMaker:
         track = self._track(episode)
         times = episode.times_s[:, None] + self.offsets_s
         actions = track.at(np.minimum(times, episode.times_s[-1]))
-        moved = np.abs(actions[:, 0] - track.at(episode.times_s)).max(axis=-1) >= STILL
+        later = actions[:, min(1 - self.first, actions.shape[1] - 1)]
+        moved = np.abs(later - track.at(episode.times_s)).max(axis=-1) >= STILL
         allowed = np.zeros(len(episode), bool)
         allowed[slice(*(episode.starts or (0, None)))] = True
         allowed[-1] = False  # the last frame has no future

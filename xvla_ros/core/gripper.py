@@ -63,6 +63,20 @@ class GripperFilter:
             self._closed, self._changed_ns = closed, now_ns
 
 
+class ContinuousGripper:
+    """A joint-space checkpoint's gripper: it gives openings, not probabilities."""
+
+    def retune(self, settings: GripperSettings) -> None:
+        """Use other settings; there is no threshold."""
+
+    def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
+        """Begin a motion; nothing is remembered."""
+
+    def update(self, opening: float, now_ns: int) -> float:
+        """Return the opening to command, 0.0 closed to 1.0 open; NaN leaves it."""
+        return min(max(opening, CLOSED), OPEN) if math.isfinite(opening) else math.nan
+
+
 def implausible_position(settings: GripperSettings, position: float) -> str:
     """Return why a measured finger joint cannot be in the settings' unit; empty when it can."""
     begin, end = sorted((settings.closed_position, settings.open_position))

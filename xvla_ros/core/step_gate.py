@@ -100,7 +100,7 @@ class StepGate:
         self._goals = goals
         if any(getattr(self._limits, RULES[reason]) == 'reject' for reason in reasons):
             return self._verdict(False, self._brake(dt_s), reasons)
-        self._grippers = tuple(_opening(target.gripper) for target in targets)
+        self._grippers = tuple(opening_of(target.gripper) for target in targets)
         self._move(contained, dt_s, None if unsafe else goals)
         return self._verdict(True, self._poses(), reasons)
 
@@ -227,6 +227,6 @@ class StepGate:
         return Verdict(accepted=accepted, targets=targets, reasons=tuple(reasons), message=message)
 
 
-def _opening(gripper: float) -> float:
+def opening_of(gripper: float) -> float:
     """Return an opening clipped to 0..1; NaN (leave the gripper as it is) when unknown."""
     return min(max(gripper, 0.0), 1.0) if math.isfinite(gripper) else math.nan

@@ -87,12 +87,12 @@ class JointsTopic:
         from xvla_ros.control.arm_kinematics import arm_kinematics
 
         self._kinematics = arm_kinematics(arm)
-        self._view = arm_joints(arm)
+        self._view, self._joint_space = arm_joints(arm), bool(arm.joints)
         topics.show(JOINTS, self._view)
 
     def read(self, stamp_ns: int | None) -> Pose | None:
         """
-        Return stamp and pose.
+        Return stamp and pose; in joint space the joints, too.
 
         :raises ObservationError: a joint is missing, or the positions cannot be radians.
         """
@@ -102,7 +102,8 @@ class JointsTopic:
         positions = self._view.positions(found[1])
         if reason := self._kinematics.limits.implausible(positions):
             raise ObservationError(f'{self._view.topic}: {reason}', code='joint_implausible')
-        return found[0], *self._kinematics.forward(positions)
+        pose = found[0], *self._kinematics.forward(positions)
+        return (*pose, positions) if self._joint_space else pose
 
 
 SOURCES: Mapping[str, Callable[[Topics, ArmSettings], PoseSource]] = {
@@ -215,7 +216,10 @@ class ArmStates:
             read.stamps_ns[f'gripper {name}'] = finger[0]
         if measured and finger:
             opening = self._opening(name, arm, finger[1])
-            pose = ArmPose(position=measured[1], quaternion=measured[2], gripper=opening)
+            joints = measured[3] if len(measured) == 4 else None
+            pose = ArmPose(
+                position=measured[1], quaternion=measured[2], gripper=opening, joints=joints
+            )
             read.poses = (*read.poses, pose)
 
     def _read_joints(self, name: str, stamp_ns: int | None, read: ArmsRead) -> None:

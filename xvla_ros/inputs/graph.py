@@ -12,8 +12,9 @@ from xvla_ros.core.settings import ArmSettings, HEADER, RECEIVE
 from xvla_ros.inputs.messages import stamp_to_ns
 
 Vector = NDArray[np.float64]
-# A tool pose: stamp [ns], position (3,) [m] and quaternion (4,) xyzw, in the arm's base frame.
-Pose = tuple[int, Vector, Vector]
+# A tool pose: stamp [ns], position (3,) [m] and quaternion (4,) xyzw, in the arm's base frame. In
+# joint space the joints (n,) [rad], too.
+Pose = tuple[int, Vector, Vector] | tuple[int, Vector, Vector, Vector]
 # Called with a message and its time of arrival on the graph's clock [ns]; 0: not known.
 Store = Callable[[Any, int], None]
 # Messages kept per topic: half a second at 100 Hz, more than the age of any usable image.

@@ -70,7 +70,7 @@ def load_tokenizer(folder: Path, length: int, vocabulary: int) -> TextProcessor:
     :raises CheckpointError: it is missing, cannot be read, or has more tokens than rows.
     """
     fast = (folder / FAST).is_file()
-    if not fast and not any((folder / name).is_file() for name in (VOCABULARY, MERGES)):
+    if not has_tokenizer(folder):
         raise CheckpointError(
             f'{folder / FAST}: missing, and there is no {VOCABULARY} with {MERGES}; a lerobot '
             'checkpoint names facebook/bart-large instead of carrying its tokenizer: copy '
@@ -88,6 +88,11 @@ def load_tokenizer(folder: Path, length: int, vocabulary: int) -> TextProcessor:
             f'{path}: {tokenizer.get_vocab_size()} tokens, but the embedding has {vocabulary} rows'
         )
     return TextProcessor(tokenizer, length)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Say whether a folder holds a tokenizer, or a part of one."""
+    return any((folder / name).is_file() for name in (FAST, VOCABULARY, MERGES))
 
 
 def _fast(path: Path) -> Tokenizer:

@@ -17,10 +17,10 @@ from xvla_ros.core.curves import sampled
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.inpainting import drawn_to_plan, plan_weights
-from xvla_ros.core.interpolation import pose_to_arm, Trajectory
-from xvla_ros.core.profile import ActionProfile
+from xvla_ros.core.interpolation import Trajectory
 from xvla_ros.runtime.control import PolicyControl
 from xvla_ros.runtime.intake import Judged
+from xvla_ros.runtime.spaces import make_profile, make_space
 from xvla_ros.runtime.worker_messages import Committed
 
 
@@ -29,20 +29,20 @@ class CommittedMotion:
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Take the checkpoint's action format from an embodiment."""
-        self._policy, self._arms = embodiment.policy, len(embodiment.arm_names)
-        self._profile = ActionProfile(embodiment)
+        self._policy = embodiment.policy
+        self._profile, self._space = make_profile(embodiment), make_space(embodiment)
 
     def commanded(self, plan: Chunk | None, time_ns: int) -> tuple[ArmPose, ...] | None:
         """Return each arm's target at a time, base frame; grippers as the model gave them."""
         if plan is None:
             return None
-        return tuple(pose_to_arm(pose) for pose in self._trajectory(plan).at(time_ns))
+        return self._space.arms(self._trajectory(plan).at(time_ns))
 
     def prefix(
         self, plan: Chunk | None, stamp_ns: int, reach_s: float, most: int
     ) -> NDArray[np.float32] | None:
         """
-        Return the first anchors (d, 20) of an observation: those that lie within `reach_s`.
+        Return the first anchors (d, D) of an observation: those that lie within `reach_s`.
 
         :param most: largest d.
         """
@@ -50,7 +50,7 @@ class CommittedMotion:
             return None
         period_ns = round(self._policy.anchor_period_s * NANOSECONDS)
         reach_ns = min(round(reach_s * NANOSECONDS), plan.end_ns - stamp_ns)
-        count = min(reach_ns // period_ns, most)
+        count = min(reach_ns // period_ns + 1 - self._policy.first_index, most)
         return self._anchors(plan, stamp_ns, count) if count >= 1 else None
 
     def kept(
@@ -65,10 +65,12 @@ class CommittedMotion:
         if upcoming is None or not plan.firm_s or not self.expressible:
             return answer
         period_s, count = self._policy.anchor_period_s, len(answer)
-        weights = plan_weights(period_s, count, plan.firm_s, plan.fade_s)
-        due_ns = stamp_ns + round(period_s * NANOSECONDS) * np.arange(1, count + 1)
+        first = self._policy.first_index
+        weights = plan_weights(period_s, count, plan.firm_s, plan.fade_s, first)
+        due_ns = stamp_ns + round(period_s * NANOSECONDS) * np.arange(first, first + count)
         weights[due_ns > upcoming.end_ns] = 0.0
-        return drawn_to_plan(answer, self._anchors(upcoming, stamp_ns, count), weights)
+        anchors = self._anchors(upcoming, stamp_ns, count)
+        return drawn_to_plan(answer, anchors, weights, self._profile.decisions)
 
     def guess(self, plan: Chunk | None, stamp_ns: int, count: int) -> NDArray[np.float32] | None:
         """
@@ -86,14 +88,24 @@ class CommittedMotion:
         return self._policy.anchor_stride == 1 and not self._policy.relative_position
 
     def _anchors(self, plan: Chunk, stamp_ns: int, count: int) -> NDArray[np.float32]:
-        """Return the plan (count, 20) at an observation's anchors; its last pose is repeated."""
-        period_s, layout = self._policy.anchor_period_s, self._policy.rotation_6d_layout
+        """Return the plan (count, D) at an observation's anchors; its last state is repeated."""
+        period_s = self._policy.anchor_period_s
         period_ns = round(period_s * NANOSECONDS)
-        actions = sampled(self._trajectory(plan), stamp_ns, period_ns, count, layout)
-        return self._profile.raw(Chunk(stamp_ns=stamp_ns, period_s=period_s, actions=actions))
+        first = self._policy.first_index
+        first_ns = stamp_ns + first * period_ns
+        actions = sampled(self._trajectory(plan), first_ns, period_ns, count, self._space)
+        return self._profile.raw(
+            Chunk(
+                stamp_ns=stamp_ns,
+                period_s=period_s,
+                actions=actions,
+                first_index=first,
+                joint_counts=self._space.joint_counts,
+            )
+        )
 
     def _trajectory(self, plan: Chunk) -> Trajectory:
-        return Trajectory(plan, self._policy.rotation_6d_layout, self._arms)
+        return self._space.trajectory(plan)
 
 
 class CommittedPlans:

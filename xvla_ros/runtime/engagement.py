@@ -7,10 +7,11 @@ from dataclasses import replace
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.gripper import GripperFilter
-from xvla_ros.core.step_gate import StepGate
+from xvla_ros.core.gripper import ContinuousGripper, GripperFilter
+from xvla_ros.core.safety import make_step_gate
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.intake import Intake
+from xvla_ros.runtime.spaces import make_model
 from xvla_ros.runtime.state import State
 
 Poses = Sequence[ArmPose]
@@ -22,8 +23,11 @@ class Engagement:
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Begin at rest."""
-        self._gate = StepGate(embodiment)
-        self._grippers = [GripperFilter(arm.gripper) for arm in embodiment.arms.values()]
+        self._gate = make_step_gate(embodiment, make_model(embodiment))
+        self._grippers = [
+            ContinuousGripper() if arm.joints else GripperFilter(arm.gripper)
+            for arm in embodiment.arms.values()
+        ]
         self._ramp_ns = round(embodiment.control.engage_s * NANOSECONDS)
         self._since_ns: int | None = None  # when the motion began; None at rest
         self._last: Targets | None = None

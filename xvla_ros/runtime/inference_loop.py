@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_data import PoseCheck
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason, reason_of, XvlaError
 from xvla_ros.core.observation import Observation
-from xvla_ros.core.profile import ActionProfile
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
-from xvla_ros.runtime.predictor import Predictor
+from xvla_ros.runtime.predictor import as_told, Predictor
 from xvla_ros.runtime.process import ProcessorShare
+from xvla_ros.runtime.spaces import make_profile
 from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,
@@ -59,9 +60,11 @@ class InferenceLoop:
 
         :param send: sends an Answer or a Waiting to the control side.
         """
+        embodiment = as_told(embodiment, facts.first_anchor_index)
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
-        self._profile, self._committed = ActionProfile(embodiment), CommittedMotion(embodiment)
+        self._profile, self._committed = make_profile(embodiment), CommittedMotion(embodiment)
+        self._pose_check = PoseCheck(embodiment, facts.state_range)
         self._changed = threading.Condition()
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
@@ -148,13 +151,14 @@ class InferenceLoop:
         """Predict once and send the chunk; return the stamp of its oldest image."""
         ready_ns = time.monotonic_ns()
         observation = self._inputs.observe(task.instruction)
+        self._pose_check.check(observation.arms)
         frozen_ns, now_ns = time.monotonic_ns(), self._clock.now_ns()
         image_ns = min(
             ns for name, ns in observation.stamps_ns.items() if name.startswith('camera ')
         )
         plan = self._plan
         commanded = self._committed.commanded(plan.upcoming, observation.stamp_ns)
-        proprio = self._profile.proprio(observation.arms, commanded, plan.executed)
+        proprio = self._padded(self._profile.proprio(observation.arms, commanded, plan.executed))
         share, asked_ns = ProcessorShare(), time.monotonic_ns()
         raw = self._predict(observation, proprio, plan)
         answered_ns = time.monotonic_ns()
@@ -175,6 +179,13 @@ class InferenceLoop:
         arms = tuple(observation.arms)
         self._send(Answer(chunk=chunk, arms=arms, epoch=task.epoch, timing=timing))
         return image_ns
+
+    def _padded(self, proprio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vector with the zeros that a checkpoint of joints has behind it."""
+        missing = (self._facts.dim_proprio or 0) - len(proprio)
+        if missing <= 0 or not self._embodiment.joint_space:
+            return proprio
+        return np.pad(proprio, (0, missing))
 
     def _predict(
         self, observation: Observation, proprio: NDArray[np.float32], plan: Committed

@@ -7,13 +7,15 @@ import math
 from typing import NamedTuple
 
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
-from xvla_ros.core.chunk_gate import ChunkGate
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
 from xvla_ros.core.latency import LatencyEstimate
+from xvla_ros.core.safety import make_chunk_gate
+from xvla_ros.core.space import Space
 from xvla_ros.core.verdict import Verdict
+from xvla_ros.runtime.spaces import make_model, make_space
 from xvla_ros.runtime.state import Counters, Snapshot, State
 from xvla_ros.runtime.worker_messages import Answer, Timing
 
@@ -40,17 +42,18 @@ class Intake:
         """Begin with nothing received."""
         self._embodiment = embodiment
         self._future_ns = round(embodiment.control.future_tolerance_s * NANOSECONDS)
-        self.queue = make_queue(embodiment, embodiment.control.strategy)
+        self.space = make_space(embodiment)
+        self.queue = make_queue(embodiment, embodiment.control.strategy, self.space)
         self.latency = LatencyEstimate()
         self.counters = Counters()  # PolicyControl counts in them, too
         self.timing, self.observation_age_s = Timing(), math.nan
         self.sequence = self.refused_steps = 0
-        self._gate = ChunkGate(embodiment)
+        self._gate = make_chunk_gate(embodiment, make_model(embodiment))
         self.begin_task()
 
     def limit(self, embodiment: Embodiment) -> None:
         """Use the limits of an embodiment from the next chunk on."""
-        self._gate = ChunkGate(embodiment)
+        self._gate = make_chunk_gate(embodiment, make_model(embodiment))
 
     def begin_task(self) -> None:
         """Drop the plan and the last task's rejection."""
@@ -72,7 +75,7 @@ class Intake:
 
     def restart(self) -> None:
         """Make a new queue after the clock was set back."""
-        self.queue = make_queue(self._embodiment, self.queue.strategy)
+        self.queue = make_queue(self._embodiment, self.queue.strategy, self.space)
 
     def take(self, chunk: Chunk, verdict: Verdict, wanted: bool, now_ns: int) -> Judged:
         """Count a verdict, and queue an accepted chunk if it is wanted."""
@@ -128,14 +131,14 @@ def _refusal(verdict: Verdict) -> Reason:
     return Reason(verdict.reasons[0], verdict.message)
 
 
-def make_queue(embodiment: Embodiment, strategy: str) -> ChunkQueue:
+def make_queue(embodiment: Embodiment, strategy: str, space: Space) -> ChunkQueue:
     """Return a queue with an embodiment's settings and the given strategy."""
     control = embodiment.control
     return ChunkQueue(
         strategy=strategy,
-        layout=embodiment.policy.rotation_6d_layout,
         blend_s=control.blend_s,
         ensemble_decay=control.ensemble_decay,
         engage_s=control.engage_s,
         arms=len(embodiment.arm_names),
+        space=space,
     )

@@ -20,6 +20,7 @@ from xvla_ros.runtime.control import PolicyControl
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.inputs import Arms
 from xvla_ros.runtime.intake import Judged
+from xvla_ros.runtime.spaces import make_space
 from xvla_ros.runtime.state import Command, CONTROLLER
 from xvla_ros.runtime.worker_messages import Answer, Task, Tuning, Waiting
 
@@ -119,7 +120,8 @@ class PolicyRuntime:
             start = self._arms.read()
         except ObservationError as error:
             raise ConfigError(f'cannot go home: {error}') from error
-        return HomeMotion(start, end, self._embodiment.limits, self._clock.now_ns())
+        space = make_space(self._embodiment)
+        return HomeMotion(start, end, self._embodiment.limits, self._clock.now_ns(), space)
 
     # From the inference side
 

@@ -24,12 +24,16 @@ COMMANDS = {
     'replay': 'run a policy on a recorded bag',
     'record': 'record episodes into a bag',
     'report': 'turn a bag or a run into pictures',
+    'fetch': 'bring a published checkpoint from the hub',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
+    'export': 'write a checkpoint as graphs for ONNX Runtime or OpenVINO',
+    'tune': 'find the cheapest setting of a policy within a stated error',
+    'joints': 'write the joints table of a joint-space checkpoint',
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
-FOLDERS = {'adapt', 'check', 'convert-data', 'demo', 'doctor', 'evaluate'}
+FOLDERS = {'adapt', 'check', 'convert-data', 'demo', 'doctor', 'evaluate', 'fetch', 'tune'}
 USAGE_ERROR = 2
 UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 

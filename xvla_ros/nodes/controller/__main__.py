@@ -39,6 +39,7 @@ from xvla_ros.nodes.controller.robot import (
     Robot,
 )
 from xvla_ros.nodes.controller.stop_inputs import StopInputs
+from xvla_ros.runtime.spaces import make_model, make_space
 
 # When no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
@@ -56,7 +57,8 @@ class ControllerNode(Node):
         )
         self.embodiment = read_embodiment(self)
         self._robot = Robot(self, self.embodiment)
-        self._gate = SafetyGate(self.embodiment)
+        self._gate = SafetyGate(self.embodiment, make_model(self.embodiment))
+        self._space = make_space(self.embodiment)
         self._following = Following(self.embodiment)
         self._time = NodeClock(self)
         self._reporter = Reporter(self, self.embodiment.robot, self._time)
@@ -106,7 +108,7 @@ class ControllerNode(Node):
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
         if reason := self._condition.closed or self._stop_inputs.released or self._targets.reason:
             raise ObservationError(reason.text, code=reason.code)
-        targets = read_targets(message, self.embodiment, now_ns)
+        targets = read_targets(message, self.embodiment, self._space, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
         measured = self._robot.measure(now_ns)
         dt_s = self._step_s(stamp_ns, now_ns, measured)
@@ -144,7 +146,7 @@ class ControllerNode(Node):
             raise ObservationError(f'limits: {verdict.message}', code=verdict.reasons[0])
         plans = self._robot.plan(verdict.targets, measured, dt_s)
         try:
-            self._robot.agree(plans)
+            self._robot.agree(plans, measured)
         except ObservationError:
             self._gate = before  # the gate must not count a step that was not sent
             self._robot.brake_to(self._gate.hold(dt_s), measured, dt_s)

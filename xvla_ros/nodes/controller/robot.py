@@ -11,12 +11,14 @@ from rclpy.node import Node
 from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
 from xvla_ros.control.hold_anchor import BEHIND_M
+from xvla_ros.control.step_collisions import step_collisions
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
 from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.core.observation import check_streams
 from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.space import Space
 from xvla_ros.inputs.arm_state import ArmStates
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import EndEffectorCommand
@@ -53,6 +55,8 @@ class Robot:
         self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
         self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
+        self._collisions = step_collisions(embodiment)
+        self._joints: dict[str, Vector] = {}  # the last joints sent to each arm
 
     def measure(self, now_ns: int) -> Measured:
         """
@@ -94,21 +98,28 @@ class Robot:
         each = zip(self._drivers.values(), targets, measured.joints, strict=True)
         return tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
 
-    def agree(self, plans: Sequence[ArmStep]) -> None:
+    def agree(self, plans: Sequence[ArmStep], measured: Measured) -> None:
         """
-        Check that the plans of both arms of a pair lead to their targets.
+        Check that the plans of both arms of a pair lead to their targets, and touch nothing.
 
-        :raises ObservationError: one arm cannot follow its target.
+        :raises ObservationError: one arm cannot follow its target, or links would touch.
         """
         if len(plans) > 1:
             each = zip(self._drivers, plans, strict=True)
             _all_or_none((n, '' if p.reachable else '; '.join(p.reasons)) for n, p in each)
+        if self._collisions:
+            pairs = zip(self._drivers, measured.joints, strict=True)
+            before = [self._joints.get(name, joints) for name, joints in pairs]
+            if links := self._collisions.touching(plans, before):
+                raise ObservationError(f'collision: {links}')
 
     def send(self, plans: Sequence[ArmStep]) -> None:
         """Send the plans to all arms and grippers."""
         for name, plan in zip(self._drivers, plans, strict=True):
             self._drivers[name].send(plan)
             self.sent[name] = plan.target
+            if plan.joints is not None:
+                self._joints[name] = plan.joints
             self._grippers[name].send(plan.target.gripper)
 
     def brake_to(self, targets: Sequence[ArmPose] | None, measured: Measured, dt_s: float) -> None:
@@ -132,6 +143,7 @@ class Robot:
         index = self._embodiment.arm_names.index(name)
         self._drivers[name].hold(measured.poses[index], measured.joints[index])
         self.sent[name] = measured.poses[index]
+        self._joints.pop(name, None)
 
     def trouble(self, name: str) -> str:
         """Return why one arm cannot be commanded now; empty when it can."""
@@ -145,6 +157,7 @@ class Robot:
         """Reset the drivers: every arm's next step begins where it is measured."""
         for driver in self._drivers.values():
             driver.forget()
+        self._joints.clear()
 
     def hold_grippers(self) -> None:
         """Drop gripper commands that have not begun yet."""
@@ -184,11 +197,12 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
 
 
 def read_targets(
-    message: EndEffectorCommand, embodiment: Embodiment, now_ns: int
+    message: EndEffectorCommand, embodiment: Embodiment, space: Space, now_ns: int
 ) -> list[ArmPose]:
     """
     Return the targets of a command, in the order of `arm_names`.
 
+    :param space: of the embodiment; poses of joint targets are computed here, not believed.
     :param now_ns: the node's clock [ns].
     :raises ObservationError: the command is old or from the future, is for other arms or frames,
         or holds a pose that is not valid.
@@ -209,7 +223,10 @@ def read_targets(
             f'target is for arms {names}, expected {list(embodiment.arm_names)}',
             code='target_arms',
         )
-    return [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+    targets = [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+    if not embodiment.joint_space:
+        return targets
+    return list(space.arms([space.state(target) for target in targets]))
 
 
 def _pose(target: object, arm: ArmSettings) -> ArmPose:
@@ -221,9 +238,17 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
             code='target_frame',
         )
     p, q = target.pose.position, target.pose.orientation
+    count = len(arm.joint_names) if arm.joints else 0
+    if len(target.joints) != count:
+        raise ObservationError(
+            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}"
+        )
     try:
         return ArmPose(
-            position=[p.x, p.y, p.z], quaternion=[q.x, q.y, q.z, q.w], gripper=target.gripper
+            position=[p.x, p.y, p.z],
+            quaternion=[q.x, q.y, q.z, q.w],
+            gripper=target.gripper,
+            joints=target.joints if count else None,
         )
     except ValueError as error:
         text = f"target of arm '{target.arm}': {error}"

@@ -37,6 +37,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of the scenes')
     parser.add_argument('--steps', type=count, default=4, help='denoising steps')
+    parser.add_argument(
+        '--backend',
+        default='auto',
+        choices=('auto', 'torch', 'onnxruntime', 'openvino'),
+        help='what runs the network (default: torch, or the fastest for exported graphs)',
+    )
+    parser.add_argument('--dtype', default='float32', help='arithmetic of the products')
     parser.add_argument('--threads', type=count, default=1, help='threads of torch')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results here')
     open_loop.add_arguments(parser.add_argument_group('open loop'))

@@ -27,7 +27,7 @@ def evaluate(args: Namespace) -> dict[str, Any]:
     from xvla_ros.tools.adapt.robot import row_of
 
     embodiment = robot_of(args, 'xvla evaluate')
-    policy = load_policy(args.checkpoint)
+    policy = load_policy(args.checkpoint, dtype=args.dtype, backend=args.backend)
     row = row_of(args, embodiment)
     episodes = episodes_of(args, embodiment)
     summary = judge(policy, episodes, embodiment, row, args.samples, args.steps)
