@@ -25,7 +25,7 @@ from bench.reference_network import config_json, seeded_inputs, seeded_values
 from xvla_ros.model.checkpoint import load_network, write_weights
 from xvla_ros.model.config import parse_config
 from xvla_ros.model.conversion import lerobot_json
-from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.denoiser import context_of
 from xvla_ros.model.florence import tie_embeddings
 from xvla_ros.model.layouts import from_network, is_transposed, LAYOUTS
 from xvla_ros.model.packing import pack
@@ -93,15 +93,8 @@ def our_outputs(
         head = noisy
         if stages:
             head = network.transformer(noisy, proprio, t['head_time'], encoded, rest, domain)
-        hoisted = Denoiser(
-            network.transformer,
-            torch.tensor(times),
-            encoded,
-            rest,
-            proprio,
-            domain,
-            noisy.shape[1],
-        )
+        context = context_of(network.transformer, encoded, rest, domain, noisy.shape[1])
+        hoisted = network.denoiser(context, proprio, domain, torch.tensor(times))
         raw, _ = sample(
             lambda x, index: hoisted(mode.preprocess(proprio, x)[1], index),
             t['noise'],

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from xvla_ros.adapt.dataset import Dataset, Preparation
-from xvla_ros.adapt.episodes import Episode, split
 from xvla_ros.adapt.feeding import EpisodeBatches
 from xvla_ros.adapt.figures import curves, ERRORS
 from xvla_ros.adapt.options import Options
 from xvla_ros.adapt.output import write_lerobot, write_policy
 from xvla_ros.adapt.processes import Processes
 from xvla_ros.adapt.rows import check_others, check_row, copy_row, fingerprints
+from xvla_ros.adapt.split import split
 from xvla_ros.adapt.trainer.lora import add_lora, merged
 from xvla_ros.adapt.trainer.memory import expected, Memory
 from xvla_ros.adapt.trainer.objective import Student
@@ -30,6 +30,7 @@ from xvla_ros.adapt.windows import WindowMaker
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.data.episodes import Episode
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.loading import read_processors
 from xvla_ros.model.normalisation import read_normalisation

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from xvla_ros.adapt.dataset import Dataset, Preparation
-from xvla_ros.adapt.episodes import Episode
 from xvla_ros.adapt.validation import measure
 from xvla_ros.adapt.windows import WindowMaker
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.data.episodes import Episode
 from xvla_ros.model.policy import Policy
 from xvla_ros.runtime.predictor import as_told
 

@@ -10,6 +10,8 @@ from xvla_ros.core.schema import param
 
 # Value of `first_anchor_index` that leaves it to the checkpoint.
 FROM_CHECKPOINT = -1
+DTYPES = ('float32', 'bfloat16', 'int8')
+BACKENDS = ('auto', 'torch', 'onnxruntime', 'openvino')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,8 @@ class PolicySettings:
         'Execute at most this many anchors of a chunk after striding; 0 = all.', 0, low=0
     )
     device: str = param('Torch device. Never replaced by another.', 'cpu')
-    dtype: str = param('Arithmetic of the model.', 'float32', choices=('float32', 'bfloat16'))
+    dtype: str = param('Arithmetic of the products.', 'float32', choices=DTYPES)
+    backend: str = param('What runs the network; auto: the fastest.', 'auto', choices=BACKENDS)
     threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
     nice: int = param(
         'Nice level of a restarted inference worker while it loads; 0 while it works.',

@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model.backends.choice import AUTO, chosen_backend, TORCH
+from xvla_ros.model.backends.exported import load_exported, read_manifest
+from xvla_ros.model.backends.int8 import pack_int8, read_float_layers
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.florence import text_settings
@@ -22,7 +26,7 @@ from xvla_ros.model.sources import find_sources
 from xvla_ros.model.tokenizer import load_tokenizer, TextProcessor
 from xvla_ros.model.xvla import check_sequence
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'int8': torch.int8}
 
 
 def load_policy(
@@ -30,18 +34,26 @@ def load_policy(
     device: str = 'cpu',
     dtype: str = 'float32',
     adapter: str | Path | None = None,
+    backend: str = AUTO,
 ) -> Policy:
     """
-    Load a checkpoint directory in any published layout, ready to answer but not to train.
+    Load a checkpoint directory in any published layout, or one that `xvla export` wrote.
+
+    The policy is ready to answer but not to train.
 
     :param path: it may hold a LoRA adapter that names its base; both are merged.
-    :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
+    :param dtype: `float32`, `bfloat16` or `int8`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
+    :param backend: `auto`, `torch`, `onnxruntime` or `openvino`, see `chosen_backend`.
     :raises CheckpointError: the directory is incomplete or does not fit its own config, or the
         device is not there.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
+    folder = checkpoint_folder(path)
+    backend = chosen_backend(folder, backend, dtype, device)
+    if backend != TORCH:
+        return _load_graphs(folder, device, dtype, adapter, backend)
     check_device(device)
     sources = find_sources(path, adapter)
     config = read_config(sources.settings)
@@ -51,8 +63,28 @@ def load_policy(
     trained = trained_domains(network, lora)
     lengths = network.dim_proprio, network.mode.real_dim
     normalisation = read_normalisation(sources.settings, config, *lengths)
-    pack(network, DTYPES[dtype], device)
+    if dtype == 'int8':
+        pack_int8(network, device, read_float_layers(sources.settings))
+    else:
+        pack(network, DTYPES[dtype], device)
     policy = Policy(network, images, text, device, trained, normalisation)
+    check_geometry(policy)
+    return policy
+
+
+def _load_graphs(
+    path: Path, device: str, dtype: str, adapter: str | Path | None, backend: str
+) -> Policy:
+    """Load an exported folder; the tensors between its graphs are the processor's."""
+    if adapter is not None:
+        raise CheckpointError(f'{path}: holds graphs; give the adapter to xvla export')
+    config = read_config(path)
+    images, text = read_processors(path, config)
+    network = load_exported(path, config, backend, device, dtype)
+    lengths = network.dim_proprio, network.mode.real_dim
+    normalisation = read_normalisation(path, config, *lengths)
+    trained = read_manifest(path).trained_domains
+    policy = Policy(network, images, text, 'cpu', trained, normalisation)
     check_geometry(policy)
     return policy
 

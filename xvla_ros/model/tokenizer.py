@@ -2,7 +2,7 @@
 """From an instruction to token ids, with the tokenizer that lies beside the weights."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ class TextProcessor:
                 f'instruction is a {type(instruction).__name__}, expected a string'
             )
         return self.encode(instruction)
+
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        """The same tokenizer, which cuts nothing and adds nothing."""
+        whole = Tokenizer.from_str(self.tokenizer.to_str())
+        whole.no_truncation()
+        whole.no_padding()
+        return whole
+
+    def count(self, instruction: str) -> int:
+        """Return how many tokens an instruction has; what is beyond `length` is not read."""
+        return len(self._whole.encode(instruction).ids)
 
     def _encode(self, instruction: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(instruction).ids)

@@ -86,7 +86,7 @@ def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     from xvla_ros.model import load_policy
 
     torch.set_num_threads(settings.threads)
-    policy = load_policy(path, settings.device, settings.dtype, adapter)
+    policy = load_policy(path, settings.device, settings.dtype, adapter, settings.backend)
     return policy, replace(facts_of(policy), **data_ranges(path))
 
 

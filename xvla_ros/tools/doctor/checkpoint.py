@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from xvla_ros.core.ee6d import ARM_SIZE, ROTATION
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.core.rotations import rotate6d_residual, ROTATION_LAYOUTS
-from xvla_ros.tools.doctor.machine import Finding, OK, PROBLEM, WARNING
 
 
 def checkpoint_findings(embodiment: Embodiment) -> Iterator[Finding]:
