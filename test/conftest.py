@@ -18,12 +18,17 @@ from hypothesis import HealthCheck, settings
 # Tests that neither talk over DDS nor need the processor for themselves run beside each other: of
 # these folders and files all, of any other none. `make test` runs them first.
 PARALLEL = (
-    *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/'),
+    *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/', 'data/'),
     *('control/test_kinematics.py', 'embodiments/test_files.py'),
     *('embodiments/test_reference_page.py', 'replay/test_deterministic.py'),
     *('replay/test_report.py', 'replay/test_testing.py', 'tools/'),
 )
-SERIAL = ('package/test_fastdds.py', 'tools/test_doctor.py')  # of those folders nevertheless
+SERIAL = (
+    'package/test_fastdds.py',
+    'tools/test_doctor.py',
+    'data/test_rosbag_live.py',
+    'tools/test_stock_drivers.py',
+)  # of those folders nevertheless
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['OMP_NUM_THREADS'] = '1'  # one core for each worker
 ORDER = (

@@ -31,6 +31,8 @@ def settings_fields(kind=Embodiment, path=''):
         hint, where = hints[f.name], f'{path}.{f.name}'.lstrip('.')
         if get_origin(hint) not in (None, tuple, dict):
             hint = next(t for t in get_args(hint) if t is not type(None))
+        if get_origin(hint) is dict and f.name not in NAMES:
+            continue  # a block that the Franka lacks: test_joint_settings.py
         if get_origin(hint) is dict:
             hint, where = get_args(hint)[1], f'{where}.{NAMES[f.name]}'
         if is_dataclass(hint):

@@ -22,6 +22,7 @@ from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.nodes.controller.condition import State
+from xvla_ros.runtime.spaces import make_model, make_space
 
 pytestmark = pytest.mark.ros
 FILES = sorted((ROOT / 'config').glob('*_sim.yaml'))
@@ -34,6 +35,7 @@ WINDOW_S = 0.1  # speeds are means over this time
 CATCH_UP_S = 0.3
 # In a hold a tool moves less than STAYS_M from BRAKING_S after the hold began.
 STAYS_M, BRAKING_S = 0.002, 0.2
+AWAY_RAD = -0.25  # how far joints are led away
 STATE_S = 0.02  # two periods of the states: older states may still arrive after a scene began
 
 
@@ -128,12 +130,49 @@ class Wanderer:
         )
 
 
+class JointWanderer:
+    """Makes chunks that lead the joints of every arm from place to place around home."""
+
+    SPAN_RAD, STEP_RAD_S = 0.12, 0.4
+
+    def __init__(self, embodiment, start, rng):
+        self._embodiment, self._rng = embodiment, rng
+        homes = [arm.home_rad for arm in embodiment.arms.values()]
+        self._homes = [np.array(home) for home in homes]
+        self._aims = [self._aim(home) for home in self._homes]
+
+    def _aim(self, home):
+        return home + self._rng.uniform(-self.SPAN_RAD, self.SPAN_RAD, len(home))
+
+    def chunk(self, at, stamp_ns, sequence):
+        """Return a chunk that begins at the joints of the arms `at`."""
+        period_s, rows = self._embodiment.policy.anchor_period_s, []
+        joints, opening = [arm.joints for arm in at], self._rng.random()
+        for _ in range(ANCHORS):
+            for index, (q, aim) in enumerate(zip(joints, self._aims, strict=True)):
+                way = aim - q
+                share = min(1.0, self.STEP_RAD_S * period_s / max(np.abs(way).max(), 1e-9))
+                joints[index] = q + share * way
+                if share == 1.0:
+                    self._aims[index] = self._aim(self._homes[index])
+            rows.append(np.concatenate([np.append(q, opening) for q in joints]))
+        return Chunk(
+            stamp_ns=stamp_ns,
+            period_s=period_s,
+            actions=np.array(rows),
+            sequence=sequence,
+            joint_counts=self._embodiment.joint_counts,
+        )
+
+
 def drive(client, count, rng):
     """Send `count` targets as the policy does: a chunk per second, through gate and queue."""
     embodiment = client.embodiment
     control = embodiment.control
-    gate, start = SafetyGate(embodiment), client.tools()
-    wanderer = Wanderer(embodiment, start, rng)
+    gate, start = SafetyGate(embodiment, make_model(embodiment)), client.tools()
+    space = make_space(embodiment)
+    wanders = JointWanderer if embodiment.joint_space else Wanderer
+    wanderer = wanders(embodiment, start, rng)
     period_s = 1.0 / control.rate_hz
     begin = deadline = time.monotonic()
     queue, next_chunk, holds, sequence, sent = None, begin, -1, 0, 0
@@ -142,7 +181,7 @@ def drive(client, count, rng):
         now_ns = client.now_ns()
         if client.count('holds') != holds:  # also when this machine had no time for a target
             holds, next_chunk = client.count('holds'), begin
-            queue = ChunkQueue(layout=embodiment.policy.rotation_6d_layout)
+            queue = ChunkQueue(space=space)
             queue.engage(client.tools(), now_ns)
             gate.reset()
         if time.monotonic() >= next_chunk:
@@ -214,6 +253,9 @@ def lead_away(client):
     """Make all arms move at their speed limit, and return while they move."""
     start = client.tools()
     far = moved(start, by=(0.08, 0.0, -0.06))
+    if client.embodiment.joint_space:
+        space = make_space(client.embodiment)
+        far = space.arms([(*(arm.joints + AWAY_RAD).tolist(), np.nan) for arm in start])
     client.wait(
         lambda: apart_m(client.tools(), start) > 0.02, 'motion', meanwhile=lambda: client.send(far)
     )

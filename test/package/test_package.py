@@ -40,7 +40,15 @@ ROSDEP = {
         'rviz2',
         'sensor_msgs',
     ),
-    *('std_msgs', 'std_srvs', 'tf2_ros', 'tf2_ros_py', 'trajectory_msgs', 'visualization_msgs'),
+    *(
+        'std_msgs',
+        'std_srvs',
+        'tf2_msgs',
+        'tf2_ros',
+        'tf2_ros_py',
+        'trajectory_msgs',
+        'visualization_msgs',
+    ),
     *(
         'python3-hypothesis',
         'python3-matplotlib',
@@ -52,7 +60,8 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'inspect', 'convert', 'export', 'tune', 'doctor', 'bench'),
+    *('report', 'fetch', 'inspect', 'convert', 'joints', 'doctor', 'bench'),
+    *('export', 'tune', 'check', 'convert-data'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {

@@ -110,7 +110,10 @@ class WorldOutputs:
     def send(self, command: Command, now_ns: int) -> None:
         """Set the arms' targets; a hold leaves them where they are going."""
         for name, target in zip(self._names, command.targets or (), strict=False):
-            self._world.set_tool_target(name, target.position, target.quaternion)
+            if target.joints is None:
+                self._world.set_tool_target(name, target.position, target.quaternion)
+            else:
+                self._world.set_joint_targets(name, target.joints)
             if math.isfinite(target.gripper):
                 self._world.set_gripper(name, target.gripper)
         if self._other:

@@ -2,6 +2,7 @@
 """The chunks and targets that a policy published, read from a bag into the core's data types."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -18,6 +19,7 @@ from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, EE6D_SIZE, GRIPPER, POSITION, 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.rotations import matrix_to_rotate6d, rotate6d_to_matrix
+from xvla_ros.core.space import Space, states_of
 
 KINDS = {CHUNK: 'xvla_ros/msg/ActionChunk', TARGET: 'xvla_ros/msg/EndEffectorCommand'}
 VERDICTS = ('accepted', 'clamped', 'rejected')
@@ -53,7 +55,7 @@ class TargetSaid:
 def recorded_chunks(bag: Bag, embodiment: Embodiment) -> list[ChunkSaid]:
     """Return the chunks of a bag, in the order of their receipt; unreadable ones are left out."""
     return [
-        _chunk(message, time_ns, embodiment)
+        as_said(message, time_ns, embodiment)
         for time_ns, message in _said(bag, CHUNK)
         if message.verdict < len(VERDICTS) and _is_regular(message, embodiment)
     ]
@@ -64,7 +66,11 @@ def _is_regular(message: Any, embodiment: Embodiment) -> bool:
     arms = len(embodiment.arm_names)
     poses = np.array([_row(target) for step in message.steps for target in step.targets])
     whole = all(len(step.targets) == arms for step in message.steps)
-    return whole and bool(np.isfinite(poses).all())
+    counts = embodiment.joint_counts
+    joints = [len(target.joints) for step in message.steps for target in step.targets]
+    whole = whole and (not counts or joints == list(counts) * len(message.steps))
+    finite = poses[..., :7] if counts else poses  # a checkpoint may have no gripper
+    return whole and bool(np.isfinite(finite).all())
 
 
 def recorded_targets(bag: Bag) -> list[TargetSaid]:
@@ -109,7 +115,8 @@ def stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
 
 
-def _chunk(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
+def as_said(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
+    """Return a chunk's message as what was said, of whatever kind the message is."""
     stamp = stamp_ns(message.header)
     rows = np.array([[_row(target) for target in step.targets] for step in message.steps])
     return ChunkSaid(
@@ -124,26 +131,66 @@ def _chunk(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
 
 
 def _as_chunk(message: Any, rows: NDArray[np.float64], embodiment: Embodiment) -> Chunk:
-    """Return rows (T, arms, 8) as a chunk."""
-    first = message.steps[0].time_from_start
+    """Return rows (T, arms, 8) as a chunk; in joint space the message's joints."""
+    if embodiment.joint_space:
+        actions = _joint_actions(message)
+    else:
+        actions = _pose_actions(rows, embodiment.policy.rotation_6d_layout)
+    period_s, first_index = _pace(message, embodiment.policy.anchor_period_s)
+    return Chunk(
+        stamp_ns=stamp_ns(message.header),
+        period_s=period_s,
+        actions=actions,
+        sequence=int(message.sequence),
+        first_index=first_index,
+        joint_counts=embodiment.joint_counts,
+    )
+
+
+def _pace(message: Any, usual_s: float) -> tuple[float, int]:
+    """Return the time between steps [s], and in how many of them the first is due."""
+    first_s, *later_s = (_seconds(step.time_from_start) for step in message.steps[:2])
+    if not first_s:
+        return (later_s[0] if later_s else usual_s), 0
+    return first_s, 1
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.sec + duration.nanosec / NANOSECONDS)
+
+
+def _joint_actions(message: Any) -> NDArray[np.float64]:
+    """Return the joints and openings of a chunk's message (T, D)."""
+    steps = [[(*t.joints, float(t.gripper)) for t in step.targets] for step in message.steps]
+    return np.array([[value for arm in arms for value in arm] for arms in steps])
+
+
+def _pose_actions(rows: NDArray[np.float64], layout: str) -> NDArray[np.float64]:
+    """Return rows (T, arms, 8) as EE6D actions (T, 20)."""
     actions = np.zeros((len(rows), EE6D_SIZE))
     for index in range(rows.shape[1]):
         arm = actions[:, index * ARM_SIZE :][:, :ARM_SIZE]
         matrices = Rotation.from_quat(rows[:, index, 3:7]).as_matrix()
         arm[:, POSITION] = rows[:, index, :3]
-        arm[:, ROTATION] = matrix_to_rotate6d(matrices, embodiment.policy.rotation_6d_layout)
+        arm[:, ROTATION] = matrix_to_rotate6d(matrices, layout)
         arm[:, GRIPPER] = rows[:, index, 7]
-    return Chunk(
-        stamp_ns=stamp_ns(message.header),
-        period_s=first.sec + first.nanosec / NANOSECONDS,
-        actions=actions,
-        sequence=int(message.sequence),
-    )
+    return actions
 
 
-def chunk_rows(chunk: Chunk, layout: str, arms: int) -> NDArray[np.float64]:
-    """Return a chunk's steps as rows (T, arms, 8); NaN where the values make no pose."""
-    rows = np.full((len(chunk.actions), arms, 8), np.nan)
+def chunk_rows(
+    chunk: Chunk, layout: str, arms: int, space: Space | None = None
+) -> NDArray[np.float64]:
+    """
+    Return a chunk's steps as rows (T, arms, 8); NaN where the values make no pose.
+
+    :param space: of a chunk of joints; the rows are the poses that they give.
+    """
+    rows: NDArray[np.float64] = np.full((len(chunk.actions), arms, 8), np.nan)
+    if chunk.joint_counts:
+        assert space is not None
+        with suppress(ValueError):
+            rows = np.array([arm_rows(space.arms(each)) for each in states_of(space, chunk)])
+        return rows
     for index in range(arms):
         arm = chunk.actions[:, index * ARM_SIZE :][:, :ARM_SIZE]
         try:

@@ -92,8 +92,7 @@ class JointLimits:
         if self._fits(q):
             return ''
         worst = int(np.argmax(np.where(self._known, self._excess(q), 0.0)))
-        units = [unit for unit, values in self._readings(q).items() if self._fits(values)]
-        if units:
+        if units := self.units(q):
             fits = f'all joints would be inside read as {" or ".join(units)}'
         else:
             fits = 'no other unit or order of joints was found to fit'
@@ -102,6 +101,10 @@ class JointLimits:
             f'{self.lower[worst]:.4g} to {self.upper[worst]:.4g} '
             f'{"m" if self.sliding[worst] else "rad"}; {fits}; expected radians and metres'
         )
+
+    def units(self, q: Vector) -> list[str]:
+        """Return the other units in which all joints q (n,) would be inside."""
+        return [unit for unit, values in self._readings(q).items() if self._fits(values)]
 
     def unusable(self) -> str:
         """Return why these limits allow no motion; empty when they do."""

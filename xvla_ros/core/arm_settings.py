@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xvla_ros.core.joint_settings import JointMap, JointSettings, ordered
 from xvla_ros.core.names import name_objection
 from xvla_ros.core.schema import check_corners, check_lengths, param
 
@@ -57,6 +58,7 @@ class GripperSettings:
         choices=(
             'float64_array',
             'gripper_command',
+            'parallel_gripper_command',
             'franka_gripper',
             'joint_trajectory',
             'interbotix',
@@ -69,11 +71,18 @@ class GripperSettings:
     command_open: float = param('Command value that means open [driver unit].')
     command_closed: float = param('Command value that means closed [driver unit].')
     max_effort: float = param(
-        'Effort limit sent with the command where the interface has one [N].', 20.0, low=0.0
+        'Effort limit sent with the command where the interface has one [N or N m].', 20.0, low=0.0
     )
     speed: float = param(
-        'Speed sent with the command where the interface has one [m/s].', 0.1, low=0.0
+        'Speed sent with the command where the interface has one [m/s or rad/s].', 0.1, low=0.0
     )
+    model_index: int = param(
+        "Joint space: position of the gripper in the checkpoint's vectors; -1: it has none.",
+        -1,
+        low=-1,
+    )
+    model_closed: float = param('Joint space: the model value that means closed.', 0.0)
+    model_open: float = param('Joint space: the model value that means open.', 1.0)
 
     def __post_init__(self) -> None:
         """Refuse a value for closed that is neither 0 nor 1, and a gripper without travel."""
@@ -87,6 +96,8 @@ class GripperSettings:
             )
         if not self.joint_names:
             raise ValueError('joint_names must name at least one finger joint')
+        if self.model_open == self.model_closed:
+            raise ValueError('model_open and model_closed are equal')
         if self.driver != 'with_arm' and not self.command_topic:
             raise ValueError(f"driver '{self.driver}' needs command_topic")
 
@@ -154,10 +165,15 @@ class ArmSettings:
     command_topic: str = param('Topic of the arm command.', topic=True)
     command_frame: str = param('frame_id that the controller expects. Empty: base_frame.', '')
     gripper: GripperSettings = param('The gripper of this arm.')
+    joints: dict[str, JointSettings] = param(
+        'Joint-space checkpoints: one block per joint. Absent: the checkpoint is EE6D.', {}
+    )
 
     def __post_init__(self) -> None:
         """Check lengths and that sources have what they need."""
         self._check_lengths()
+        if self.joints:
+            self._check_joints()
         for name in ('base_from_policy', 'policy_from_tool'):
             if not _is_rigid(getattr(self, name)):
                 raise ValueError(
@@ -178,6 +194,32 @@ class ArmSettings:
         if not self.urdf and (self.pose_source == 'joints' or self.driver != 'cartesian_pose'):
             raise ValueError(
                 f'pose_source {self.pose_source!r} with driver {self.driver!r} needs urdf'
+            )
+
+    @property
+    def joint_table(self) -> tuple[JointSettings, ...]:
+        """The joints table in the order of `joint_names`; empty for an EE6D checkpoint."""
+        return ordered(self.joints, self.joint_names) if self.joints else ()
+
+    def joint_map(self) -> JointMap:
+        """Return the maps between the checkpoint's numbers, radians and the opening."""
+        table, gripper = self.joint_table, self.gripper
+        rows = [(joint.model_index, joint.scale, joint.offset) for joint in table]
+        if gripper.model_index >= 0:
+            travel = gripper.model_open - gripper.model_closed
+            rows.append((gripper.model_index, travel, gripper.model_closed))
+        index, scale, offset = zip(*rows, strict=True)
+        return JointMap(
+            index=np.array(index, np.intp), scale=np.array(scale), offset=np.array(offset)
+        )
+
+    def _check_joints(self) -> None:
+        """Check that the table is of this arm's joints, and that they are measured."""
+        ordered(self.joints, self.joint_names)
+        if self.pose_source != 'joints' or self.driver == 'cartesian_pose':
+            raise ValueError(
+                f"a joints table needs pose_source 'joints' and a driver that takes joints, got "
+                f'{self.pose_source!r} and {self.driver!r}'
             )
 
     @property

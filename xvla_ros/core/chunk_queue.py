@@ -4,7 +4,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-import math
 from threading import Lock
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.curves import Curve, Fade, Hold, prune, sampled
 from xvla_ros.core.ee6d import ArmPose
-from xvla_ros.core.interpolation import arm_to_pose, pose_to_arm, Trajectory
+from xvla_ros.core.interpolation import Trajectory
+from xvla_ros.core.space import PoseSpace, Space
 from xvla_ros.core.strategies import fade, Junction, make_strategy
 
 # Most plans that an ensemble averages. Each costs time on every tick.
@@ -37,6 +37,7 @@ class ChunkQueue:
         ensemble_decay: float = 0.01,
         engage_s: float = 0.5,
         arms: int | None = None,
+        space: Space | None = None,
     ) -> None:
         """
         Start empty.
@@ -47,12 +48,13 @@ class ChunkQueue:
         :param ensemble_decay: weight decay per plan of ensemble.
         :param engage_s: length of the ramp after `engage`.
         :param arms: how many arms every chunk moves; None takes it from each chunk.
+        :param space: what the chunks are of, instead of tool poses in `layout`.
         :raises ValueError: the strategy is unknown.
         """
         self._options = {'blend_s': blend_s, 'ensemble_decay': ensemble_decay}
         self._strategy = make_strategy(strategy, **self._options)
         self._strategy_name = strategy
-        self._layout = layout
+        self._space: Space = space or PoseSpace(layout, arms)
         self._blend_s = blend_s
         self._engage_s = engage_s
         self._arms = arms
@@ -112,7 +114,7 @@ class ChunkQueue:
     def _read(self, chunk: Chunk) -> tuple[str, Trajectory | None]:
         """Return the trajectory of a chunk, or why it has none."""
         try:
-            return '', Trajectory(chunk, self._layout, self._arms)
+            return '', self._space.trajectory(chunk)
         except ValueError:
             return 'non_finite', None
 
@@ -135,7 +137,7 @@ class ChunkQueue:
             return plan
         if self._engaging:
             self._engaging = False
-            return fade(self._curve, plan, now_ns, self._engage_s, stays=True)
+            return self._ramp(self._curve, plan, now_ns, self._engage_s)
         curve = self._join(self._curve, now_ns)
         self._changed = False
         return curve
@@ -146,11 +148,14 @@ class ChunkQueue:
         if isinstance(commanded, Fade) and commanded.stays:
             return replace(commanded, new=self._join(commanded.new, now_ns))
         joined = self._strategy.join(
-            Junction(commanded=commanded, plans=self._plans, now_ns=now_ns)
+            Junction(commanded=commanded, plans=self._plans, now_ns=now_ns, mix=self._space.mix)
         )
         if self._changed and not isinstance(joined, Fade):
-            return fade(commanded, joined, now_ns, self._blend_s, stays=True)
+            return self._ramp(commanded, joined, now_ns, self._blend_s)
         return joined
+
+    def _ramp(self, old: Curve, new: Curve, now_ns: int, length_s: float) -> Curve:
+        return fade(old, new, now_ns, length_s, stays=True, mix=self._space.mix)
 
     def engage(self, measured: Sequence[ArmPose], now_ns: int) -> None:
         """
@@ -160,12 +165,10 @@ class ChunkQueue:
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
-            # A measured opening is no probability: the gripper waits for the plan.
-            poses = tuple((*arm_to_pose(arm)[:7], math.nan) for arm in measured)
-            hold = Hold(poses, now_ns)
+            hold = Hold(tuple(map(self._space.start, measured)), now_ns)
             plan = self._plans[-1] if self._plans and self._plans[-1].end_ns > now_ns else None
             self._engaging = plan is None
-            self._curve = fade(hold, plan, now_ns, self._engage_s, stays=True) if plan else hold
+            self._curve = self._ramp(hold, plan, now_ns, self._engage_s) if plan else hold
 
     def take(self, now_ns: int) -> tuple[ArmPose, ...] | None:
         """
@@ -179,12 +182,13 @@ class ChunkQueue:
             curve = self._curve
         if curve is None or now_ns > curve.settled_ns():
             return None
-        return tuple(pose_to_arm(pose) for pose in curve.at(now_ns))
+        return self._space.arms(curve.at(now_ns))
 
     def plan(self, now_ns: int, period_s: float, count: int) -> Chunk | None:
         """
-        Return what will be commanded as a chunk observed at `now_ns`; None without a plan.
+        Return what will be commanded within `count` periods, as a chunk observed at `now_ns`.
 
+        Its first anchor is due as that of the newest plan is. None without a plan.
         Used as the prefix of real-time chunking, and as the proprioception of checkpoints that get
         the commanded pose.
         """
@@ -192,12 +196,16 @@ class ChunkQueue:
             curve, plans = self._curve, self._plans
         if curve is None or not plans or now_ns > curve.settled_ns():
             return None
-        actions = sampled(curve, now_ns, round(period_s * NANOSECONDS), count, self._layout)
+        first, period_ns = plans[-1].first_index, round(period_s * NANOSECONDS)
+        first_ns, anchors = now_ns + first * period_ns, count + 1 - first
+        actions = sampled(curve, first_ns, period_ns, anchors, self._space)
         return Chunk(
             stamp_ns=now_ns,
             period_s=period_s,
             actions=np.nan_to_num(actions),  # NaN: a gripper that is left as it is
             sequence=plans[-1].sequence,
+            first_index=first,
+            joint_counts=self._space.joint_counts,
         )
 
     def remaining_s(self, now_ns: int) -> float:

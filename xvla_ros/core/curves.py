@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves of poses over time, and how two curves are joined."""
+"""Curves of states over time, and how two curves are joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xvla_ros.core.ee6d import pack
-from xvla_ros.core.interpolation import mix_poses, Pose, pose_to_arm
+from xvla_ros.core.interpolation import Mix, mix_poses, State
+from xvla_ros.core.space import Space
 
 
 class Curve(Protocol):
-    """Poses of all arms as a function of time on the observation's clock. Immutable."""
+    """States of all arms as a function of time on the observation's clock. Immutable."""
 
-    def at(self, time_ns: int) -> tuple[Pose, ...]:
+    def at(self, time_ns: int) -> tuple[State, ...]:
         """Return one pose per arm."""
         ...
 
@@ -30,21 +30,20 @@ class Curve(Protocol):
 
 
 def sampled(
-    curve: Curve, stamp_ns: int, period_ns: int, count: int, layout: str
+    curve: Curve, first_ns: int, period_ns: int, count: int, space: Space
 ) -> NDArray[np.float64]:
-    """Return a curve as the actions (count, 20) of a chunk observed at `stamp_ns`."""
-    poses = (curve.at(stamp_ns + (i + 1) * period_ns) for i in range(count))
-    return np.stack([pack([pose_to_arm(pose) for pose in arms], layout) for arms in poses])
+    """Return a curve as the actions (count, D) of a chunk whose first is due at `first_ns`."""
+    return space.rows([curve.at(first_ns + i * period_ns) for i in range(count)])
 
 
 @dataclass(frozen=True)
 class Hold:
     """A constant pose per arm, measured at `stamp_ns`."""
 
-    poses: tuple[Pose, ...]
+    poses: tuple[State, ...]
     stamp_ns: int
 
-    def at(self, time_ns: int) -> tuple[Pose, ...]:
+    def at(self, time_ns: int) -> tuple[State, ...]:
         """Return the poses held."""
         return self.poses
 
@@ -60,7 +59,7 @@ class Hold:
 @dataclass(frozen=True)
 class Fade:
     """
-    A cross-fade on SE(3) from one curve to another, C2 where both curves are.
+    A cross-fade from one curve to another, C2 where both curves are.
 
     The weight is the quintic 6u^5 - 15u^4 + 10u^3, whose first and second derivatives vanish at
     both ends, so that velocity and acceleration pass from one curve to the other without a step.
@@ -71,6 +70,7 @@ class Fade:
     start_ns: int
     length_ns: int
     stays: bool = False  # plans that come later join the curve that it leads to
+    mix: Mix = mix_poses
 
     def weight(self, time_ns: int) -> float:
         """Return the share of the new curve, 0 to 1."""
@@ -79,13 +79,13 @@ class Fade:
         u = max(time_ns - self.start_ns, 0) / self.length_ns
         return u * u * u * (u * (6 * u - 15) + 10)
 
-    def at(self, time_ns: int) -> tuple[Pose, ...]:
+    def at(self, time_ns: int) -> tuple[State, ...]:
         """Return the mixed poses."""
         weight = self.weight(time_ns)
         if weight >= 1:
             return self.new.at(time_ns)
         pairs = zip(self.old.at(time_ns), self.new.at(time_ns), strict=True)
-        return tuple(mix_poses(old, new, weight) for old, new in pairs)
+        return tuple(self.mix(old, new, weight) for old, new in pairs)
 
     def stamp_at(self, time_ns: int) -> float:
         """Return the weighted stamp [ns]."""
@@ -116,19 +116,20 @@ class Ensemble:
     gripper is the newest plan's, because averaging gripper probabilities is meaningless.
     """
 
-    def __init__(self, plans: Sequence[Curve], decay: float) -> None:
+    def __init__(self, plans: Sequence[Curve], decay: float, mix: Mix = mix_poses) -> None:
         """Keep the plans, oldest first."""
+        self._mix = mix
         self._plans = tuple(plans)
         self._decay = decay
 
-    def at(self, time_ns: int) -> tuple[Pose, ...]:
+    def at(self, time_ns: int) -> tuple[State, ...]:
         """Return the mean poses; rotations are averaged along geodesics, plan by plan."""
         (first, total), *rest = self._covering(time_ns)
         poses = first.at(time_ns)
         for plan, weight in rest:
             total += weight
             pairs = zip(poses, plan.at(time_ns), strict=True)
-            poses = tuple(mix_poses(mean, pose, weight / total) for mean, pose in pairs)
+            poses = tuple(self._mix(mean, pose, weight / total) for mean, pose in pairs)
         return poses
 
     def stamp_at(self, time_ns: int) -> float:

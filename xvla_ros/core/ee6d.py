@@ -30,12 +30,14 @@ class ArmPose:
 
     position: (3,) metres, arm base frame. quaternion: (4,) unit, (x, y, z, w), of the tool in the
     arm base frame. gripper: opening, 0 closed to 1 open, for a measured pose or a target; the
-    model's raw probability inside a chunk; NaN when unknown.
+    model's raw probability inside a chunk; NaN when unknown. joints: (n,) [rad] of the arm, in
+    joint space; the pose is then the one they give.
     """
 
     position: NDArray[np.float64]
     quaternion: NDArray[np.float64]
     gripper: float
+    joints: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Copy the arrays, check them, and make them read-only."""
@@ -50,6 +52,12 @@ class ArmPose:
             value.setflags(write=False)
             object.__setattr__(self, name, value)
         object.__setattr__(self, 'gripper', float(self.gripper))
+        if self.joints is not None:
+            joints = np.array(self.joints, dtype=np.float64)
+            if joints.ndim != 1 or not np.isfinite(joints).all():
+                raise ValueError(f'joints must be finite radians, got {self.joints}')
+            joints.setflags(write=False)
+            object.__setattr__(self, 'joints', joints)
 
     def matrix(self) -> NDArray[np.float64]:
         """Return the rotation matrix (3, 3) of the tool in the arm base frame."""

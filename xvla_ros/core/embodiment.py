@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.joint_settings import JOINT_MODES
 from xvla_ros.core.parameter_file import parse_value, POLICY_NODE, read_parameter_file
+from xvla_ros.core.scene_settings import SceneBox
 from xvla_ros.core.schema import kind_of, param, read
 from xvla_ros.core.settings import (
     ArmSettings,
@@ -52,6 +54,9 @@ class Embodiment:
     limits: LimitSettings = param('What the safety gate allows.')
     arms: dict[str, ArmSettings] = param('One block per arm.')
     cameras: dict[str, CameraSettings] = param('One block per camera.')
+    scene: dict[str, SceneBox] = param(
+        'Boxes that no moving link may touch, one block each; see limits.check_collisions.', {}
+    )
     sim: SimSettings | None = param('The simulation of this robot; only in *_sim.yaml.', None)
     autostart: bool = param(
         'Configure and activate the policy node by itself when it starts.', True
@@ -72,8 +77,56 @@ class Embodiment:
             )
         self._order('arms', self.arm_names)
         self._order('cameras', self.camera_names)
+        self._check_space()
         if self.sim is not None:
             self._check_simulation(self.sim)
+
+    @property
+    def joint_space(self) -> bool:
+        """Whether the checkpoint's actions are joint positions, not tool poses."""
+        return self.policy.action_mode in JOINT_MODES
+
+    @property
+    def joint_counts(self) -> tuple[int, ...]:
+        """How many joints each arm's actions have; empty for tool poses."""
+        if not self.joint_space:
+            return ()
+        return tuple(len(arm.joint_names) for arm in self.arms.values())
+
+    def _check_space(self) -> None:
+        """Check that arms have a joints table when, and only when, the checkpoint needs it."""
+        policy = self.policy
+        for name, arm in self.arms.items():
+            if bool(arm.joints) != self.joint_space:
+                has = 'has' if arm.joints else 'lacks'
+                raise ValueError(
+                    f"'arms.{name}' {has} a joints table, but policy.action_mode is "
+                    f"'{policy.action_mode}'"
+                )
+        used = [int(i) for arm in self.arms.values() if arm.joints for i in arm.joint_map().index]
+        if self.joint_space and sorted(used) != list(range(len(used))):
+            raise ValueError(
+                f'model_index of all joints and grippers are {sorted(used)}, expected each of 0 '
+                f'to {len(used) - 1} once'
+            )
+        drivers = {name: arm.driver for name, arm in self.arms.items()}
+        if self.limits.check_collisions and 'cartesian_pose' in drivers.values():
+            raise ValueError(
+                'limits.check_collisions is true, but a Cartesian controller chooses the joints: '
+                f'expected false with the drivers {drivers}'
+            )
+        if self.joint_space and policy.relative_position:
+            raise ValueError('relative_position is of tool poses, expected false')
+
+    def frame_prefix(self, arm: str) -> str:
+        """
+        Return what an arm's frames begin with in TF, where each name exists once.
+
+        Empty, unless arms have the same base frame: then the arm's name and a slash, as with the
+        parameter `frame_prefix` of robot_state_publisher.
+        """
+        bases = [settings.base_frame for settings in self.arms.values()]
+        return '' if len(set(bases)) == len(bases) else f'{arm}/'
 
     def _check_simulation(self, sim: SimSettings) -> None:
         """Check that the simulation is of this robot."""

@@ -33,6 +33,10 @@ class GripperFilter:
         self._closed = opening < 0.5 if known and opening is not None else None
         self._changed_ns = now_ns - round(self._settings.dwell_s * NANOSECONDS)
 
+    def retune(self, settings: GripperSettings) -> None:
+        """Use other settings from now on; the present opening stays until they change it."""
+        self._settings = settings
+
     def update(self, probability: float, now_ns: int) -> float:
         """
         Return the opening to command: 1.0 open, 0.0 closed, NaN (leave it) while undecided.
@@ -57,6 +61,20 @@ class GripperFilter:
             and now_ns - self._changed_ns >= self._settings.dwell_s * NANOSECONDS
         ):
             self._closed, self._changed_ns = closed, now_ns
+
+
+class ContinuousGripper:
+    """A joint-space checkpoint's gripper: it gives openings, not probabilities."""
+
+    def retune(self, settings: GripperSettings) -> None:
+        """Use other settings; there is no threshold."""
+
+    def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
+        """Begin a motion; nothing is remembered."""
+
+    def update(self, opening: float, now_ns: int) -> float:
+        """Return the opening to command, 0.0 closed to 1.0 open; NaN leaves it."""
+        return min(max(opening, CLOSED), OPEN) if math.isfinite(opening) else math.nan
 
 
 def implausible_position(settings: GripperSettings, position: float) -> str:

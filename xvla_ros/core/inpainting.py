@@ -4,31 +4,40 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.core.chunk import FIRST_INDEX
 from xvla_ros.core.ee6d import ARM_SIZE, GRIPPER
 
+GRIPPERS = slice(GRIPPER, None, ARM_SIZE)
 
-def plan_weights(period_s: float, count: int, firm_s: float, fade_s: float) -> NDArray[np.float64]:
+
+def plan_weights(
+    period_s: float, count: int, firm_s: float, fade_s: float, first: int = FIRST_INDEX
+) -> NDArray[np.float64]:
     """
     Return how firmly an answer keeps each anchor of the plan (count,), 1 to 0.
 
-    :param period_s: anchor i is due (i + 1) * period_s after the observation.
+    :param period_s: anchor i is due (i + first) * period_s after the observation.
     :param firm_s: until then the plan is executed in any case: 1.
     :param fade_s: within this time after it the weight falls evenly to 0.
     """
-    after_s = period_s * np.arange(1, count + 1) - firm_s
+    after_s = period_s * np.arange(first, first + count) - firm_s
     weights: NDArray[np.float64] = np.clip(1 - after_s / max(fade_s, 1e-9), 0.0, 1.0)
     return weights
 
 
 def drawn_to_plan(
-    actions: NDArray[np.floating], plan: NDArray[np.floating], weights: NDArray[np.float64]
+    actions: NDArray[np.floating],
+    plan: NDArray[np.floating],
+    weights: NDArray[np.float64],
+    decisions: slice = GRIPPERS,
 ) -> NDArray[np.float64]:
     """
-    Return actions (T, 20), each mixed with the plan's by its weight (T,).
+    Return actions (T, D), each mixed with the plan's by its weight (T,).
 
-    Grippers are decisions, which no mean makes: the answer's, unless the plan is firm.
+    :param decisions: channels of which no mean makes sense, as EE6D's grippers: the answer's,
+        unless the plan is firm.
     """
     share = np.repeat(weights[:, None], actions.shape[1], axis=1)
-    share[:, GRIPPER::ARM_SIZE] = weights[:, None] >= 1
+    share[:, decisions] = weights[:, None] >= 1
     mixed: NDArray[np.float64] = actions + share * (plan - actions)
     return mixed

@@ -7,7 +7,9 @@ The gripper changes in steps. What does not depend on time is computed once; one
 scalar arithmetic of a few microseconds.
 """
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +24,20 @@ from xvla_ros.core.rotations import rotate6d_to_matrix
 # One arm at one instant: x, y, z [m, arm base frame], qx, qy, qz, qw (unit), gripper (the model's
 # probability).
 Pose = tuple[float, float, float, float, float, float, float, float]
+# The same in either space (core/space.py): a Pose, or joints [rad] and the gripper's opening.
+State = tuple[float, ...]
+# Returns the state a fraction from one to another.
+Mix = Callable[[State, State, float], State]
 
 
-def mix_poses(a: Pose, b: Pose, u: float) -> Pose:
+def mix_poses(a: State, b: State, u: float) -> State:
     """Return the pose a fraction `u` from `a` to `b`, with the gripper of `b`."""
     v = 1 - u
-    turn = slerp(a[3:7], b[3:7], u)
+    turn = slerp(a[3:7], b[3:7], u)  # type: ignore[arg-type]
     return (v * a[0] + u * b[0], v * a[1] + u * b[1], v * a[2] + u * b[2], *turn, b[7])
 
 
-def pose_to_arm(pose: Pose) -> ArmPose:
+def pose_to_arm(pose: State) -> ArmPose:
     """Return one interpolated pose as an ArmPose, gripper unchanged."""
     return ArmPose(position=np.array(pose[:3]), quaternion=np.array(pose[3:7]), gripper=pose[7])
 
@@ -53,6 +59,42 @@ def _spline_operator(count: int) -> NDArray[np.float64]:
     spline = CubicSpline(np.arange(count), np.eye(count), bc_type=ends)
     rows: NDArray[np.float64] = spline.c.transpose(1, 0, 2).reshape(4 * (count - 1), count)
     return rows
+
+
+class ArmCurve(Protocol):
+    """One arm over anchors at 0, 1, 2, ... periods."""
+
+    def at(self, s: float) -> State:
+        """Return the state `s` periods after the first anchor; `s` is at least -1."""
+
+
+class JointSpline:
+    """One arm's joints over anchors at 0, 1, 2, ... periods: the same spline for each."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        """
+        Precompute the segments of joints [rad] and opening (T, n + 1).
+
+        :raises ValueError: a joint is not finite, or an opening is only now and then.
+        """
+        unknown = np.isnan(values[:, -1])
+        if not np.isfinite(values[:, :-1]).all() or unknown.any() != unknown.all():
+            raise ValueError('chunk holds values that are not finite')
+        self._last = len(values) - 1
+        self._end: list[float] = values[-1].tolist()
+        if self._last:
+            coefficients = _spline_operator(len(values)) @ values
+            self._segments = coefficients.reshape(self._last, 4, -1).transpose(0, 2, 1).tolist()
+
+    def at(self, s: float) -> State:
+        """Return the joints and the opening."""
+        if not self._last or s >= self._last:
+            return tuple(self._end)
+        k = max(int(s), 0)
+        u = s - k
+        if u < 0:  # before the first anchor: the tangent
+            return tuple(c * u + d for _, _, c, d in self._segments[0])
+        return tuple(((a * u + b) * u + c) * u + d for a, b, c, d in self._segments[k])
 
 
 class _ArmSpline:
@@ -102,6 +144,21 @@ def _same_cover(quaternions: NDArray[np.float64]) -> list[Quaternion]:
     return [tuple(q) for q in (quaternions * flips[:, None]).tolist()]
 
 
+def _arm_splines(chunk: Chunk, layout: str, arms: int | None) -> list[_ArmSpline]:
+    """Return the arms of an EE6D chunk."""
+    if not np.isfinite(chunk.actions).all():
+        raise ValueError('chunk holds values that are not finite')
+    halves = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)
+    return [
+        _ArmSpline(
+            halves[:, arm, POSITION],
+            Rotation.from_matrix(rotate6d_to_matrix(halves[:, arm, ROTATION], layout)),
+            halves[:, arm, GRIPPER],
+        )
+        for arm in range(arms or chunk.arms)
+    ]
+
+
 class Trajectory:
     """
     A chunk as a curve in time, of all its arms.
@@ -110,34 +167,32 @@ class Trajectory:
     for one period; after the last one it is constant. Immutable: any thread may evaluate it.
     """
 
-    def __init__(self, chunk: Chunk, layout: str, arms: int | None = None) -> None:
+    def __init__(
+        self,
+        chunk: Chunk,
+        layout: str = '',
+        arms: int | None = None,
+        curves: Sequence[ArmCurve] | None = None,
+    ) -> None:
         """
         Precompute the curve.
 
         :param layout: Rotate6D layout of the chunk's actions.
         :param arms: how many arms to read; None reads as many as the chunk moves.
+        :param curves: of each arm, where the actions are no EE6D.
         :raises ValueError: the actions are not finite or hold Rotate6D values that define no
             rotation.
         """
-        if not np.isfinite(chunk.actions).all():
-            raise ValueError('chunk holds values that are not finite')
-        halves = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)
         self.stamp_ns = chunk.stamp_ns
         self.sequence = chunk.sequence
+        self.first_index = chunk.first_index
         self.end_ns = chunk.end_ns
         self._first_ns = chunk.due_ns(0)
         self._period_ns = chunk.period_ns
-        self._arms = tuple(
-            _ArmSpline(
-                halves[:, arm, POSITION],
-                Rotation.from_matrix(rotate6d_to_matrix(halves[:, arm, ROTATION], layout)),
-                halves[:, arm, GRIPPER],
-            )
-            for arm in range(arms or chunk.arms)
-        )
+        self._arms = tuple(_arm_splines(chunk, layout, arms) if curves is None else curves)
 
-    def at(self, time_ns: int) -> tuple[Pose, ...]:
-        """Return one pose per arm at a time on the observation's clock."""
+    def at(self, time_ns: int) -> tuple[State, ...]:
+        """Return one state per arm at a time on the observation's clock."""
         s = max((time_ns - self._first_ns) / self._period_ns, -1.0)
         return tuple(arm.at(s) for arm in self._arms)
 

@@ -9,8 +9,23 @@ from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.chunk_gate import ChunkGate
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.joint_chunk_gate import JointChunkGate
+from xvla_ros.core.joint_model import JointModel
+from xvla_ros.core.joint_step_gate import JointStepGate
 from xvla_ros.core.step_gate import StepGate
 from xvla_ros.core.verdict import Verdict
+
+
+def make_chunk_gate(
+    embodiment: Embodiment, model: JointModel | None
+) -> ChunkGate | JointChunkGate:
+    """Return what judges chunks; `model` is of a joint-space embodiment."""
+    return JointChunkGate(embodiment, model) if model else ChunkGate(embodiment)
+
+
+def make_step_gate(embodiment: Embodiment, model: JointModel | None) -> StepGate | JointStepGate:
+    """Return what judges steps; `model` is of a joint-space embodiment."""
+    return JointStepGate(embodiment, model) if model else StepGate(embodiment)
 
 
 class SafetyGate:
@@ -21,9 +36,14 @@ class SafetyGate:
     to go back to when a step was not executed after all.
     """
 
-    def __init__(self, embodiment: Embodiment) -> None:
-        """Read limits and workspaces; nothing has moved yet."""
-        self._chunks, self._steps = ChunkGate(embodiment), StepGate(embodiment)
+    def __init__(self, embodiment: Embodiment, model: JointModel | None = None) -> None:
+        """
+        Read limits and workspaces; nothing has moved yet.
+
+        :param model: of a joint-space embodiment (control.robot_model.robot_model).
+        """
+        self._chunks = make_chunk_gate(embodiment, model)
+        self._steps = make_step_gate(embodiment, model)
         self._counts: Counter[str] = Counter()
 
     def __copy__(self) -> 'SafetyGate':

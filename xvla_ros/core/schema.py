@@ -48,7 +48,8 @@ def param(
     }  # fmt: skip
     if default is MISSING or not isinstance(default, dict):
         return field(default=default, metadata=metadata)
-    return field(default_factory=lambda: dict(default), metadata=metadata)
+    # Settings stay hashable: equal ones have equal hashes without this field, too.
+    return field(default_factory=lambda: dict(default), metadata=metadata, hash=False)
 
 
 def read(settings: type[T], mapping: Mapping[str, Any], source: str, path: str = '') -> T:

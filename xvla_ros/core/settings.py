@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings blocks of an embodiment: checkpoint facts, arms, cameras, control and limits."""
+"""The settings blocks of an embodiment: cameras, control and limits; the others by import."""
 
 from dataclasses import dataclass
 
 from xvla_ros.core.arm_settings import ArmSettings, GripperSettings, HEADER, RECEIVE
-from xvla_ros.core.image_encodings import DECLARABLE
-from xvla_ros.core.rotations import ROTATION_LAYOUTS
+from xvla_ros.core.camera_settings import CameraSettings
+from xvla_ros.core.limit_settings import LimitSettings
+from xvla_ros.core.policy_settings import PolicySettings
 from xvla_ros.core.schema import param
 
 __all__ = [
@@ -18,132 +19,6 @@ __all__ = [
     'LimitSettings',
     'PolicySettings',
 ]
-
-DTYPES = ('float32', 'bfloat16', 'int8')
-BACKENDS = ('auto', 'torch', 'onnxruntime', 'openvino')
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicySettings:
-    """Properties of the checkpoint, and how the model is run."""
-
-    checkpoint: str = param(
-        'Checkpoint directory; relative paths are looked up in the package share. Empty: none.', ''
-    )
-    adapter: str = param('LoRA adapter directory (PEFT) to merge. Empty: none.', '')
-    server_url: str = param(
-        'X-VLA server to ask instead of a local checkpoint, http:// or ws://. Empty: local.', ''
-    )
-    server_token: str = param('Bearer token for the server. Empty: none.', '')
-    instruction: str = param('Instruction to start with. Empty: wait for one.', '')
-    domain_id: int = param(
-        'Row of this embodiment among the soft prompts of the checkpoint.', low=0
-    )
-    action_mode: str = param(
-        'Action mode; the real-time path is EE6D.', 'ee6d', choices=('ee6d', 'agibot_ee6d')
-    )
-    rotation_6d_layout: str = param(
-        'Order of the six rotation numbers.', 'interleaved', choices=ROTATION_LAYOUTS
-    )
-    anchor_period_s: float = param(
-        'Time between anchors of a chunk [s]: training window / 30.', low=0.005, high=2.0
-    )
-    denoising_steps: int = param('Denoising steps; the reference uses 10.', 10, low=1, high=50)
-    tolerance_mm: float = param(
-        'Stop denoising early when two predictions differ by less than this [mm]; 0 = never.',
-        0.0,
-        low=0.0,
-    )
-    tolerance_deg: float = param('Same for rotation [deg], with tolerance_mm.', 1.0, low=0.0)
-    warm_start_time: float = param(
-        'Flow time at which denoising starts, from the plan being executed. Without a plan the '
-        'model first predicts one from noise. 0 = always from noise.',
-        0.0,
-        low=0.0,
-        high=1.0,
-    )
-    proprio_source: str = param(
-        'Proprioception of the model: the measured pose, the last executed target, the last '
-        'action of the previous chunk (the measured pose before there is one), or zeros.',
-        'measured',
-        choices=('measured', 'commanded', 'chunk_end', 'zeros'),
-    )
-    proprio_rotation: str = param(
-        'Rotation in the proprioception: measured, or identity (as the Bridge client).',
-        'measured',
-        choices=('measured', 'identity'),
-    )
-    proprio_gripper: str = param(
-        'Gripper in the proprioception: measured (as the model value), or zero.',
-        'measured',
-        choices=('measured', 'zero'),
-    )
-    relative_position: bool = param(
-        'Action xyz are relative to the commanded xyz at query time (Google robot).', False
-    )
-    anchor_stride: int = param(
-        'Execute every n-th anchor, one period apart (Google robot: 2).', 1, low=1, high=30
-    )
-    anchor_limit: int = param(
-        'Execute at most this many anchors of a chunk after striding; 0 = all.', 0, low=0
-    )
-    device: str = param('Torch device. Never replaced by another.', 'cpu')
-    dtype: str = param('Arithmetic of the products.', 'float32', choices=DTYPES)
-    backend: str = param('What runs the network; auto: the fastest.', 'auto', choices=BACKENDS)
-    threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
-    nice: int = param(
-        'Nice level of a restarted inference worker while it loads; 0 while it works.',
-        10,
-        low=0,
-        high=19,
-    )
-    request_timeout_s: float = param(
-        'How long a server may take to answer [s].', 5.0, low=0.1, high=60.0
-    )
-    seed: int = param('Seed of the sampling noise; -1 draws anew each time.', -1, low=-1)
-
-    def __post_init__(self) -> None:
-        """Refuse a warm start for a checkpoint whose actions cannot serve as its plan."""
-        if self.warm_start_time and (self.relative_position or self.anchor_stride > 1):
-            raise ValueError(
-                f'warm_start_time is {self.warm_start_time:g}, but a warm start needs '
-                'relative_position false and anchor_stride 1; expected 0'
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraSettings:
-    """One camera view."""
-
-    topic: str = param('Image topic.', topic=True)
-    compressed: bool = param('The topic is sensor_msgs/CompressedImage instead of Image.', False)
-    encoding: str = param(
-        'What an image is whose own encoding names no colours (8UC3 and its like), such as bgr8. '
-        'Empty: such images are refused.',
-        '',
-        choices=('', *DECLARABLE),
-    )
-    stamp_source: str = param(
-        'Where an image gets its time from: its header, or its arrival (receive), for a driver '
-        'that does not stamp or whose clock cannot be synchronised.',
-        HEADER,
-        choices=(HEADER, RECEIVE),
-    )
-    rotate_180: bool = param('Rotate the image by 180 degrees (LIBERO agentview).', False)
-    max_age_s: float = param('Oldest image that may be used [s].', 0.3, low=0.005, high=10.0)
-    rate_hz: float = param(
-        'Expected rate of the camera [Hz]; doctor and diagnostics compare with it.',
-        30.0,
-        low=0.1,
-        high=240.0,
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse an encoding for pictures that are files: a file says itself what it is."""
-        if self.compressed and self.encoding:
-            raise ValueError(
-                f"encoding is '{self.encoding}', but compressed is true; expected no encoding"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +58,13 @@ class ControlSettings:
     hold_after_s: float = param(
         'Controller: hold after this long without a target [s].', 0.1, low=0.01, high=5.0
     )
+    worker_timeout_s: float = param(
+        'Hold when the inference worker has given no sign of life for this long [s]; it is '
+        'replaced after 20 s.',
+        0.5,
+        low=0.1,
+        high=10.0,
+    )
     replan_period_s: float = param(
         'Least time between two inferences [s]; 0 = as fast as the model.', 0.0, low=0.0, high=30.0
     )
@@ -201,59 +83,4 @@ class ControlSettings:
     )
     estop_topic: str = param(
         'std_msgs/Bool; true latches a fault. Empty: no e-stop topic.', 'estop', topic=True
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimitSettings:
-    """Limits of the safety gate, per arm; `on_*`: clamp or reject what exceeds them."""
-
-    max_linear_speed_m_s: float = param('Fastest tool speed [m/s].', 0.5, low=0.001, high=3.0)
-    max_angular_speed_rad_s: float = param(
-        'Fastest tool rotation [rad/s].', 1.5, low=0.001, high=10.0
-    )
-    max_linear_acceleration_m_s2: float = param(
-        'Largest tool acceleration [m/s^2].', 5.0, low=0.01, high=50.0
-    )
-    max_angular_acceleration_rad_s2: float = param(
-        'Largest rotational acceleration [rad/s^2].', 15.0, low=0.01, high=200.0
-    )
-    max_first_step_m: float = param(
-        "Largest distance of a chunk's first anchor from the measured tool [m].",
-        0.10,
-        low=0.001,
-        high=2.0,
-    )
-    max_first_step_rad: float = param('Same for rotation [rad].', 0.6, low=0.001, high=3.2)
-    max_following_error_m: float = param(
-        'Controller: largest distance of an arm from its targets of the last following_lag_s [m]; '
-        'beyond it the arm is stopped until ~/reset. 0 = unchecked.',
-        0.05,
-        low=0.0,
-        high=2.0,
-    )
-    max_following_error_rad: float = param('Same for rotation [rad].', 0.3, low=0.0, high=3.2)
-    following_lag_s: float = param(
-        'Largest lag of an arm and its driver behind the targets [s].', 0.3, low=0.0, high=2.0
-    )
-    min_arm_distance_m: float = param(
-        'Least distance between the two tools [m]; 0 = unchecked.', 0.0, low=0.0, high=2.0
-    )
-    max_rotation_residual: float = param(
-        'Largest Rotate6D residual of a raw action; above it the layout counts as wrong.',
-        0.3,
-        low=0.001,
-        high=2.0,
-    )
-    on_workspace: str = param(
-        'For targets outside the box or planes.', 'clamp', choices=('clamp', 'reject')
-    )
-    on_speed: str = param(
-        'For targets that need more speed or acceleration.', 'clamp', choices=('clamp', 'reject')
-    )
-    on_first_step: str = param(
-        'For chunks that begin too far away.', 'reject', choices=('clamp', 'reject')
-    )
-    on_arm_distance: str = param(
-        'For tools that come too close.', 'reject', choices=('clamp', 'reject')
     )

@@ -23,6 +23,7 @@ from xvla_ros.core.motion import (
     ToolState,
 )
 from xvla_ros.core.quaternions import difference
+from xvla_ros.core.settings import LimitSettings
 from xvla_ros.core.verdict import MEANING, RULES, Verdict
 from xvla_ros.core.workspace import segment_distance, to_world, TOLERANCE_M, workspace
 
@@ -52,12 +53,19 @@ class StepGate:
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Read limits and workspaces; nothing has moved yet."""
-        self._limits = embodiment.limits
         self._arms = tuple(embodiment.arms.values())
         self._spaces = tuple(workspace(arm) for arm in self._arms)
-        self._motion = ToolLimits(embodiment.limits)
+        self.limit(embodiment.limits)
         self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
         self.reset()
+
+    def limit(self, limits: LimitSettings) -> None:
+        """
+        Use other limits from the next step on.
+
+        Of a motion that runs only speeds may fall: braking counts on the acceleration.
+        """
+        self._limits, self._motion = limits, ToolLimits(limits)
 
     def reset(self) -> None:
         """Forget the motion: the next step starts at rest from the measured poses."""
@@ -92,7 +100,7 @@ class StepGate:
         self._goals = goals
         if any(getattr(self._limits, RULES[reason]) == 'reject' for reason in reasons):
             return self._verdict(False, self._brake(dt_s), reasons)
-        self._grippers = tuple(_opening(target.gripper) for target in targets)
+        self._grippers = tuple(opening_of(target.gripper) for target in targets)
         self._move(contained, dt_s, None if unsafe else goals)
         return self._verdict(True, self._poses(), reasons)
 
@@ -219,6 +227,6 @@ class StepGate:
         return Verdict(accepted=accepted, targets=targets, reasons=tuple(reasons), message=message)
 
 
-def _opening(gripper: float) -> float:
+def opening_of(gripper: float) -> float:
     """Return an opening clipped to 0..1; NaN (leave the gripper as it is) when unknown."""
     return min(max(gripper, 0.0), 1.0) if math.isfinite(gripper) else math.nan

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.curves import Curve, Ensemble, Fade
+from xvla_ros.core.interpolation import Mix, mix_poses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,6 +16,7 @@ class Junction:
     commanded: Curve
     plans: tuple[Curve, ...]
     now_ns: int
+    mix: Mix = mix_poses
 
 
 class Strategy(Protocol):
@@ -47,7 +49,8 @@ class Blend:
 
     def join(self, junction: Junction) -> Curve:
         """Return the cross-fade."""
-        return fade(junction.commanded, junction.plans[-1], junction.now_ns, self.length_s)
+        now_ns, mix = junction.now_ns, junction.mix
+        return fade(junction.commanded, junction.plans[-1], now_ns, self.length_s, mix=mix)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,17 +61,24 @@ class TemporalEnsemble:
 
     def join(self, junction: Junction) -> Curve:
         """Return the mean."""
-        return Ensemble(junction.plans, self.decay)
+        return Ensemble(junction.plans, self.decay, junction.mix)
 
 
-def fade(old: Curve, new: Curve, start_ns: int, length_s: float, stays: bool = False) -> Curve:
+def fade(
+    old: Curve,
+    new: Curve,
+    start_ns: int,
+    length_s: float,
+    stays: bool = False,
+    mix: Mix = mix_poses,
+) -> Curve:
     """
     Return the cross-fade from `old` to `new`, or `new` when there is no time for one.
 
     :param stays: plans that come later join the curve that it leads to.
     """
     length_ns = round(length_s * NANOSECONDS)
-    return Fade(old, new, start_ns, length_ns, stays) if length_ns > 0 else new
+    return Fade(old, new, start_ns, length_ns, stays, mix) if length_ns > 0 else new
 
 
 def make_strategy(name: str, *, blend_s: float, ensemble_decay: float) -> Strategy:

@@ -9,6 +9,9 @@ from xvla_ros.core.ee6d import ArmPose
 # Which setting of `limits` says whether a broken rule clamps or rejects.
 RULES = {
     'workspace': 'on_workspace',
+    'joint_position': 'on_workspace',
+    'joint_speed': 'on_speed',
+    'joint_acceleration': 'on_speed',
     'linear_speed': 'on_speed',
     'angular_speed': 'on_speed',
     'linear_acceleration': 'on_speed',
@@ -29,6 +32,11 @@ MEANING = {
     'angular_acceleration': "a tool's turning changes too fast",
     'first_step': 'motion would begin too far from where the tool is measured',
     'arm_distance': 'the two tools come too close',
+    'joints': 'a target has no joints, or another number of them',
+    'joint_position': 'a joint is outside its limits',
+    'joint_speed': 'a joint moves too fast',
+    'joint_acceleration': 'a joint speeds up or brakes too hard',
+    'collision': 'links come together',
 }
 
 

@@ -22,6 +22,7 @@ from xvla_ros.model.packing import pack
 from xvla_ros.model.policy import Policy
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.reading import read_config
+from xvla_ros.model.sources import find_sources
 from xvla_ros.model.tokenizer import load_tokenizer, TextProcessor
 from xvla_ros.model.xvla import check_sequence
 
@@ -40,6 +41,7 @@ def load_policy(
 
     The policy is ready to answer but not to train.
 
+    :param path: it may hold a LoRA adapter that names its base; both are merged.
     :param dtype: `float32`, `bfloat16` or `int8`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
     :param backend: `auto`, `torch`, `onnxruntime` or `openvino`, see `chosen_backend`.
@@ -48,20 +50,21 @@ def load_policy(
     """
     if dtype not in DTYPES:
         raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
-    path = checkpoint_folder(path)
-    backend = chosen_backend(path, backend, dtype, device)
+    folder = checkpoint_folder(path)
+    backend = chosen_backend(folder, backend, dtype, device)
     if backend != TORCH:
-        return _load_graphs(path, device, dtype, adapter, backend)
+        return _load_graphs(folder, device, dtype, adapter, backend)
     check_device(device)
-    config = read_config(path)
-    images, text = read_processors(path, config)
-    lora = read_adapter(adapter)
-    network = load_network(path, config, torch.float32, lora)
+    sources = find_sources(path, adapter)
+    config = read_config(sources.settings)
+    images, text = read_processors(sources.settings, config, sources.words)
+    lora = read_adapter(sources.adapter)
+    network = load_network(sources.weights, config, torch.float32, lora)
     trained = trained_domains(network, lora)
     lengths = network.dim_proprio, network.mode.real_dim
-    normalisation = read_normalisation(path, config, *lengths)
+    normalisation = read_normalisation(sources.settings, config, *lengths)
     if dtype == 'int8':
-        pack_int8(network, device, read_float_layers(path))
+        pack_int8(network, device, read_float_layers(sources.settings))
     else:
         pack(network, DTYPES[dtype], device)
     policy = Policy(network, images, text, device, trained, normalisation)
@@ -86,15 +89,18 @@ def _load_graphs(
     return policy
 
 
-def read_processors(path: Path, config: NetworkConfig) -> tuple[ImageProcessor, TextProcessor]:
+def read_processors(
+    path: Path, config: NetworkConfig, words: Path | None = None
+) -> tuple[ImageProcessor, TextProcessor]:
     """
     Read how a checkpoint folder wants its pictures and words.
 
+    :param words: folder of the tokenizer where that is another.
     :raises CheckpointError: a file is missing, cannot be read or does not fit the network.
     """
     images = read_image_processor(path, config)
     vocabulary = text_settings(config.florence.get('text_config') or {})['vocab_size']
-    return images, load_tokenizer(path, config.text_length, vocabulary)
+    return images, load_tokenizer(words or path, config.text_length, vocabulary)
 
 
 def check_device(device: str) -> None:

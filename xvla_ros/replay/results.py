@@ -20,6 +20,7 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
 from xvla_ros.core.verdict import Verdict
+from xvla_ros.runtime.spaces import make_space
 
 TARGETS, VERDICTS, CHUNKS, SUMMARY = (
     'targets.csv', 'verdicts.jsonl', 'chunks.csv', 'summary.json',
@@ -35,7 +36,7 @@ class ResultFiles:
         """Begin the files, over those of a replay before."""
         folder.mkdir(parents=True, exist_ok=True)
         self._names = embodiment.arm_names
-        self._layout = embodiment.policy.rotation_6d_layout
+        self._layout, self._space = embodiment.policy.rotation_6d_layout, make_space(embodiment)
         self._targets = (folder / TARGETS).open('w', encoding='utf-8', newline='\n')
         self._chunks = (folder / CHUNKS).open('w', encoding='utf-8', newline='\n')
         self._verdicts = (folder / VERDICTS).open('w', encoding='utf-8', newline='\n')
@@ -67,8 +68,8 @@ class ResultFiles:
 
     def state(self, now_ns: int, state: str, reason: Reason) -> None:
         """Write the state of the policy when it changes."""
-        if (state, reason.code) != self._state:
-            self._state = (state, reason.code)
+        if (state, reason.code, reason.source) != self._state:
+            self._state = (state, reason.code, reason.source)
             self._line({'tick_ns': now_ns, 'state': state, 'message': reason.text})
 
     def chunk(self, chunk: Chunk, verdict: Verdict) -> None:
@@ -83,7 +84,8 @@ class ResultFiles:
                 'message': verdict.message,
             }
         )
-        for index, row in enumerate(chunk_rows(chunk, self._layout, len(self._names))):
+        rows = chunk_rows(chunk, self._layout, len(self._names), self._space)
+        for index, row in enumerate(rows):
             values = _numbers(row)
             self._chunks.write(
                 f'{chunk.stamp_ns},{chunk.sequence},{chunk.due_ns(index)},{values}\n'

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, reason_of
-from xvla_ros.core.profile import ActionProfile
 from xvla_ros.runtime.inputs import Inputs
 from xvla_ros.runtime.simulated import Loop
+from xvla_ros.runtime.spaces import make_profile
 from xvla_ros.runtime.worker_messages import Answer, Task, Timing, Waiting
 
 
@@ -36,7 +36,7 @@ class RecordedLoop:
         send: Callable[[object], None],
     ) -> None:
         """Remember the answers."""
-        self._profile, self._inputs, self._send = ActionProfile(embodiment), inputs, send
+        self._profile, self._inputs, self._send = make_profile(embodiment), inputs, send
         self._chunks = {recorded.chunk.stamp_ns: recorded.chunk for recorded in chunks}
         self.last_ns = 0
 

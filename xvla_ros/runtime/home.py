@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion to the start pose: straight, smooth, well inside the limits."""
+"""The motion to the home pose: a straight minimum-jerk line at half of the limits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+import math
+
+import numpy as np
 
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.interpolation import arm_to_pose, mix_poses, pose_to_arm
 from xvla_ros.core.settings import LimitSettings
+from xvla_ros.core.space import PoseSpace, Space
 
 # Peak speed and acceleration of 10 u^3 - 15 u^4 + 6 u^5 over unit time and distance (its
 # derivatives at the extrema).
@@ -20,7 +24,7 @@ SHORTEST_S = 0.5
 
 def home_poses(embodiment: Embodiment) -> tuple[ArmPose, ...]:
     """
-    Return the tool poses of `home_rad`, per arm, base frame; grippers NaN: they stay as they are.
+    Return each arm's tool pose at `home_rad`, base frame. Grippers are NaN: they do not move.
 
     :raises ConfigError: a URDF is missing or does not hold the arm.
     """
@@ -29,31 +33,47 @@ def home_poses(embodiment: Embodiment) -> tuple[ArmPose, ...]:
     poses = []
     for arm in embodiment.arms.values():
         position, quaternion = arm_kinematics(arm).forward(arm.home_rad)
-        poses.append(ArmPose(position=position, quaternion=quaternion, gripper=float('nan')))
+        joints = np.array(arm.home_rad) if embodiment.joint_space else None
+        poses.append(
+            ArmPose(position=position, quaternion=quaternion, gripper=math.nan, joints=joints)
+        )
     return tuple(poses)
 
 
 class HomeMotion:
-    """A minimum-jerk motion of all arms from measured poses to others, all arriving together."""
+    """A minimum-jerk motion of all arms between two sets of poses; all arrive at the same time."""
 
     def __init__(
-        self, start: Sequence[ArmPose], end: Sequence[ArmPose], limits: LimitSettings, now_ns: int
+        self,
+        start: Sequence[ArmPose],
+        end: Sequence[ArmPose],
+        limits: LimitSettings,
+        now_ns: int,
+        space: Space | None = None,
     ) -> None:
-        """Plan the motion to begin now, as fast as `SHARE` of the limits allows."""
-        self._start, self._end = [arm_to_pose(a) for a in start], [arm_to_pose(a) for a in end]
+        """
+        Plan a motion that begins now, as fast as `SHARE` of the limits allows.
+
+        :param space: that it is straight in; None: of tool poses.
+        """
+        self._space: Space = space or PoseSpace('')
+        self._start = [self._space.state(arm) for arm in start]
+        self._end = [self._space.state(arm) for arm in end]
         self._begin_ns = now_ns
         self.duration_s = max(
             SHORTEST_S, *(_duration_s(a, b, limits) for a, b in zip(start, end, strict=True))
         )
 
     def at(self, now_ns: int) -> tuple[ArmPose, ...] | None:
-        """Return the target of every arm, None once they have arrived."""
+        """Return the target of every arm; None after the end of the motion."""
         u = self._fraction(now_ns)
         if u >= 1:
             return None
         s = u * u * u * (10 + u * (6 * u - 15))
+        pairs = zip(self._start, self._end, strict=True)
+        arms = self._space.arms([self._space.mix(a, b, s) for a, b in pairs])
         return tuple(
-            pose_to_arm(mix_poses(a, b, s)) for a, b in zip(self._start, self._end, strict=True)
+            replace(arm, gripper=end[-1]) for arm, end in zip(arms, self._end, strict=True)
         )
 
     def _fraction(self, now_ns: int) -> float:
@@ -61,9 +81,11 @@ class HomeMotion:
 
 
 def _duration_s(start: ArmPose, end: ArmPose, limits: LimitSettings) -> float:
-    """Return the time that one arm needs."""
+    """Return how long one arm needs [s]."""
     distance_m = float(sum((end.position - start.position) ** 2) ** 0.5)
     turn_rad = rotation_angle(start, end)
+    if start.joints is not None and end.joints is not None:  # no joint turns faster than a tool
+        turn_rad = max(turn_rad, float(np.abs(end.joints - start.joints).max()))
     least_s: float = max(
         PEAK_SPEED * distance_m / (SHARE * limits.max_linear_speed_m_s),
         PEAK_SPEED * turn_rad / (SHARE * limits.max_angular_speed_rad_s),
@@ -75,6 +97,4 @@ def _duration_s(start: ArmPose, end: ArmPose, limits: LimitSettings) -> float:
 
 def rotation_angle(a: ArmPose, b: ArmPose) -> float:
     """Return the angle between two orientations [rad]."""
-    from math import acos
-
-    return float(2 * acos(min(1.0, abs(float(a.quaternion @ b.quaternion)))))
+    return float(2 * math.acos(min(1.0, abs(float(a.quaternion @ b.quaternion)))))

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers an observation: a checkpoint here or a server elsewhere, by one protocol."""
+"""What predicts a chunk: a local checkpoint or a server, behind one protocol."""
 
 from collections.abc import Iterator, Sequence
-from typing import cast, Protocol, TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_data import arms_data
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, ConfigError
-from xvla_ros.core.settings import PolicySettings
+from xvla_ros.core.joint_detective import DataRange
+from xvla_ros.core.joint_profile import JointProfile
+from xvla_ros.core.policy_settings import FROM_CHECKPOINT, PolicySettings
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.worker_messages import CheckpointFacts
 
@@ -39,10 +44,10 @@ class Predictor(Protocol):
 
 def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     """
-    Load what the settings name.
+    Load the checkpoint or connect to the server that the settings name.
 
     :raises ConfigError: neither or both of checkpoint and server_url are set, or the checkpoint is
-        nowhere.
+        not found.
     :raises CheckpointError: the checkpoint or the server's model cannot be used.
     """
     if bool(settings.checkpoint) == bool(settings.server_url):
@@ -56,7 +61,7 @@ def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts
 
 
 def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts) -> None:
-    """Predict once from blank images, so that the first real answer is as quick as the others."""
+    """Predict once from blank images, so that the first real prediction is not slower."""
     settings, views = embodiment.policy, len(embodiment.camera_names)
     words, steps = settings.instruction or 'warm up', settings.denoising_steps
     start_time = settings.warm_start_time
@@ -82,11 +87,29 @@ def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
 
     torch.set_num_threads(settings.threads)
     policy = load_policy(path, settings.device, settings.dtype, adapter, settings.backend)
-    return policy, facts_of(policy)
+    return policy, replace(facts_of(policy), **data_ranges(path))
+
+
+def data_ranges(folder: Path) -> dict[str, Any]:
+    """Return the ranges of a checkpoint's training data, as far as they are stored with it."""
+    from xvla_ros.model.normalisation import ACTION, STATE
+    from xvla_ros.model.sources import find_sources
+    from xvla_ros.model.training_data import stored_statistics
+
+    stored, found = stored_statistics(find_sources(folder).settings), {}
+    for name, feature in (('action_range', ACTION), ('state_range', STATE)):
+        values = stored[feature].values if feature in stored else {}
+        # Commands jump now and then, which measured joints cannot.
+        robust = feature == ACTION and {'q01', 'q99'} <= values.keys()
+        ends = ('q01', 'q99') if robust else ('min', 'max')
+        if values.keys() >= set(ends):
+            low, high = (tuple(values[end].tolist()) for end in ends)
+            found[name] = DataRange(low=low, high=high)
+    return found
 
 
 def facts_of(policy: 'Policy') -> CheckpointFacts:
-    """Return what a loaded checkpoint says of itself."""
+    """Return the facts of a loaded checkpoint."""
     config = policy.config
     return CheckpointFacts(
         action_mode=config.action_mode,
@@ -97,15 +120,17 @@ def facts_of(policy: 'Policy') -> CheckpointFacts:
         view_slots=config.view_slots,
         num_domains=config.num_domains,
         trained_domains=policy.trained_domains,
+        first_anchor_index=config.first_anchor_index,
     )
 
 
 def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     from xvla_ros.serve.client import RemotePredictor
+    from xvla_ros.serve.token import server_token
 
     predictor = RemotePredictor(
         settings.server_url,
-        token=settings.server_token or None,
+        token=server_token(settings.server_token_file),
         timeout_s=settings.request_timeout_s,
     )
     predictor.connect()
@@ -121,13 +146,22 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
         view_slots=len(cameras) if isinstance(cameras, list) else None,
         num_domains=len(domains) if isinstance(domains, list) else None,
         trained_domains=tuple(trained) if isinstance(trained, list) else None,
+        first_anchor_index=told.get('first_anchor_index'),
     )
     return predictor, facts
 
 
+def as_told(embodiment: Embodiment, first_anchor_index: int | None) -> Embodiment:
+    """Return an embodiment that says what it left to the checkpoint, where that says it."""
+    policy = embodiment.policy
+    if policy.first_anchor_index != FROM_CHECKPOINT or first_anchor_index not in (0, 1):
+        return embodiment
+    return replace(embodiment, policy=replace(policy, first_anchor_index=first_anchor_index))
+
+
 def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:
     """
-    Compare what checkpoint and embodiment say of each other; what is not said passes.
+    Check that checkpoint and embodiment agree; a fact that is None is not checked.
 
     :raises CheckpointError: naming everything that does not fit.
     """
@@ -142,10 +176,7 @@ def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:
 
 def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     policy, cameras = embodiment.policy, embodiment.camera_names
-    if facts.action_mode is not None and facts.action_mode != policy.action_mode:
-        yield f"its action mode is '{facts.action_mode}', not '{policy.action_mode}'"
-    if facts.dim_action is not None and facts.dim_action != EE6D_SIZE:
-        yield f'it answers {facts.dim_action} numbers per action, EE6D has {EE6D_SIZE}'
+    yield from _action_misfits(embodiment, facts)
     if facts.view_slots is not None and len(cameras) > facts.view_slots:
         names = ', '.join(cameras)
         yield f'it has {facts.view_slots} view slots for {len(cameras)} cameras ({names})'
@@ -158,3 +189,18 @@ def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     if facts.num_actions is not None and policy.anchor_stride > facts.num_actions:
         stride = policy.anchor_stride
         yield f'policy.anchor_stride is {stride}, its chunks have {facts.num_actions} anchors'
+
+
+def _action_misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
+    """Yield what is wrong with the meaning of the numbers."""
+    mode = embodiment.policy.action_mode
+    if facts.action_mode is not None and facts.action_mode != mode:
+        yield f"its action mode is '{facts.action_mode}', not '{mode}'"
+    width, what = EE6D_SIZE, 'EE6D has'
+    if embodiment.joint_space:
+        width, what = JointProfile(embodiment).width, 'the joints tables have'
+    if facts.dim_action is not None and facts.dim_action != width:
+        yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
+        return
+    for data in arms_data(embodiment, facts.action_range, facts.state_range):
+        yield from data.misfits()

@@ -33,6 +33,7 @@ class Contract:
     :param cameras: view slots, `image0` the main view; `domains`: rows of the soft prompts.
     :param dim_noise: width of the network's own action, what `noise` is drawn in.
     :param trained_domains: rows that training may have seen, None where the weights cannot tell.
+    :param first_anchor_index: periods from an observation to its first action, None: not known.
     """
 
     checkpoint: str
@@ -44,6 +45,7 @@ class Contract:
     dim_action: int
     dim_noise: int
     trained_domains: tuple[int, ...] | None = None
+    first_anchor_index: int | None = None
 
     @property
     def action_shape(self) -> tuple[int, int]:
@@ -93,6 +95,7 @@ class InferenceRequest:
     :param prefix: (d, dim_action) float32 committed steps, or None.
     :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
     :param warm_start: what denoising starts from, or None for noise alone.
+    :param slack_s: how long the robot's plan lasts from now on [s], or None when it is not said.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -104,3 +107,4 @@ class InferenceRequest:
     prefix: NDArray[Any] | None = None
     tolerance: tuple[float, float] | None = None
     warm_start: WarmStart | None = None
+    slack_s: float | None = None

@@ -45,7 +45,7 @@ class SimArm:
         """
         self.kinematics = kinematics
         self._data = data
-        self._home = np.array(arm.home_rad)
+        self._home, self._joint_space = np.array(arm.home_rad), bool(arm.joints)
         self._open, self._closed = np.array(place.finger_open_m), np.array(place.finger_closed_m)
         self._joints = _addresses(model, name, arm.joint_names)
         self._fingers = _addresses(model, name, place.finger_joints)
@@ -124,11 +124,15 @@ class SimArm:
         return np.array(self._data.qpos[self._fingers[0]])
 
     def tool_pose(self) -> ArmPose:
-        """Return the measured tool pose in the base frame, with the measured opening."""
-        position, quaternion = self.kinematics.forward(self.joint_positions())
+        """Return the measured tool pose in the base frame, opening, and joints in joint space."""
+        joints = self.joint_positions()
+        position, quaternion = self.kinematics.forward(joints)
         opening = np.mean((self.finger_positions() - self._closed) / (self._open - self._closed))
         return ArmPose(
-            position=position, quaternion=quaternion, gripper=float(np.clip(opening, 0.0, 1.0))
+            position=position,
+            quaternion=quaternion,
+            gripper=float(np.clip(opening, 0.0, 1.0)),
+            joints=joints if self._joint_space else None,
         )
 
     def _move(self, dt_s: float) -> None:

@@ -19,11 +19,13 @@ from xvla_ros.core.errors import ConfigError, XvlaError
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Name of `--only` -> the modules of bench/ whose run() it takes, in this order.
 BENCHMARKS = {
+    'gate': ('gate',),
     'ik': ('ik',),
     'inference': ('inference', 'inference_bound', 'inference_gpu'),
     'knobs': ('knobs',),
     'realtime': ('realtime', 'realtime_nodes', 'prefix'),
     'replay': ('replay',),
+    'serve': ('serve',),
 }
 # Shown first, in this order; whatever else a figure has follows by name.
 COLUMNS = ('ours', 'unit', 'n', 'anchor', 'ratio')

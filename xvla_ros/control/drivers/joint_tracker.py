@@ -47,6 +47,8 @@ class JointArmDriver(ArmDriver):
 
     def objection(self, target: ArmPose, joints: Vector) -> str:
         """Search for joints that reach the target, also in other postures."""
+        if target.joints is not None:
+            return ''
         near = self._near(joints, target)
         if near or _reached(
             found := self._solver.inverse(
@@ -57,7 +59,13 @@ class JointArmDriver(ArmDriver):
         return f'target out of reach, {1000 * found.position_error_m:.0f} mm off: {found.reason}'
 
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
-        """Return the joints one step nearer to the target, within speed and position limits."""
+        """
+        Return the joints one step nearer to the target, within speed and position limits.
+
+        A target of joints is the step itself: the gate has kept it within its limits.
+        """
+        if target.joints is not None:
+            return ArmStep(target=target, joints=target.joints)
         start = self._start(joints)
         step = self._solver.track(start, target.position, target.quaternion, dt_s)
         if _reached(step):

@@ -18,6 +18,7 @@ from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.rotations import rotate6d_to_matrix
+from xvla_ros.core.space import Space, states_of
 from xvla_ros.msg import ActionChunk, ActionStep, EndEffectorCommand, EndEffectorTarget
 
 NANOSECONDS = 1_000_000_000
@@ -59,6 +60,7 @@ def targets_to_messages(
             frame_id=embodiment.arms[name].base_frame,
             pose=pose_to_message(target.position, target.quaternion),
             gripper=target.gripper,
+            joints=() if target.joints is None else target.joints.tolist(),
         )
         for name, target in zip(embodiment.arm_names, targets, strict=True)
     ]
@@ -74,14 +76,21 @@ def command_to_message(
     return command
 
 
-def chunk_to_message(embodiment: Embodiment, chunk: Chunk) -> ActionChunk:
+def chunk_to_message(
+    embodiment: Embodiment, chunk: Chunk, space: Space | None = None
+) -> ActionChunk:
     """
-    Return a chunk as typed poses, grippers as the model gave them.
+    Return a chunk as typed poses, grippers as the model gave them; in joint space joints, too.
 
     A chunk whose values define no poses becomes a message without steps.
+
+    :param space: of a chunk of joints.
     """
     message = ActionChunk(sequence=chunk.sequence)
     message.header.stamp = ns_to_stamp(chunk.stamp_ns)
+    if chunk.joint_counts and space:
+        message.steps = _joint_steps(embodiment, chunk, space)
+        return message
     halves = chunk.actions.reshape(len(chunk.actions), 2, ARM_SIZE)[:, : len(embodiment.arm_names)]
     try:
         matrices = rotate6d_to_matrix(halves[..., ROTATION], embodiment.policy.rotation_6d_layout)
@@ -97,6 +106,21 @@ def chunk_to_message(embodiment: Embodiment, chunk: Chunk) -> ActionChunk:
             )
             for (name, frame), h, q in zip(frames, row, turns, strict=True)
         ]
-        due = ns_to_duration((index + 1) * chunk.period_ns)
+        due = ns_to_duration(chunk.due_ns(index) - chunk.stamp_ns)
         message.steps.append(ActionStep(time_from_start=due, targets=targets))
     return message
+
+
+def _joint_steps(embodiment: Embodiment, chunk: Chunk, space: Space) -> list[ActionStep]:
+    """Return the steps of a chunk of joints; none when its values make no joints."""
+    try:
+        rows = [space.arms(states) for states in states_of(space, chunk)]
+    except ValueError:
+        return []
+    return [
+        ActionStep(
+            time_from_start=ns_to_duration(chunk.due_ns(index) - chunk.stamp_ns),
+            targets=targets_to_messages(embodiment, arms),
+        )
+        for index, arms in enumerate(rows)
+    ]

@@ -11,11 +11,14 @@ from rclpy.node import Node
 from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
 from xvla_ros.control.hold_anchor import BEHIND_M
+from xvla_ros.control.step_collisions import step_collisions
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.errors import ObservationError, Reason
+from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.core.observation import check_streams
 from xvla_ros.core.settings import ArmSettings
+from xvla_ros.core.space import Space
 from xvla_ros.inputs.arm_state import ArmStates
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import EndEffectorCommand
@@ -51,6 +54,9 @@ class Robot:
         self._grippers = {n: make_gripper_driver(node, a.gripper) for n, a in arms}
         self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
+        self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
+        self._collisions = step_collisions(embodiment)
+        self._joints: dict[str, Vector] = {}  # the last joints sent to each arm
 
     def measure(self, now_ns: int) -> Measured:
         """
@@ -64,8 +70,9 @@ class Robot:
         for name, joints in zip(self._drivers, read.joints, strict=True):
             if reason := self._drivers[name].implausible(joints):
                 topic = self._embodiment.arms[name].joint_states_topic
-                raise ObservationError(f'{topic}: {reason}')
+                raise ObservationError(f'{topic}: {reason}', code='joint_implausible')
         pose_stamps = tuple(stamps[f'arm {name}'] for name in self._drivers)
+        self._jumped = self._jumps.look(read.poses, now_ns) or self._jumped
         return Measured(stamps_ns=pose_stamps, poses=read.poses, joints=read.joints)
 
     def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
@@ -79,7 +86,7 @@ class Robot:
             driver.observe(pose)
             trouble = driver.trouble()
             if trouble:
-                raise ObservationError(f'{name}: {trouble}')
+                raise ObservationError(f'{name}: {trouble}', code='driver')
         if len(self._drivers) > 1:
             each = zip(self._drivers.items(), targets, measured.joints, strict=True)
             _all_or_none((n, driver.objection(t, joints)) for (n, driver), t, joints in each)
@@ -91,21 +98,28 @@ class Robot:
         each = zip(self._drivers.values(), targets, measured.joints, strict=True)
         return tuple(driver.plan(target, joints, dt_s) for driver, target, joints in each)
 
-    def agree(self, plans: Sequence[ArmStep]) -> None:
+    def agree(self, plans: Sequence[ArmStep], measured: Measured) -> None:
         """
-        Check that the plans of both arms of a pair lead to their targets.
+        Check that the plans of both arms of a pair lead to their targets, and touch nothing.
 
-        :raises ObservationError: one arm cannot follow its target.
+        :raises ObservationError: one arm cannot follow its target, or links would touch.
         """
         if len(plans) > 1:
             each = zip(self._drivers, plans, strict=True)
             _all_or_none((n, '' if p.reachable else '; '.join(p.reasons)) for n, p in each)
+        if self._collisions:
+            pairs = zip(self._drivers, measured.joints, strict=True)
+            before = [self._joints.get(name, joints) for name, joints in pairs]
+            if links := self._collisions.touching(plans, before):
+                raise ObservationError(f'collision: {links}')
 
     def send(self, plans: Sequence[ArmStep]) -> None:
         """Send the plans to all arms and grippers."""
         for name, plan in zip(self._drivers, plans, strict=True):
             self._drivers[name].send(plan)
             self.sent[name] = plan.target
+            if plan.joints is not None:
+                self._joints[name] = plan.joints
             self._grippers[name].send(plan.target.gripper)
 
     def brake_to(self, targets: Sequence[ArmPose] | None, measured: Measured, dt_s: float) -> None:
@@ -114,7 +128,13 @@ class Robot:
             self.send(self.plan(targets, measured, dt_s))
 
     def hold(self, measured: Measured) -> None:
-        """Stop all arms at their measured poses; grippers keep their last command."""
+        """
+        Stop all arms at their measured poses; grippers keep their last command.
+
+        :raises ObservationError: a measured pose has jumped: the arms would jump there, too.
+        """
+        if self._jumped:
+            raise ObservationError(self._jumped.text, self._jumped.source, self._jumped.code)
         for name in self._drivers:
             self.hold_arm(name, measured)
 
@@ -123,15 +143,21 @@ class Robot:
         index = self._embodiment.arm_names.index(name)
         self._drivers[name].hold(measured.poses[index], measured.joints[index])
         self.sent[name] = measured.poses[index]
+        self._joints.pop(name, None)
 
     def trouble(self, name: str) -> str:
         """Return why one arm cannot be commanded now; empty when it can."""
-        return self._drivers[name].trouble()
+        return self._jumped.text or self._drivers[name].trouble()
+
+    def trust(self) -> None:
+        """Believe the measured poses again: a new motion begins."""
+        self._jumped = Reason()
 
     def forget(self) -> None:
         """Reset the drivers: every arm's next step begins where it is measured."""
         for driver in self._drivers.values():
             driver.forget()
+        self._joints.clear()
 
     def hold_grippers(self) -> None:
         """Drop gripper commands that have not begun yet."""
@@ -157,7 +183,8 @@ def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
     if (off_m := farthest_m(held, measured)) > BEHIND_M:
         raise ObservationError(
             f'an arm is {1000 * off_m:.0f} mm from where it holds, expected at most '
-            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved'
+            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved',
+            code='not_arrived',
         )
 
 
@@ -165,15 +192,17 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
     """Raise an ObservationError when an arm has an objection; pairs of (arm's name, objection)."""
     lost = [f'{name}: {objection}' for name, objection in objections if objection]
     if lost:
-        raise ObservationError(f'neither arm moves, because one cannot: {"; ".join(lost)}')
+        text = f'neither arm moves, because one cannot: {"; ".join(lost)}'
+        raise ObservationError(text, code='out_of_reach')
 
 
 def read_targets(
-    message: EndEffectorCommand, embodiment: Embodiment, now_ns: int
+    message: EndEffectorCommand, embodiment: Embodiment, space: Space, now_ns: int
 ) -> list[ArmPose]:
     """
     Return the targets of a command, in the order of `arm_names`.
 
+    :param space: of the embodiment; poses of joint targets are computed here, not believed.
     :param now_ns: the node's clock [ns].
     :raises ObservationError: the command is old or from the future, is for other arms or frames,
         or holds a pose that is not valid.
@@ -181,17 +210,23 @@ def read_targets(
     control = embodiment.control
     age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
     if age_s > control.hold_after_s:
-        raise ObservationError(f'target is {age_s:.3f} s old, limit {control.hold_after_s} s')
+        text = f'target is {age_s:.3f} s old, limit {control.hold_after_s} s'
+        raise ObservationError(text, code='target_old')
     if age_s < -control.future_tolerance_s:
         raise ObservationError(
-            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s'
+            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s',
+            code='target_future',
         )
     names = [target.arm for target in message.targets]
     if names != list(embodiment.arm_names):
         raise ObservationError(
-            f'target is for arms {names}, expected {list(embodiment.arm_names)}'
+            f'target is for arms {names}, expected {list(embodiment.arm_names)}',
+            code='target_arms',
         )
-    return [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+    targets = [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
+    if not embodiment.joint_space:
+        return targets
+    return list(space.arms([space.state(target) for target in targets]))
 
 
 def _pose(target: object, arm: ArmSettings) -> ArmPose:
@@ -199,12 +234,22 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
     if target.frame_id != arm.base_frame:
         raise ObservationError(
             f"target of arm '{target.arm}' is in frame '{target.frame_id}', "
-            f"expected '{arm.base_frame}'"
+            f"expected '{arm.base_frame}'",
+            code='target_frame',
         )
     p, q = target.pose.position, target.pose.orientation
+    count = len(arm.joint_names) if arm.joints else 0
+    if len(target.joints) != count:
+        raise ObservationError(
+            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}"
+        )
     try:
         return ArmPose(
-            position=[p.x, p.y, p.z], quaternion=[q.x, q.y, q.z, q.w], gripper=target.gripper
+            position=[p.x, p.y, p.z],
+            quaternion=[q.x, q.y, q.z, q.w],
+            gripper=target.gripper,
+            joints=target.joints if count else None,
         )
     except ValueError as error:
-        raise ObservationError(f"target of arm '{target.arm}': {error}") from error
+        text = f"target of arm '{target.arm}': {error}"
+        raise ObservationError(text, code='target_pose') from error

@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 
 from xvla_ros.bringup import choose_transport, CONTROL
 from xvla_ros.core.errors import one_line, show_stack
+from xvla_ros.core.live_settings import live_names
 from xvla_ros.msg import PolicyStatus
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock
 from xvla_ros.nodes.common.conversions import ns_to_stamp
@@ -76,7 +77,7 @@ class PolicyNode(ManagedNode):
     def setup(self) -> None:
         """Read the embodiment, load the checkpoint in the worker, and see whether they fit."""
         self._refusal = ''
-        embodiment = read_embodiment(self)
+        embodiment = read_embodiment(self, live_names)
         self._core = PolicyCore(
             self, self._node_clock, embodiment, self._worker_arguments, self._changed.trigger
         )
@@ -116,6 +117,7 @@ class PolicyNode(ManagedNode):
         status = PolicyStatus(
             state=PolicyStatus.STATE_FAULT if self._refusal else PolicyStatus.STATE_IDLE,
             message=self._refusal or 'not configured',
+            reason_code='refused_start' if self._refusal else 'not_configured',
             processor_share=math.nan,
             controller_state=PolicyStatus.CONTROLLER_UNKNOWN,
         )

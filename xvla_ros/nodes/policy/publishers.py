@@ -16,6 +16,7 @@ from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus
 from xvla_ros.nodes.common.conversions import chunk_to_message, command_to_message
 from xvla_ros.nodes.policy.markers import chunk_markers
 from xvla_ros.runtime.intake import Judged
+from xvla_ros.runtime.spaces import make_space
 from xvla_ros.runtime.state import Command
 
 # The latest status reaches those who come later.
@@ -33,6 +34,7 @@ class PolicyOutputs:
     ) -> None:
         """Advertise; `listeners_changed` is called on the executor's thread."""
         self._node, self._embodiment = node, embodiment
+        self._space = make_space(embodiment)
         watch: dict[str, Any] = {}
         if listeners_changed:
             changed = listeners_changed
@@ -64,7 +66,10 @@ class PolicyOutputs:
 
     def show(self, judged: Judged) -> None:
         """Publish a judged chunk and its markers; one that makes no poses only as a verdict."""
-        verdict, message = judged.verdict, chunk_to_message(self._embodiment, judged.chunk)
+        verdict, message = (
+            judged.verdict,
+            chunk_to_message(self._embodiment, judged.chunk, self._space),
+        )
         message.reasons = [verdict.message] if verdict.message else []
         message.verdict = ActionChunk.VERDICT_REJECTED
         if verdict.accepted:

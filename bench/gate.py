@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The gate in joint space: time to judge a chunk of 30 anchors, and a step, collisions on, one core.
+
+The robots are a Franka (7 joints, shapes of a hand) and two Pipers (2 x 6 joints); the worse is
+reported. Chunks and steps are ordinary: within the limits, so that every rule is looked at to its
+end. `cpu` is the same percentile of processor time, which other work on the machine cannot
+lengthen.
+"""
+
+from collections.abc import Callable, Iterator
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.control.robot_model import joint_space, RobotModel
+from xvla_ros.core.chunk import Chunk
+from xvla_ros.core.chunk_queue import ChunkQueue
+from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.embodiment import Embodiment, load_embodiment
+from xvla_ros.core.resources import shared_file
+from xvla_ros.core.safety import SafetyGate
+
+ROBOTS = ('franka_joint_sim', 'agilex_sim')
+CHUNKS, TICKS = 300, 3000
+ANCHORS, PERIOD_S, RATE_HZ, MS = 30, 0.05, 50.0, 1_000_000
+# How far joints swing [rad], and how fast [Hz].
+SWING_RAD, SWING_HZ = 0.12, 0.2
+
+
+def run() -> dict[str, dict[str, Any]]:
+    """Return gate.chunk_ms_p99 and gate.tick_ms_p99, keyed by name."""
+    chunks, ticks = zip(*(_measured(_embodiment(name)) for name in ROBOTS), strict=True)
+    return {'gate.chunk_ms_p99': _worst(chunks), 'gate.tick_ms_p99': _worst(ticks)}
+
+
+def _embodiment(name: str) -> Embodiment:
+    """Return a robot in joint space with collisions; one of tool poses gets joints tables."""
+    changes: dict[str, Any] = {'limits.check_collisions': True}
+    plain = load_embodiment(shared_file('config', f'{name}.yaml'))
+    if not plain.joint_space:
+        changes['policy.action_mode'] = 'joint'
+        first = 0
+        for arm, settings in plain.arms.items():
+            for index, joint in enumerate(settings.joint_names):
+                changes[f'arms.{arm}.joints.{joint}'] = {
+                    'ros_name': joint, 'model_index': first + index, 'unit': 'rad',
+                    'max_speed_rad_s': 2.5, 'max_acceleration_rad_s2': 12.0,
+                }  # fmt: skip
+            first += len(settings.joint_names)
+    return load_embodiment(shared_file('config', f'{name}.yaml'), changes)
+
+
+class _Robot:
+    """One robot that swings around its home."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Read its model."""
+        self.space, self.counts = joint_space(embodiment), embodiment.joint_counts
+        self.gate = SafetyGate(embodiment, RobotModel(embodiment))
+        self.home = np.concatenate([arm.home_rad for arm in embodiment.arms.values()])
+
+    def at(self, time_s: float) -> NDArray[np.float64]:
+        """Return the joints (N,) at a time [s]."""
+        phases = 2 * np.pi * SWING_HZ * time_s + 0.4 * np.arange(len(self.home))
+        swing: NDArray[np.float64] = SWING_RAD * (np.cos(phases) - np.cos(phases[0] * 0))
+        return self.home + swing / 2
+
+    def arms(self, q: NDArray[np.float64]) -> tuple[ArmPose, ...]:
+        """Return joints (N,) as arms."""
+        parts = np.split(q, np.cumsum(self.counts)[:-1])
+        return self.space.arms([(*part.tolist(), 0.5) for part in parts])
+
+    def chunk(self, time_s: float) -> Chunk:
+        """Return the swing from a time on as a chunk."""
+        rows = []
+        for anchor in range(ANCHORS):
+            parts = np.split(self.at(time_s + anchor * PERIOD_S), np.cumsum(self.counts)[:-1])
+            rows.append(np.concatenate([np.append(part, 0.5) for part in parts]))
+        stamp_ns = round(time_s * 1e9)
+        return Chunk(
+            stamp_ns=stamp_ns, period_s=PERIOD_S, actions=np.array(rows), joint_counts=self.counts
+        )
+
+
+Spent = list[tuple[float, float]]
+
+
+def _measured(embodiment: Embodiment) -> tuple[Spent, Spent]:
+    """Return wall and processor milliseconds of each chunk and of each tick."""
+    robot = _Robot(embodiment)
+    chunks: Spent = []
+    for number in range(CHUNKS):
+        chunk, here = robot.chunk(0.1 * number), robot.arms(robot.at(0.1 * number))
+        verdict = _timed(chunks, lambda chunk=chunk, here=here: robot.gate.check(chunk, here))
+        assert verdict.accepted, verdict.message
+    return chunks, list(_ticks(robot))
+
+
+def _ticks(robot: _Robot) -> Iterator[tuple[float, float]]:
+    """Yield what each tick takes: the target from the plan, and its check."""
+    queue, now_ns = ChunkQueue(space=robot.space), 0
+    period_ns = round(1e9 / RATE_HZ)
+    queue.engage(robot.arms(robot.at(0.0)), now_ns)
+    spent: Spent = []
+    for tick in range(TICKS):
+        if tick % 10 == 0:
+            queue.put(robot.chunk(now_ns * 1e-9), now_ns)
+        now_ns += period_ns
+        here = robot.arms(robot.at(now_ns * 1e-9))
+
+        def step(now_ns: int = now_ns, here: tuple[ArmPose, ...] = here) -> Any:
+            return robot.gate.check_step(queue.take(now_ns) or here, here, 1 / RATE_HZ)
+
+        verdict = _timed(spent, step)
+        assert verdict.accepted, verdict.message
+        yield spent.pop()
+
+
+def _timed(spent: Spent, work: Callable[[], Any]) -> Any:
+    """Do some work and note its wall and processor milliseconds."""
+    wall, cpu = time.perf_counter(), time.thread_time()
+    done = work()
+    spent.append((1e3 * (time.perf_counter() - wall), 1e3 * (time.thread_time() - cpu)))
+    return done
+
+
+def _worst(each: tuple[Spent, ...]) -> dict[str, Any]:
+    """Return the entry of the robot that took longest."""
+    found = [np.percentile(spent, 99, axis=0).round(3).tolist() for spent in each]
+    wall, cpu = max(found, key=lambda pair: pair[1])
+    robots = {name: pair[0] for name, pair in zip(ROBOTS, found, strict=True)}
+    return {'ours': wall, 'unit': 'ms', 'n': sum(map(len, each)), 'cpu': cpu, 'robots': robots}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between tool poses and joints, as an embodiment needs it."""
+
+from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.joint_model import JointModel
+from xvla_ros.core.joint_profile import JointProfile
+from xvla_ros.core.profile import ActionProfile
+from xvla_ros.core.space import PoseSpace, Space
+
+
+def make_space(embodiment: Embodiment) -> Space:
+    """
+    Return the space of an embodiment's plans.
+
+    :raises ConfigError: joint space: a URDF is missing or does not hold the arm.
+    """
+    if not embodiment.joint_space:
+        return PoseSpace(embodiment.policy.rotation_6d_layout, len(embodiment.arm_names))
+    from xvla_ros.control.robot_model import joint_space  # pinocchio takes long to import
+
+    return joint_space(embodiment)
+
+
+def make_model(embodiment: Embodiment) -> JointModel | None:
+    """
+    Return what the gates of a joint-space embodiment need; None for one of tool poses.
+
+    :raises ConfigError: a URDF, or the file of allowed pairs beside it, is missing or does not
+        fit.
+    """
+    if not embodiment.joint_space:
+        return None
+    from xvla_ros.control.robot_model import robot_model
+
+    return robot_model(embodiment)
+
+
+def make_profile(embodiment: Embodiment) -> ActionProfile | JointProfile:
+    """Return what translates between the checkpoint's numbers and the robot's."""
+    return JointProfile(embodiment) if embodiment.joint_space else ActionProfile(embodiment)
