@@ -32,8 +32,8 @@ from xvla_ros.nodes.controller.condition import State
 from xvla_ros.nodes.controller.diagnostics import Reporter
 from xvla_ros.nodes.controller.hold_watch import AT_REST, HoldWatch
 from xvla_ros.nodes.controller.robot import (
+    at_rest,
     check_arrived,
-    farthest_m,
     Measured,
     read_targets,
     Robot,
@@ -43,9 +43,6 @@ from xvla_ros.runtime.spaces import make_model, make_space
 
 # When no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
-# Braking ends when a step is shorter than this. An arm that lags then still goes on to its last
-# target. Holding it at its measured pose instead would pull it back.
-STOPPED_M = 1e-5
 
 
 class ControllerNode(Node):
@@ -209,7 +206,7 @@ class ControllerNode(Node):
             self._enter(State.HOLDING, f'{self._condition.reason}; stopped at once: {error}')
             return
         self._robot.brake_to(targets, measured, dt_s)
-        if targets is None or (before and farthest_m(before, targets) < STOPPED_M):
+        if targets is None or (before and at_rest(before, targets)):
             self._enter(State.HOLDING, self._condition.reason)
 
     def _stop(self, reason: str, state: str) -> None:

@@ -25,6 +25,10 @@ from xvla_ros.nodes.common.polled import RosGraph
 
 Vector = NDArray[np.float64]
 
+# Braking ends when a step is shorter than this. An arm that lags then still goes on to its last
+# target. Holding it at its measured pose instead would pull it back.
+STOPPED_M, STOPPED_RAD = 1e-5, 1e-5
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measured:
@@ -156,6 +160,13 @@ def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
     """Return the largest distance between two poses of the same arm [m]."""
     pairs = zip(some, others, strict=True)
     return max(float(np.linalg.norm(a.position - b.position)) for a, b in pairs)
+
+
+def at_rest(before: Sequence[ArmPose], after: Sequence[ArmPose]) -> bool:
+    """Tell whether two steps of braking lead to the same place, in joint space of every joint."""
+    pairs = zip(before, after, strict=True)
+    turns = [np.abs(a.joints - b.joints).max() for a, b in pairs if b.joints is not None]
+    return farthest_m(before, after) < STOPPED_M and max(turns, default=0.0) < STOPPED_RAD
 
 
 def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
