@@ -8,10 +8,10 @@ PYTEST := $(PYTHON_BIN) -m pytest -q
 JOBS := $(shell nproc)
 TESTS = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist loadfile -m "not serial" && $(PYTEST) -m serial)
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test test-full lint format bench demo-matrix parity evaluate adapt-small faults docs lock clean
+.PHONY: help bootstrap build demo test test-full ros-workspace-test lint format bench demo-matrix parity evaluate adapt-small faults fuzz soak sbom docs lock clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 bootstrap:  ## Make .venv from the locked pins (nothing to do: milliseconds)
 	@scripts/bootstrap
@@ -27,6 +27,9 @@ test: build  ## Run the tests with reduced counts, as the CI does; ARGS="test/co
 
 test-full: build  ## Run the tests with the counts that the documentation names
 	@export XVLA_TEST_FULL=1; $(TESTS)
+
+ros-workspace-test: build  ## Build a plain colcon workspace outside the checkout and run the simulation from it
+	@XVLA_TEST_FULL=1 $(PYTEST) test/package/test_workspace.py $(ARGS)
 
 lint: bootstrap  ## Style, types of the core, spelling, Dockerfile
 	$(PYTHON_BIN) -m ruff check .
@@ -59,9 +62,17 @@ adapt-small: build  ## Teach the demo policy a robot it has never seen -> out/ad
 	@.venv/bin/xvla evaluate --episodes 10 --checkpoint out/adapt-small/policy --embodiment ur5e --row 3 \
 		--json out/adapt-small/closed_loop.json
 
-faults: build  ## Break one thing after the other in a running system
-	@$(PYTEST) -v test/nodes/policy/test_bad_input.py test/nodes/policy/test_motion.py \
-		test/nodes/policy/test_remote.py test/nodes/controller/test_controller.py test/nodes/controller/test_controller_stops.py $(ARGS)
+faults: build  ## Break one thing after the other in a running system -> out/faults.json, docs/reliability.md
+	@$(PYTHON_BIN) -m bench.faults $(if $(ARGS),$(ARGS),--page docs/reliability.md)
+
+fuzz: build  ## Feed every reader 100,000 broken inputs -> out/fuzz.json
+	@$(PYTHON_BIN) -m bench.fuzz $(ARGS)
+
+soak: build  ## Run for minutes and watch memory, threads, descriptors and ticks -> out/soak.json
+	@$(PYTHON_BIN) -m bench.soak $(ARGS)
+
+sbom: bootstrap  ## List every installed package with version and licence -> out/sbom.json
+	@scripts/sbom
 
 docs: build  ## Build the site, links checked -> out/site/
 	@scripts/bootstrap-docs

@@ -3,8 +3,8 @@
 The gate in joint space: time to judge a chunk of 30 anchors, and a step, collisions on, one core.
 
 The robots are a Franka (7 joints) and ALOHA (2 x 6 joints); the worse is reported. Chunks and
-steps are ordinary: within the limits, so that every rule is looked at to its end. `cpu` is the same
-percentile of processor time, which other work on the machine cannot lengthen.
+steps are ordinary: within the limits, so that every rule is looked at to its end. `cpu` is the
+same percentile of processor time, which other work on the machine cannot lengthen.
 """
 
 from collections.abc import Callable, Iterator

@@ -23,7 +23,11 @@ PARALLEL = (
     *('embodiments/test_reference_page.py', 'replay/test_deterministic.py'),
     *('replay/test_report.py', 'replay/test_testing.py', 'tools/'),
 )
-SERIAL = ('package/test_fastdds.py', 'tools/test_doctor.py')  # of those folders nevertheless
+SERIAL = (
+    'package/test_fastdds.py',
+    'tools/test_doctor.py',
+    'tools/test_stock_drivers.py',
+)  # of those folders nevertheless
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['OMP_NUM_THREADS'] = '1'  # one core for each worker
 ORDER = (

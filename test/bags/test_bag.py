@@ -271,3 +271,11 @@ def test_flipped_bytes_never_end_in_a_stack_trace(tmp_path, seed):
     except ObservationError:
         return
     assert len(list(bag.messages())) <= 21
+
+
+def test_a_file_of_nothing_but_the_magic_is_an_empty_bag(tmp_path):
+    """Found by `make fuzz`: the reader of the index seeks before the beginning."""
+    path = tmp_path / 'cut.mcap'
+    path.write_bytes(b'\x89MCAP0\r\n')
+    with pytest.raises(ObservationError, match='no message'):
+        open_bag(path)

@@ -216,6 +216,7 @@ def test_an_arm_driver_without_its_messages_says_what_to_install(node, file, set
 
 GRIPPERS = [
     ('gripper_command', 'control_msgs'),
+    ('parallel_gripper_command', 'control_msgs'),
     ('franka_gripper', 'franka_msgs'),
     ('interbotix', 'interbotix_xs_msgs'),
 ]

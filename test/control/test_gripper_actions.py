@@ -3,6 +3,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,9 +14,10 @@ import rclpy
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
+from sensor_msgs.msg import JointState
 
 from xvla_ros.action import RunTask
-from xvla_ros.control.drivers import action_goal, make_gripper_driver
+from xvla_ros.control.drivers import action_goal, gripper_actions, make_gripper_driver
 from xvla_ros.control.drivers.gripper_actions import ActionGripper
 
 pytestmark = pytest.mark.ros
@@ -168,6 +170,40 @@ def test_a_gripper_command_carries_position_and_effort(gripper, until, opening, 
     until(lambda: len(fake.events) == 2)
     command = fake.goals[0].command
     assert (command.position, command.max_effort) == pytest.approx((position, 20.0))
+
+
+PARALLEL = 'parallel_gripper_command'
+
+
+@pytest.mark.parametrize(('opening', 'position'), [(1.0, 0.04), (0.0, 0.0)])
+def test_a_parallel_gripper_command_carries_one_joint(gripper, until, opening, position):
+    kind = installed('control_msgs', 'action').ParallelGripperCommand
+    name = f'p{round(opening)}/gripper_cmd'
+    fake, driver = gripper({name: kind}, kind=PARALLEL, topic=name, command_open=0.04)
+    until(lambda: fake.events, lambda: driver.send(opening))
+    fake.finish()
+    until(lambda: len(fake.events) == 2)
+    check_parallel(fake.goals[0].command, position)
+
+
+def check_parallel(command, position):
+    assert list(command.name) == ['fr3_finger_joint1']
+    assert list(command.position) == pytest.approx([position])
+    assert (list(command.velocity), list(command.effort)) == ([0.1], [20.0])
+
+
+def test_a_parallel_gripper_command_fits_the_actions_definition(make_driver, monkeypatch):
+    """Without control_msgs: its goal is one sensor_msgs/JointState, named `command`."""
+    kind = SimpleNamespace(Goal=lambda: SimpleNamespace(command=JointState()))
+    monkeypatch.setattr(
+        gripper_actions, 'messages', lambda *_: SimpleNamespace(ParallelGripperCommand=kind)
+    )
+    monkeypatch.setattr(ActionGripper, '_client', lambda self, action, name: name)
+    driver = make_driver(kind=PARALLEL, topic='q/gripper_cmd', command_open=0.04)
+    driver._command(1.0)
+    client, goal = driver._next
+    assert client == 'q/gripper_cmd'
+    check_parallel(goal.command, 0.04)
 
 
 def test_an_absent_gripper_is_commanded_as_soon_as_it_is_there(gripper, make_driver, until):

@@ -43,6 +43,23 @@ def test_the_file_names_commits(file):
     assert re.search(r'\b[0-9a-f]{7}\b', text)
 
 
+def test_a_ur_behind_the_forward_position_controller_is_two_settings():
+    """Universal_Robots_ROS2_Driver, ur_robot_driver/config/ur_controllers.yaml:27."""
+    topic = 'forward_position_controller/commands'
+    given = {'arms.arm.driver': 'joint_position', 'arms.arm.command_topic': topic}
+    assert load_embodiment(shared_file('config', 'ur5e.yaml'), given).arms['arm'].urdf
+    for place in ('config/ur5e.yaml', 'docs/drivers.md'):
+        text = (shared_file('config', 'ur5e.yaml').parents[1] / place).read_text()
+        assert all(f'{key}:={value}' in text for key, value in given.items()), place
+
+
+def test_the_example_for_any_trajectory_controller_is_complete_but_for_its_description():
+    root = shared_file('config', 'ur5e.yaml').parents[1]
+    arm = load_embodiment(root / 'examples' / 'generic_jtc.yaml').arms['arm']
+    assert arm.urdf_topic == 'robot_description'
+    assert (arm.driver, arm.gripper.driver) == ('joint_trajectory', 'parallel_gripper_command')
+
+
 def test_the_two_descriptions_of_the_piper_differ_in_joint_names_alone():
     counted_from_1 = shared_file('resource', 'robots/piper.urdf').read_text()
     counted_from_0 = shared_file('resource', 'robots/piper_joint0.urdf').read_text()

@@ -114,10 +114,22 @@ def test_rviz_shows_the_robots_own_topics(robot, namespace):
     embodiment = load_embodiment(embodiment_file(robot, sim=True))
     config = rviz_config(embodiment, namespace)
     names = [camera.topic for camera in embodiment.cameras.values()]
-    names += ['robot_description', 'policy_node/markers', 'sim_node/scene']
+    names += ['policy_node/markers', 'sim_node/scene']
+    names += [f'{embodiment.frame_prefix(arm)}robot_description' for arm in embodiment.arm_names]
     assert topics(config) == {absolute(name, namespace) for name in names}
-    frame = config['Visualization Manager']['Global Options']['Fixed Frame']
-    assert frame == next(iter(embodiment.arms.values())).base_frame
+    assert config['Visualization Manager']['Global Options']['Fixed Frame'] == 'world'
+
+
+@pytest.mark.parametrize(
+    ('robot', 'frame', 'prefixes'),
+    [('franka', 'base', ['']), ('agilex', 'left/base_link', ['left', 'right'])],
+)
+def test_rviz_tells_arms_with_the_same_description_apart(robot, frame, prefixes):
+    embodiment = load_embodiment(embodiment_file(robot, sim=False))
+    manager = rviz_config(embodiment)['Visualization Manager']
+    assert manager['Global Options']['Fixed Frame'] == frame
+    shown = [d['TF Prefix'] for d in manager['Displays'] if d['Name'].startswith('Robot')]
+    assert shown == prefixes
 
 
 def test_rviz_is_told_the_transport_of_compressed_cameras():

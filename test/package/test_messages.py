@@ -11,18 +11,19 @@ FIELDS = {
     'ActionChunk': ['header', 'sequence', 'steps', 'verdict', 'reasons'],
     'ActionStep': ['time_from_start', 'targets'],
     'ControllerStatus': [
-        *('header', 'state', 'reason', 'executed', 'clamped', 'refused', 'holds', 'stops'),
+        *('header', 'state', 'reason', 'reason_code'),
+        *('executed', 'clamped', 'refused', 'holds', 'stops'),
     ],
     'EndEffectorCommand': ['header', 'sequence', 'hold', 'targets'],
     'EndEffectorTarget': ['arm', 'frame_id', 'pose', 'gripper'],
     'PolicyStatus': [
-        *('header', 'state', 'message', 'armed', 'sequence'),
+        *('header', 'state', 'message', 'reason_code', 'reason_source', 'armed', 'sequence'),
         *('image_age_s', 'preprocess_s', 'inference_s', 'observation_age_s', 'queue_remaining_s'),
         'processor_share',
         *('chunks', 'dropped_chunks', 'rejected_chunks', 'clamped_steps'),
         *('ticks', 'starved_ticks', 'missed_ticks', 'worker_restarts'),
         *('lateness_p50_ms', 'lateness_p99_ms', 'lateness_max_ms'),
-        *('controller_state', 'controller_reason'),
+        *('controller_state', 'controller_reason', 'controller_reason_code'),
     ],
 }
 

@@ -40,7 +40,15 @@ ROSDEP = {
         'rviz2',
         'sensor_msgs',
     ),
-    *('std_msgs', 'std_srvs', 'tf2_ros', 'tf2_ros_py', 'trajectory_msgs', 'visualization_msgs'),
+    *(
+        'std_msgs',
+        'std_srvs',
+        'tf2_msgs',
+        'tf2_ros',
+        'tf2_ros_py',
+        'trajectory_msgs',
+        'visualization_msgs',
+    ),
     *(
         'python3-hypothesis',
         'python3-matplotlib',

@@ -2,6 +2,7 @@
 """Requests wait in line, run in batches, and never at the same time."""
 
 from concurrent.futures import CancelledError
+from dataclasses import replace
 import threading
 
 import numpy as np
@@ -70,6 +71,16 @@ def test_those_behind_the_oldest_run_with_it_when_they_may(batcher, model):
         future.result(20)
     assert model.batches == [['first'], ['a', 'c', 'e'], ['b', 'd']]
     assert model.most_inside == 1
+
+
+def test_the_tightest_deadline_goes_first_and_takes_along_its_like(batcher, model):
+    slack = {'late': 9.0, 'tight': 0.1, 'other': 0.2, 'next': 0.3}
+    asked = [replace(request(n, 4 if n == 'other' else 10), slack_s=s) for n, s in slack.items()]
+    waiting = submit_behind_first(batcher, model, *asked, request('silent'))
+    model.go.set()
+    for future in waiting:
+        future.result(20)
+    assert model.batches == [['first'], ['tight', 'next', 'silent'], ['other'], ['late']]
 
 
 def test_a_batch_has_a_largest_size(batcher, model):

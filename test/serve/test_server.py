@@ -6,8 +6,11 @@ import http.client
 import json
 import os
 from pathlib import Path
+import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import httpx
@@ -24,6 +27,7 @@ from xvla_ros.serve.client import RemotePredictor
 from xvla_ros.serve.server import serve, ServerSettings
 
 pytest.importorskip('torch')
+ADDRESS = re.compile(r'http://127\.0\.0\.1:(\d+)')
 
 
 def expected(policy, observation):
@@ -262,3 +266,25 @@ def test_a_device_that_is_not_there_is_refused_before_the_weights_are_read(check
     for device in ('cuda:99', 'tpu-of-mine'):
         with pytest.raises(CheckpointError, match=device):
             serve(ServerSettings(checkpoint=checkpoint, port=0, device=device))
+
+
+def test_senders_of_half_a_request_do_not_take_all_places(checkpoint, body):
+    """A slow loris: more connections than the server has places send headers that never end."""
+    code = (
+        'import sys; from pathlib import Path; import xvla_ros.serve.patience as patience; '
+        'patience.HEADERS_S = 1.0; from xvla_ros.serve.server import serve, ServerSettings; '
+        'import logging; logging.basicConfig(level=logging.INFO, format="%(message)s"); '
+        'serve(ServerSettings(checkpoint=Path(sys.argv[1]), port=0))'
+    )
+    command = [sys.executable, '-c', code, str(checkpoint)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            port = next(int(m[1]) for line in process.stderr if (m := ADDRESS.search(line)))
+            lorises = [socket.create_connection(('127.0.0.1', port)) for _ in range(70)]
+            for each in lorises:
+                each.sendall(b'POST /act HTTP/1.1\r\nHost: a\r\nX-Slow: ')
+            assert all(each.recv(1) == b'' for each in lorises), 'a slow sender was not closed'
+            answer = httpx.post(f'http://127.0.0.1:{port}/act', json=body, timeout=60)
+            assert answer.status_code == 200
+        finally:
+            process.terminate()

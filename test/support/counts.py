@@ -3,9 +3,15 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 FULL = os.environ.get('XVLA_TEST_FULL', '') not in ('', '0')
 
 # Of the laws that take milliseconds an example; the others take the profile's number.
-FEW = settings(max_examples=10_000 if FULL else 25)
+# Made before conftest.py loads its profiles, and so with what those say of a loaded machine.
+FEW = settings(
+    max_examples=10_000 if FULL else 25,
+    derandomize=not FULL,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -4,7 +4,9 @@ What the drivers' own sources say, read on 2026-11-28: setting -> (value, where 
 
 Commits: franka_ros2 29cb85a (jazzy), crisp_controllers 8093548, crisp_controllers_demos db5a36b,
 interbotix_ros_manipulators 04a3506 (jazzy), interbotix_ros_core bf127b4 (jazzy), Piper_ros 8e5a686
-(ros-humble-no-aloha). Paths are within the folders that the comments of the files name.
+(ros-humble-no-aloha); of 2026-11-29: Universal_Robots_ROS2_Driver a16a268 (jazzy),
+ros2_robotiq_gripper 3b6cf8f (main). Paths are within the folders that the comments of the files
+name.
 """
 
 FR3_JOINTS = tuple(f'fr3_joint{n}' for n in range(1, 8))
@@ -61,9 +63,41 @@ def _piper(side: str) -> dict[str, tuple[object, str]]:
     }
 
 
+UR_JOINTS = (
+    *('shoulder_pan_joint', 'shoulder_lift_joint', 'elbow_joint'),
+    *('wrist_1_joint', 'wrist_2_joint', 'wrist_3_joint'),
+)
+UR5E = {
+    'joint_names': (UR_JOINTS, 'ur_robot_driver/config/ur_controllers.yaml:120'),
+    'joint_states_topic': ('joint_states', 'ur_robot_driver/config/ur_controllers.yaml:3'),
+    'command_topic': (
+        'scaled_joint_trajectory_controller/joint_trajectory',
+        'ur_robot_driver/config/ur_controllers.yaml:117',
+    ),
+    'gripper.joint_names': (
+        ('robotiq_85_left_knuckle_joint',),
+        'robotiq_description/config/robotiq_controllers.yaml:14',
+    ),
+    'gripper.open_position': (0.0, 'robotiq_description/urdf/robotiq_2f_85_macro.urdf.xacro:252'),
+    'gripper.closed_position': (0.7929, 'robotiq_description/urdf/2f_85.ros2_control.xacro:18'),
+    'gripper.driver': (
+        'parallel_gripper_command',
+        'robotiq_description/config/robotiq_controllers.yaml:8',
+    ),
+    'gripper.command_topic': (
+        'robotiq_gripper_controller/gripper_cmd',
+        'robotiq_description/config/robotiq_controllers.yaml:7, ros2_controllers '
+        'parallel_gripper_action_controller_impl.hpp (~/gripper_cmd)',
+    ),
+    'gripper.max_effort': (50.0, 'robotiq_description/config/robotiq_controllers.yaml:18'),
+    'gripper.speed': (0.5, 'robotiq_description/config/robotiq_controllers.yaml:22'),
+}
+
+
 SETTINGS = {
     ('franka', 'arm'): FRANKA,
     ('widowx', 'arm'): WIDOWX,
+    ('ur5e', 'arm'): UR5E,
     ('agilex_joint0', 'left'): _piper('left'),
     ('agilex_joint0', 'right'): _piper('right'),
 }
@@ -78,5 +112,6 @@ RATES_HZ = {
         'franka_ros2 franka_gripper/config/franka_gripper_node.yaml:3',
     ),
     ('widowx', 'arm', 'max_age_s'): (100.0, 'interbotix_xsarm_control/config/wx250s.yaml:7'),
+    ('ur5e', 'arm', 'max_age_s'): (500.0, 'ur_robot_driver/config/ur5e_update_rate.yaml:3'),
     ('agilex_joint0', 'left', 'max_age_s'): (200.0, 'Piper_ros piper_ctrl_single_node.py'),
 }

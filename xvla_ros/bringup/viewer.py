@@ -11,7 +11,8 @@ import yaml
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.resources import shared_file
 
-IMAGE = 'rviz_default_plugins/Image'
+IMAGE, ROBOT = 'rviz_default_plugins/Image', 'rviz_default_plugins/RobotModel'
+WORLD_FRAME = 'world'  # of a simulation
 
 
 def rviz_config(embodiment: Embodiment, namespace: str = '') -> dict[str, Any]:
@@ -22,17 +23,39 @@ def rviz_config(embodiment: Embodiment, namespace: str = '') -> dict[str, Any]:
     """
     config: dict[str, Any] = yaml.safe_load(shared_file('config', 'xvla.rviz').read_text())
     manager = config['Visualization Manager']
-    shown = [d for d in manager['Displays'] if d['Class'] != IMAGE]
-    (image, *_) = (d for d in manager['Displays'] if d['Class'] == IMAGE)
-    for display in shown:
+    examples = {display['Class']: display for display in manager['Displays']}
+    own = [
+        *_robots(embodiment, examples[ROBOT]),
+        *(d for d in manager['Displays'] if d['Class'] not in (IMAGE, ROBOT)),
+    ]
+    for display in own:
         for key in ('Topic', 'Description Topic'):
             if key in display:
                 topic = display[key]['Value'].lstrip('/')
                 display[key]['Value'] = absolute(topic, namespace)
-    manager['Displays'] = [*shown, *_images(embodiment, namespace, image)]
-    first = next(iter(embodiment.arms.values()))
-    manager['Global Options']['Fixed Frame'] = first.base_frame
+    manager['Displays'] = [*own, *_images(embodiment, namespace, examples[IMAGE])]
+    manager['Global Options']['Fixed Frame'] = _fixed_frame(embodiment)
     return config
+
+
+def _fixed_frame(embodiment: Embodiment) -> str:
+    """Return the simulated world, or the base of a real robot's first arm."""
+    first = embodiment.arm_names[0]
+    base = f'{embodiment.frame_prefix(first)}{embodiment.arms[first].base_frame}'
+    return WORLD_FRAME if embodiment.sim else base
+
+
+def _robots(embodiment: Embodiment, example: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a display for each arm whose description is a topic of its own, else one for all."""
+    displays = []
+    for prefix in dict.fromkeys(embodiment.frame_prefix(arm) for arm in embodiment.arm_names):
+        display = deepcopy(example)
+        display['Name'] = f'Robot {prefix}'.strip(' /')
+        display['TF Prefix'] = prefix.removesuffix('/')
+        topic = display['Description Topic']['Value'].lstrip('/')
+        display['Description Topic']['Value'] = f'{prefix}{topic}'
+        displays.append(display)
+    return displays
 
 
 def _images(

@@ -5,15 +5,45 @@ from collections import deque
 from collections.abc import Sequence
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xvla_ros.control.drivers import ArmStep
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import Reason
 from xvla_ros.core.motion import norm, quaternion_of
 from xvla_ros.core.quaternions import difference
 
 # An arm must be off for this long: a wrong sample is no fault, nor is swinging wide in a turn.
 GLITCH_S = 0.2
+# The same pose to the last bit during this much of its target's path is an old one [m].
+FROZEN_M = 0.01
+
+
+class FrozenPose:
+    """How far the targets of one arm went while its measured pose stayed the same, bit by bit."""
+
+    def __init__(self) -> None:
+        """Begin without a pose."""
+        self._pose = b''
+        self._target: NDArray[np.float64] | None = None
+        self._since_ns, self._path_m = 0, 0.0
+
+    def moved_m(self, pose: ArmPose, plan: ArmStep, stamp_ns: int) -> float:
+        """Take note of a pose, measured at a stamp; return the targets' path since it came [m]."""
+        seen = pose.position.tobytes() + pose.quaternion.tobytes()
+        target, self._target = self._target, plan.target.position
+        if seen != self._pose or target is None or not plan.reachable:
+            self._pose, self._since_ns, self._path_m = seen, stamp_ns, 0.0
+        else:
+            self._path_m += norm(plan.target.position - target)
+        return self._path_m
+
+    def since_s(self, stamp_ns: int) -> float:
+        """Return for how long it has stayed the same [s]."""
+        return (stamp_ns - self._since_ns) / NANOSECONDS
 
 
 class Following:
@@ -33,12 +63,14 @@ class Following:
         self._most_m = limits.max_following_error_m or math.inf
         self._most_rad = limits.max_following_error_rad or math.inf
         self._lag_ns = round(limits.following_lag_s * NANOSECONDS)
+        self._frozen_s = limits.following_lag_s + GLITCH_S
         self.reset()
 
     def reset(self) -> None:
         """Forget the motion."""
         self._sent: deque[tuple[int, tuple[ArmPose, ...]]] = deque()
         self._near_ns: list[int | None] = [None] * len(self._arms)  # stamp of the last good pose
+        self._frozen = [FrozenPose() for _ in self._arms]
 
     def check(
         self,
@@ -46,9 +78,9 @@ class Following:
         measured: Sequence[ArmPose],
         stamps_ns: Sequence[int],
         now_ns: int,
-    ) -> str:
+    ) -> Reason:
         """
-        Return which arm does not follow its plans, by how much; empty when all do.
+        Return which arm does not follow its plans, by how much; no reason when all do.
 
         :param plans: what every arm is told now. :param measured: the arms' poses.
         :param stamps_ns: when each pose was measured, on the clock of `now_ns`.
@@ -65,7 +97,10 @@ class Following:
                 self._near_ns[index] = stamp_ns
             elif stamp_ns - near_ns > GLITCH_S * NANOSECONDS:
                 return self._reason(index, off_m, off_rad)
-        return ''
+            moved_m = self._frozen[index].moved_m(pose, plan, stamp_ns)
+            if moved_m > FROZEN_M and self._frozen[index].since_s(stamp_ns) > self._frozen_s:
+                return self._frozen_reason(index, moved_m)
+        return Reason()
 
     def _drop_before(self, oldest_ns: int) -> None:
         """Forget the targets that were replaced before a time."""
@@ -95,9 +130,19 @@ class Following:
             min(math.hypot(*difference(turned, quaternion_of(target))) for target in recent),
         )
 
-    def _reason(self, index: int, off_m: float, off_rad: float) -> str:
+    def _frozen_reason(self, index: int, moved_m: float) -> Reason:
+        name, _ = self._arms[index]
+        return Reason(
+            'pose_frozen',
+            f'{name}: the measured pose has not changed at all while its targets moved '
+            f'{1000 * moved_m:.0f} mm: does its driver repeat an old one?',
+            f'arm {name}',
+        )
+
+    def _reason(self, index: int, off_m: float, off_rad: float) -> Reason:
         name, arm = self._arms[index]
-        return (
+        text = (
             f'{name} does not follow: {1000 * off_m:.0f} mm, {off_rad:.2f} rad from its targets '
             f'(limits.max_following_error_*): blocked, or deaf to {arm.command_topic}?'
         )
+        return Reason('not_following', text, f'arm {name}')

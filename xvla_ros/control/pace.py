@@ -55,7 +55,8 @@ class Pace:
         """
         elapsed_s = (stamp_ns - self._stamp_ns) / NANOSECONDS
         if elapsed_s <= 0:
-            raise ObservationError(f'target is {-elapsed_s:.3f} s older than the one before')
+            text = f'target is {-elapsed_s:.3f} s older than the one before'
+            raise ObservationError(text, code='target_older')
         return min(elapsed_s, self._most_s)
 
     def paused(self, now_ns: int) -> bool:

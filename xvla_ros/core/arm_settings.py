@@ -58,6 +58,7 @@ class GripperSettings:
         choices=(
             'float64_array',
             'gripper_command',
+            'parallel_gripper_command',
             'franka_gripper',
             'joint_trajectory',
             'interbotix',
@@ -70,10 +71,10 @@ class GripperSettings:
     command_open: float = param('Command value that means open [driver unit].')
     command_closed: float = param('Command value that means closed [driver unit].')
     max_effort: float = param(
-        'Effort limit sent with the command where the interface has one [N].', 20.0, low=0.0
+        'Effort limit sent with the command where the interface has one [N or N m].', 20.0, low=0.0
     )
     speed: float = param(
-        'Speed sent with the command where the interface has one [m/s].', 0.1, low=0.0
+        'Speed sent with the command where the interface has one [m/s or rad/s].', 0.1, low=0.0
     )
     model_index: int = param(
         "Joint space: position of the gripper in the checkpoint's vectors; -1: it has none.",

@@ -118,6 +118,16 @@ class Embodiment:
         if self.joint_space and policy.relative_position:
             raise ValueError('relative_position is of tool poses, expected false')
 
+    def frame_prefix(self, arm: str) -> str:
+        """
+        Return what an arm's frames begin with in TF, where each name exists once.
+
+        Empty, unless arms have the same base frame: then the arm's name and a slash, as with the
+        parameter `frame_prefix` of robot_state_publisher.
+        """
+        bases = [settings.base_frame for settings in self.arms.values()]
+        return '' if len(set(bases)) == len(bases) else f'{arm}/'
+
     def _check_simulation(self, sim: SimSettings) -> None:
         """Check that the simulation is of this robot."""
         self._same('sim.arms', sim.arms, self.arm_names)

@@ -19,6 +19,16 @@ class XvlaError(Exception):
 
     kind = 'error'
 
+    def __init__(self, text: str = '', culprit: str = '', code: str = '') -> None:
+        """
+        Say what is wrong.
+
+        :param culprit: the input stream, such as `camera main`. :param code: one of
+            reason_codes.MEANING; `kind` when nothing more is known.
+        """
+        super().__init__(text)
+        self.culprit, self.code = culprit, code or self.kind
+
 
 class ConfigError(XvlaError):
     """The user's configuration is wrong: an embodiment file, a parameter, a command line."""
@@ -30,16 +40,6 @@ class ObservationError(XvlaError):
     """An input is missing, stale or malformed: nothing is predicted, the robot holds."""
 
     kind = 'observation'
-
-    def __init__(self, text: str, culprit: str = '', trouble: str = '') -> None:
-        """
-        Say what is wrong.
-
-        :param culprit: the input stream, such as `camera main`. :param trouble: what is wrong with
-            it, in a word.
-        """
-        super().__init__(text)
-        self.culprit, self.trouble = culprit, trouble
 
 
 class InferenceError(XvlaError):
@@ -59,13 +59,13 @@ class Reason:
     """
     Why the robot does not move as planned; false when there is none.
 
-    code: what it is counted by: an input stream, a rule, a part of the system. text: for people.
-    trouble: what is wrong with an input, in a word; its figures may change in the text.
+    code: what is wrong, one of reason_codes.MEANING. text: for people; its figures may change.
+    source: whose trouble it is, such as `camera wrist`; empty where the code says it.
     """
 
     code: str = ''
     text: str = ''
-    trouble: str = ''
+    source: str = ''
 
     def __bool__(self) -> bool:
         """Tell whether there is one."""
@@ -77,13 +77,17 @@ class Reason:
 
     def is_like(self, other: 'Reason') -> bool:
         """Tell whether another differs by its text only."""
-        return (self.code, self.trouble) == (other.code, other.trouble)
+        return (self.code, self.source) == (other.code, other.source)
+
+    @property
+    def counted(self) -> str:
+        """What it is counted by: an input stream, a rule, a part of the system."""
+        return self.source or self.code
 
 
 def reason_of(error: XvlaError) -> Reason:
     """Return what an error says as a reason."""
-    culprit, trouble = getattr(error, 'culprit', ''), getattr(error, 'trouble', '')
-    return Reason(culprit or error.kind, str(error), trouble or error.kind)
+    return Reason(error.code, str(error), error.culprit)
 
 
 @contextmanager

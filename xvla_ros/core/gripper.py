@@ -33,6 +33,10 @@ class GripperFilter:
         self._closed = opening < 0.5 if known and opening is not None else None
         self._changed_ns = now_ns - round(self._settings.dwell_s * NANOSECONDS)
 
+    def retune(self, settings: GripperSettings) -> None:
+        """Use other settings from now on; the present opening stays until they change it."""
+        self._settings = settings
+
     def update(self, probability: float, now_ns: int) -> float:
         """
         Return the opening to command: 1.0 open, 0.0 closed, NaN (leave it) while undecided.
@@ -64,6 +68,9 @@ class ContinuousGripper:
 
     def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
         """Begin a motion; nothing is remembered."""
+
+    def retune(self, settings: GripperSettings) -> None:
+        """Use other settings; an opening needs none."""
 
     def update(self, opening: float, now_ns: int) -> float:
         """Return the opening to command, 0.0 closed to 1.0 open; NaN leaves it."""

@@ -65,7 +65,7 @@ def check_streams(
                 f'{limit.name}: stamp is {-age_s:.3f} s in the future (allowed '
                 f'{future_tolerance_s} s); are the clocks synchronised?',
                 limit.name,
-                'early',
+                'future',
             )
         if age_s > limit.max_age_s and not stamps_ns[limit.name]:
             raise ObservationError(

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from xvla_ros.core.arm_settings import ArmSettings, GripperSettings, HEADER, RECEIVE
-from xvla_ros.core.image_encodings import DECLARABLE
+from xvla_ros.core.camera_settings import CameraSettings
 from xvla_ros.core.joint_settings import EE6D_MODES, JOINT_MODES
 from xvla_ros.core.limit_settings import LimitSettings
 from xvla_ros.core.rotations import ROTATION_LAYOUTS
@@ -35,7 +35,11 @@ class PolicySettings:
     server_url: str = param(
         'X-VLA server to ask instead of a local checkpoint, http:// or ws://. Empty: local.', ''
     )
-    server_token: str = param('Bearer token for the server. Empty: none.', '')
+    server_token_file: str = param(
+        'File with the bearer token for the server, one word. Empty: the word in the environment '
+        'variable XVLA_SERVER_TOKEN, or none.',
+        '',
+    )
     instruction: str = param('Instruction to start with. Empty: wait for one.', '')
     domain_id: int = param(
         'Row of this embodiment among the soft prompts of the checkpoint.', low=0
@@ -116,41 +120,6 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraSettings:
-    """One camera view."""
-
-    topic: str = param('Image topic.', topic=True)
-    compressed: bool = param('The topic is sensor_msgs/CompressedImage instead of Image.', False)
-    encoding: str = param(
-        'What an image is whose own encoding names no colours (8UC3 and its like), such as bgr8. '
-        'Empty: such images are refused.',
-        '',
-        choices=('', *DECLARABLE),
-    )
-    stamp_source: str = param(
-        'Where an image gets its time from: its header, or its arrival (receive), for a driver '
-        'that does not stamp or whose clock cannot be synchronised.',
-        HEADER,
-        choices=(HEADER, RECEIVE),
-    )
-    rotate_180: bool = param('Rotate the image by 180 degrees (LIBERO agentview).', False)
-    max_age_s: float = param('Oldest image that may be used [s].', 0.3, low=0.005, high=10.0)
-    rate_hz: float = param(
-        'Expected rate of the camera [Hz]; doctor and diagnostics compare with it.',
-        30.0,
-        low=0.1,
-        high=240.0,
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse an encoding for pictures that are files: a file says itself what it is."""
-        if self.compressed and self.encoding:
-            raise ValueError(
-                f"encoding is '{self.encoding}', but compressed is true; expected no encoding"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class ControlSettings:
     """From chunk to targets."""
 
@@ -186,6 +155,13 @@ class ControlSettings:
     )
     hold_after_s: float = param(
         'Controller: hold after this long without a target [s].', 0.1, low=0.01, high=5.0
+    )
+    worker_timeout_s: float = param(
+        'Hold when the inference worker has given no sign of life for this long [s]; it is '
+        'replaced after 20 s.',
+        0.5,
+        low=0.1,
+        high=10.0,
     )
     replan_period_s: float = param(
         'Least time between two inferences [s]; 0 = as fast as the model.', 0.0, low=0.0, high=30.0

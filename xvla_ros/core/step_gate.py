@@ -23,6 +23,7 @@ from xvla_ros.core.motion import (
     ToolState,
 )
 from xvla_ros.core.quaternions import difference
+from xvla_ros.core.settings import LimitSettings
 from xvla_ros.core.verdict import MEANING, RULES, Verdict
 from xvla_ros.core.workspace import segment_distance, to_world, TOLERANCE_M, workspace
 
@@ -52,12 +53,19 @@ class StepGate:
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Read limits and workspaces; nothing has moved yet."""
-        self._limits = embodiment.limits
         self._arms = tuple(embodiment.arms.values())
         self._spaces = tuple(workspace(arm) for arm in self._arms)
-        self._motion = ToolLimits(embodiment.limits)
+        self.limit(embodiment.limits)
         self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
         self.reset()
+
+    def limit(self, limits: LimitSettings) -> None:
+        """
+        Use other limits from the next step on.
+
+        Of a motion that runs only speeds may fall: braking counts on the acceleration.
+        """
+        self._limits, self._motion = limits, ToolLimits(limits)
 
     def reset(self) -> None:
         """Forget the motion: the next step starts at rest from the measured poses."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the messages of cameras and arms to observations, wherever messages come from; no ROS."""
+"""Messages of cameras and arms to observations, for topics and bags. Free of ROS."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The measured state of all arms, from topics: tool poses and gripper openings with their stamps.
+The measured state of all arms from topics: tool poses and gripper openings with their stamps.
 
-Messages are taken and read when they are used, in whichever thread asks.
+A message is taken and read when somebody asks for the state, in the asking thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +23,15 @@ from xvla_ros.runtime.clock import Clock
 
 
 class JointView(View):
-    """The JointStates that name any of some joints: other sources may share the topic."""
+    """Keeps the JointStates that name a wanted joint; other sources may use the same topic."""
 
     def __init__(self, topic: str, names: Sequence[str], stamp_source: str = HEADER) -> None:
-        """:param names: of the joints that are wanted."""
+        """:param names: names of the wanted joints."""
         super().__init__(topic, stamp_source)
         self._names, self._wanted, self._others = tuple(names), frozenset(names), ''
 
     def store(self, message: Any, received_ns: int) -> None:
-        """Keep a message of ours; of others remember the names."""
+        """Keep a message that names a wanted joint; of another one keep the names."""
         if self._wanted.isdisjoint(message.name):
             self._others = named(message)
         else:
@@ -47,7 +47,8 @@ class JointView(View):
         if found is None and self._others:
             raise ObservationError(
                 f'{self.topic}: no JointState names {" or ".join(self._names)}; the last one '
-                f'names {self._others}'
+                f'names {self._others}',
+                code='joints_unnamed',
             )
         return found
 
@@ -100,11 +101,9 @@ class JointsTopic:
             return None
         positions = self._view.positions(found[1])
         if reason := self._kinematics.limits.implausible(positions):
-            raise ObservationError(f'{self._view.topic}: {reason}')
-        position, quaternion = self._kinematics.forward(positions)
-        if self._joint_space:
-            return found[0], position, quaternion, positions
-        return found[0], position, quaternion
+            raise ObservationError(f'{self._view.topic}: {reason}', code='joint_implausible')
+        pose = (found[0], *self._kinematics.forward(positions))
+        return (*pose, positions) if self._joint_space else pose
 
 
 SOURCES: Mapping[str, Callable[[Topics, ArmSettings], PoseSource]] = {
@@ -114,12 +113,12 @@ SOURCES: Mapping[str, Callable[[Topics, ArmSettings], PoseSource]] = {
 
 
 def arm_joints(arm: ArmSettings) -> JointView:
-    """Return what sees an arm's joints."""
+    """Return the view of an arm's joints."""
     return JointView(arm.joint_states_topic, arm.joint_names, arm.stamp_source)
 
 
 def first_finger(arm: ArmSettings) -> JointView:
-    """Return what sees an arm's first finger joint."""
+    """Return the view of an arm's first finger joint."""
     gripper = arm.gripper
     return JointView(
         gripper.joint_states_topic or arm.joint_states_topic,
@@ -133,8 +132,8 @@ class ArmsRead:
     """
     The state of all arms at one moment.
 
-    stamps_ns: when each stream that has arrived was measured, by its name. poses: of the arms that
-    are complete. joints: (n,) [rad] of each arm whose joints were asked for and have arrived.
+    stamps_ns: stamp of each stream that has arrived, by name. poses: of the arms whose streams are
+    all there. joints: (n,) [rad] of each arm whose joints were asked for and have arrived.
     """
 
     stamps_ns: dict[str, int] = field(default_factory=dict)
@@ -147,12 +146,12 @@ class ArmStates:
 
     def __init__(self, graph: Graph, embodiment: Embodiment, joints: bool = False) -> None:
         """
-        Subscribe to everything that the embodiment names.
+        Subscribe to the arms' topics.
 
-        :param joints: read the joint positions of every arm, too, as streams of their own.
+        :param joints: also read each arm's joint positions, as streams of their own.
         """
         self._graph, self._embodiment = graph, embodiment
-        self._lock = threading.Lock()  # a topic is taken, and pinocchio computes, one at a time
+        self._lock = threading.Lock()  # topics and pinocchio's data are for one thread at a time
         self._topics = Topics(graph)
         arms = embodiment.arms.items()
         self._poses = {name: self._pose_source(arm) for name, arm in arms}
@@ -181,9 +180,9 @@ class ArmStates:
 
     def read(self, stamp_ns: int | None = None) -> ArmsRead:
         """
-        Return the state of the arms; what comes from one topic is of the same messages.
+        Return the state of the arms. Streams of one topic are read from the same messages.
 
-        :param stamp_ns: take each stream's message nearest to this time; None takes the last.
+        :param stamp_ns: use each stream's message nearest to this time; None: the last.
         :raises ObservationError: a message cannot be used.
         """
         with self._lock:
@@ -209,7 +208,7 @@ class ArmStates:
         read: ArmsRead,
         measured: Pose | None,
     ) -> None:
-        """Read a gripper; with the tool's pose it completes the arm."""
+        """Read a gripper's opening and join it with the tool's pose."""
         finger = self._grippers[name].nearest(stamp_ns)
         if measured:
             read.stamps_ns[f'arm {name}'] = measured[0]
@@ -234,12 +233,13 @@ class ArmStates:
         view = self._grippers[name]
         (position,) = view.positions(message)
         if reason := implausible_position(arm.gripper, position):
-            raise ObservationError(f'{view.topic}: gripper {name}: {reason}')
+            text = f'{view.topic}: gripper {name}: {reason}'
+            raise ObservationError(text, code='gripper_implausible')
         return measured_opening(arm.gripper, position)
 
 
 class ArmReader:
-    """The arms as they are now, fresh and complete, or the reason why not."""
+    """Reads all arms if every stream is there and fresh."""
 
     def __init__(self, embodiment: Embodiment, states: ArmStates, clock: Clock) -> None:
         """Remember what to read."""
@@ -254,7 +254,7 @@ class ArmReader:
         """
         read = self._states.read()
         now_ns = self._clock.now_ns()
-        # No skew limit: arms are not compared with images here, and each has its own age limit.
+        # No limit on skew here: no images are compared, and each stream has its own age limit.
         tolerance_s = self._control.future_tolerance_s
         check_streams(read.stamps_ns, self._states.limits, now_ns, float('inf'), tolerance_s)
         return read.poses

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where messages come from: a ROS graph or a bag. Inputs subscribe through this alone."""
+"""The source of messages as a protocol: a ROS graph or a bag."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Vector = NDArray[np.float64]
 # A tool pose: stamp [ns], position (3,) [m] and quaternion (4,) xyzw, in the arm's base frame. In
 # joint space the joints (n,) [rad], too.
 Pose = tuple[int, Vector, Vector] | tuple[int, Vector, Vector, Vector]
-# Takes a message and when it arrived, by the graph's clock [ns]; 0 where that is not known.
+# Called with a message and its time of arrival on the graph's clock [ns]; 0: not known.
 Store = Callable[[Any, int], None]
 # Messages kept per topic: half a second at 100 Hz, more than the age of any usable image.
 HISTORY = 64
@@ -25,42 +25,42 @@ class Feed(Protocol):
     """One subscription."""
 
     def take(self) -> None:
-        """Hand what has arrived to the subscriber, oldest first; one thread at a time may call."""
+        """Pass what has arrived to the subscriber, oldest first; one thread at a time."""
 
 
 class PoseSource(Protocol):
-    """Where the tool pose of one arm comes from."""
+    """Gives the tool pose of one arm."""
 
     def read(self, stamp_ns: int | None) -> Pose | None:
-        """Return the pose nearest to a time, or the last; None before any."""
+        """Return the pose nearest to a time, or the last one; None when there is none."""
 
 
 class Graph(Protocol):
-    """What messages come from."""
+    """A ROS graph or a bag."""
 
     def subscribe(self, kind: str, topic: str, store: Store, depth: int) -> Feed:
         """
-        Subscribe as to sensor data, the newest `depth` messages kept until they are taken.
+        Subscribe with sensor quality of service; keep the newest `depth` messages until taken.
 
         :param kind: message type, such as sensor_msgs/msg/Image.
         """
 
     def wait(self, feeds: Sequence[Any], timeout_s: float) -> None:
-        """Sleep until a message of one of the feeds waits to be taken, or for the timeout."""
+        """Wait until one of the feeds has a message, or for the timeout."""
 
     def transforms(self, arm: ArmSettings) -> PoseSource:
         """
-        Return the tool pose of an arm from TF.
+        Return the source of an arm's tool pose from TF.
 
         :raises ConfigError: TF cannot be read here.
         """
 
     def close(self) -> None:
-        """Subscribe no more to anything."""
+        """End all subscriptions."""
 
 
 class View:
-    """The last messages of a topic for one reader, each with the time that it counts from [ns]."""
+    """The last messages of a topic for one reader, each with its stamp [ns]."""
 
     def __init__(self, topic: str, stamp_source: str = HEADER) -> None:
         """:param stamp_source: `header`, or `receive` for the time at which a message arrived."""
@@ -74,14 +74,16 @@ class View:
         self._messages.append((stamp_ns, message))
 
     def nearest(self, stamp_ns: int | None = None) -> tuple[int, Any] | None:
-        """Return stamp [ns] and message nearest to a time, or the last; None before any."""
+        """Return stamp [ns] and message nearest to a time, or the last; None without one."""
         messages = self._messages
         if not messages:
             return None
         if stamp_ns is None:
             return messages[-1]
         nearest: tuple[int, Any] | None = None
-        for each in reversed(tuple(messages)):  # the nearest is mostly one of the last
+        for each in reversed(
+            tuple(messages)
+        ):  # from the end: the nearest is mostly one of the last
             if nearest and abs(each[0] - stamp_ns) > abs(nearest[0] - stamp_ns):
                 break
             nearest = each
@@ -90,10 +92,9 @@ class View:
 
 class Topics:
     """
-    The topics of several readers, each subscribed to once, however many read it.
+    The topics of several readers. Each topic has one subscription.
 
-    What was taken together is seen together: after `take` all views of a topic hold the same
-    messages. The owner locks.
+    After `take` all views of a topic hold the same messages. The owner locks.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -103,7 +104,7 @@ class Topics:
         self._feeds: list[Feed] = []
 
     def show(self, kind: str, view: View) -> None:
-        """Have a view see what arrives on its topic from now on."""
+        """Add a view, which gets its topic's messages from now on."""
         views = self._views.setdefault((kind, view.topic), [])
         views.append(view)
         if len(views) == 1:

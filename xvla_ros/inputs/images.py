@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera messages to RGB arrays; colours are never guessed: the model learnt from RGB."""
+"""Camera messages to RGB arrays. An unknown colour order is refused, never guessed."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,9 +18,9 @@ class Encoding:
     How an image message stores its pixels.
 
     :param channels: values of a pixel in a row; `depth`: bytes of a value.
-    :param order: where red, green and blue are among them; none: OpenCV converts them.
+    :param order: the channels that hold red, green and blue; none: OpenCV converts.
     :param code: OpenCV's conversion to RGB, without `COLOR_`.
-    :param rows: stored rows per row of the picture.
+    :param rows: stored rows per row of the image.
     """
 
     channels: int
@@ -74,7 +74,7 @@ def image_from_message(
     message: Any, topic: str, rotate_180: bool = False, declared: str = ''
 ) -> NDArray[np.uint8]:
     """
-    Return the picture (H, W, 3) uint8 RGB; 16-bit values are scaled, YUV is BT.601.
+    Return the image (H, W, 3) uint8 RGB; 16-bit values are scaled, YUV is BT.601.
 
     :param rotate_180: turn it upside down (not mirrored).
     :param declared: encoding of messages whose own names no colours, such as 8UC3.
@@ -83,7 +83,7 @@ def image_from_message(
     """
     picture = (
         _compressed(message, topic)
-        if hasattr(message, 'format')  # sensor_msgs/CompressedImage, of whichever reader
+        if hasattr(message, 'format')  # sensor_msgs/CompressedImage, of rclpy or a bag reader
         else _raw(message, topic, declared)
     )
     return np.ascontiguousarray(picture[::-1, ::-1] if rotate_180 else picture)
@@ -107,7 +107,8 @@ def check_layout(message: Any, topic: str, declared: str = '') -> Encoding:
         raise ObservationError(
             f'{topic}: {message.width}x{height} {message.encoding} image with step '
             f'{message.step} holds {len(message.data)} bytes, expected rows of {width} bytes'
-            f'{" and even sides" if odd else ""}'
+            f'{" and even sides" if odd else ""}',
+            code='image_size',
         )
     return encoding
 
@@ -121,16 +122,19 @@ def _encoding(name: str, topic: str, declared: str) -> Encoding:
         unfit = f" ('{declared}' does not fit it)" if declared else ''
         raise ObservationError(
             f"{topic}: image encoding '{name}' does not say which value is which colour; expected "
-            f"`encoding` of this camera to say what its driver means, such as 'bgr8'{unfit}"
+            f"`encoding` of this camera to say what its driver means, such as 'bgr8'{unfit}",
+            code='encoding',
         )
     if declared and name.lower() != declared:
         raise ObservationError(
-            f"{topic}: image encoding is '{name}', but `encoding` of this camera is '{declared}'"
+            f"{topic}: image encoding is '{name}', but `encoding` of this camera is '{declared}'",
+            code='encoding',
         )
     if name.lower() not in ENCODINGS:
         raise ObservationError(
             f"{topic}: image encoding '{name}' is not supported; "
-            f'one of {", ".join(ENCODINGS)} is{video_hint(name, topic)}'
+            f'one of {", ".join(ENCODINGS)} is{video_hint(name, topic)}',
+            code='encoding',
         )
     return ENCODINGS[name.lower()]
 
@@ -139,7 +143,7 @@ def _raw(message: Any, topic: str, declared: str) -> NDArray[np.uint8]:
     encoding = check_layout(message, topic, declared)
     values = _values(message, encoding)
     if encoding.code:
-        import cv2  # only those cameras pay for it that need it
+        import cv2  # imported here: only some cameras need it
 
         values = cv2.cvtColor(np.ascontiguousarray(values), getattr(cv2, f'COLOR_{encoding.code}'))
     elif encoding.order != (0, 1, 2) or encoding.channels != 3:
@@ -168,7 +172,7 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _compressed(message: Any, topic: str) -> NDArray[np.uint8]:
-    # Only those with compressed cameras pay for the import.
+    # Imported here: only compressed cameras need it.
     from xvla_ros.serve.image_files import decode_image_file, ImageFileError
 
     try:
@@ -176,7 +180,8 @@ def _compressed(message: Any, topic: str) -> NDArray[np.uint8]:
     except ImageFileError as error:
         raise ObservationError(
             f"{topic}: cannot decode the compressed image, format '{message.format}': {error}"
-            f'{video_hint(message.format, topic)}'
+            f'{video_hint(message.format, topic)}',
+            code='image_damaged',
         ) from None
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What messages of arms say, as numbers. Messages may be of rclpy's classes or of a bag reader's.
+Messages of arms to numbers. A message may be of rclpy or of a bag reader.
 
-A message that cannot be used raises ObservationError with the topic that it came from, what it
-held, and what was expected.
+A message that cannot be used raises ObservationError with its topic, its value and what was
+expected.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.errors import ObservationError
 
-# Joints that a message about a JointState quotes.
+# How many joint names an error message quotes.
 MOST_NAMES = 24
 
 
@@ -37,17 +37,20 @@ def pose_from_message(
     """
     frame = message.header.frame_id
     if frame and frame != base_frame:
-        raise ObservationError(f"{topic}: pose is in frame '{frame}', expected '{base_frame}'")
+        text = f"{topic}: pose is in frame '{frame}', expected '{base_frame}'"
+        raise ObservationError(text, code='frame')
     p, q = message.pose.position, message.pose.orientation
     position, quaternion = np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w])
     if not (np.isfinite(position).all() and np.isfinite(quaternion).all()):
         raise ObservationError(
-            f'{topic}: pose holds a value that is not finite: {position} {quaternion}'
+            f'{topic}: pose holds a value that is not finite: {position} {quaternion}',
+            code='pose_not_finite',
         )
     norm = float(np.linalg.norm(quaternion))
     if abs(norm - 1.0) > 1e-2:
         raise ObservationError(
-            f'{topic}: orientation is no unit quaternion: {quaternion} has norm {norm:.3f}'
+            f'{topic}: orientation is no unit quaternion: {quaternion} has norm {norm:.3f}',
+            code='quaternion',
         )
     return position, quaternion / norm
 
@@ -63,28 +66,32 @@ def joint_positions(message: Any, names: Sequence[str], topic: str) -> NDArray[n
     missing = [name for name in names if name not in index]
     if missing:
         raise ObservationError(
-            f'{topic}: JointState lacks joint {", ".join(missing)}; it names {named(message)}'
+            f'{topic}: JointState lacks joint {", ".join(missing)}; it names {named(message)}',
+            code='joint_missing',
         )
     twice = [name for name in names if message.name.count(name) > 1]
     if twice:
         raise ObservationError(
             f'{topic}: JointState names joint {", ".join(twice)} twice, so its position is not '
-            f'known; it names {named(message)}'
+            f'known; it names {named(message)}',
+            code='joint_twice',
         )
     if len(message.position) != len(message.name):
         raise ObservationError(
             f'{topic}: JointState has {len(message.name)} names '
-            f'but {len(message.position)} positions'
+            f'but {len(message.position)} positions',
+            code='joint_count',
         )
     positions = np.array([message.position[index[name]] for name in names])
     for name, value in zip(names, positions, strict=True):
         if not math.isfinite(value):
-            raise ObservationError(f"{topic}: position of joint '{name}' is {value}")
+            text = f"{topic}: position of joint '{name}' is {value}"
+            raise ObservationError(text, code='joint_not_finite')
     return positions
 
 
 def named(message: Any) -> str:
-    """Return the joints that a JointState names, for people."""
+    """Return the joint names of a JointState as a text for people."""
     return ', '.join(message.name[:MOST_NAMES]) or (
         f'no joint (it has {len(message.position)} positions)'
     )

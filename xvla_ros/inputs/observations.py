@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker sees: last frames and arm state, frozen into an Observation on demand."""
+"""The worker's inputs: the last frames and the arms' state, joined to an Observation on demand."""
 
 import math
 import threading
@@ -13,10 +13,11 @@ from xvla_ros.bags.topics import COMPRESSED, IMAGE
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import blamed_on
+from xvla_ros.core.errors import blamed_on, ObservationError
 from xvla_ros.core.observation import check_skew, check_streams, Observation, StreamLimit
 from xvla_ros.core.settings import CameraSettings, RECEIVE
 from xvla_ros.inputs.arm_state import ArmStates
+from xvla_ros.inputs.frozen import FrozenWatch
 from xvla_ros.inputs.graph import Graph
 from xvla_ros.inputs.images import check_layout, image_from_message
 from xvla_ros.inputs.messages import stamp_to_ns
@@ -24,7 +25,7 @@ from xvla_ros.runtime.clock import Clock
 
 
 class Frame(NamedTuple):
-    """A camera's message, compressed or not, and its time [ns]."""
+    """A camera's message, raw or compressed, and its stamp [ns]."""
 
     stamp_ns: int
     message: Any
@@ -34,19 +35,19 @@ Frames = dict[str, Frame | None]
 # Frames, stamps [ns] by stream, and the arms, of one observation.
 Together = tuple[dict[str, Frame], dict[str, int], tuple[ArmPose, ...]]
 
-# How often a camera that lags is looked at while nothing arrives [s].
+# How often a camera that lags is checked while nothing arrives [s].
 LOOK_S = 0.005
 # How long frames of one moment may take to arrive one after the other (three of 640x480: 8 ms).
 GATHER_NS = 15_000_000
-# A frame younger than this share of its limit is good enough to see that a camera lives.
+# A frame younger than this share of its age limit shows that a camera is alive.
 FRESH_SHARE = 0.5
 
 
 class Camera:
-    """The last frame of one camera, taken and decoded only when it is used. Any thread may ask."""
+    """The last frame of one camera, decoded only when it is used. Any thread may call."""
 
     def __init__(self, graph: Graph, settings: CameraSettings) -> None:
-        """Subscribe; only the newest frame is kept, an older one would never be looked at."""
+        """Subscribe; only the newest frame is kept."""
         self._settings = settings
         self._frame: Frame | None = None
         self._taking = threading.Lock()
@@ -60,7 +61,7 @@ class Camera:
         self._frame = Frame(stamp_ns, message)
 
     def last(self, enough_ns: float = math.inf, until_ns: float = math.inf) -> Frame | None:
-        """Return a frame stamped from `enough_ns` until `until_ns`, or else the newest, if any."""
+        """Return a frame stamped from `enough_ns` to `until_ns`, else the newest; None without."""
         with self._taking:
             known = self._frame
             if known is None or not enough_ns <= known.stamp_ns <= until_ns:
@@ -68,12 +69,15 @@ class Camera:
             return self._frame
 
     def check(self, frame: Frame) -> None:
-        """Refuse a frame that cannot be decoded, as far as that shows without decoding it."""
+        """Refuse a frame whose header shows that it cannot be decoded."""
         if not self._settings.compressed:
             check_layout(frame.message, self._settings.topic, self._settings.encoding)
+        elif not len(frame.message.data):
+            text = f'{self._settings.topic}: the compressed image is empty'
+            raise ObservationError(text, code='image_damaged')
 
     def decode(self, frame: Frame) -> NDArray[np.uint8]:
-        """Return a frame's picture (H, W, 3) uint8 RGB."""
+        """Return a frame's image (H, W, 3) uint8 RGB."""
         settings = self._settings
         return image_from_message(
             frame.message, settings.topic, settings.rotate_180, settings.encoding
@@ -88,6 +92,7 @@ class ObservationInputs:
         self._graph, self._embodiment, self._clock = graph, embodiment, clock
         self._cameras = {n: Camera(graph, c) for n, c in embodiment.cameras.items()}
         self._used_ns: dict[str, int] = {}
+        self._frozen = {n: FrozenWatch(n, c.max_frozen_m) for n, c in embodiment.cameras.items()}
         self._gathering_ns: int | None = None
         self._arms = ArmStates(graph, embodiment)
         cameras = tuple(
@@ -98,10 +103,10 @@ class ObservationInputs:
 
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
         """
-        Sleep until there are frames for an observation newer than a stamp; return whether.
+        Wait for frames newer than a stamp [ns]; return False after the timeout.
 
-        Every camera shall have a new one, so that pictures that were taken together are seen
-        together; one that lags is not waited for when its last frame is newer than the stamp.
+        Waits for a new frame of every camera, so that frames of one moment are used together. It
+        does not wait for a camera that lags when its last frame is newer than the stamp.
         """
         deadline = time.monotonic() + timeout_s
         while missing := self._missing(after_ns):
@@ -112,7 +117,7 @@ class ObservationInputs:
         return True
 
     def _missing(self, after_ns: int) -> list[Camera]:
-        """Return the cameras whose frames are still to be waited for."""
+        """Return the cameras whose frames have not come yet."""
         stamps = {}
         for name, camera in self._cameras.items():
             frame = camera.last(max(after_ns, self._used_ns.get(name, 0)) + 1)
@@ -133,7 +138,7 @@ class ObservationInputs:
 
     def check(self) -> None:
         """
-        Tell whether an observation could be made now.
+        Check that an observation is possible now.
 
         :raises ObservationError: naming the input that is missing, stale, from the future or
             malformed.
@@ -143,7 +148,7 @@ class ObservationInputs:
 
     def stamp_ns(self) -> int:
         """
-        Return the stamp of the observation that could be made now.
+        Return the stamp that an observation made now would have [ns].
 
         :raises ObservationError: naming the input that is missing, stale, early or malformed.
         """
@@ -151,7 +156,7 @@ class ObservationInputs:
 
     def observe(self, instruction: str) -> Observation:
         """
-        Freeze the newest frames and the arm state nearest to the oldest of them.
+        Return the newest frames, with the arms' state nearest to the oldest frame.
 
         :raises ObservationError: naming the input that is missing, stale, from the future or
             malformed.
@@ -173,7 +178,7 @@ class ObservationInputs:
     def _read(
         self, frames: Frames
     ) -> tuple[dict[str, Frame], dict[str, int], tuple[ArmPose, ...]]:
-        """Return frames, stamps by stream and arms that belong together."""
+        """Return frames, stamps by stream and arms of one observation."""
         present = {name: frame for name, frame in frames.items() if frame is not None}
         stamps = {f'camera {name}': frame.stamp_ns for name, frame in present.items()}
         for name, frame in present.items():
@@ -186,4 +191,6 @@ class ObservationInputs:
         nearest = self._arms.read(min(stamps.values()))
         together = {**stamps, **nearest.stamps_ns}
         check_skew(together, control.max_skew_s)
+        for name, frame in present.items():
+            self._frozen[name].check(frame.stamp_ns, frame.message.data, nearest.poses)
         return present, together, nearest.poses

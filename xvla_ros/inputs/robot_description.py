@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Robot descriptions from topics, put where an embodiment says `urdf: topic:NAME`."""
+"""Robot descriptions from topics, for embodiments with `urdf: topic:NAME`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from xvla_ros.core.errors import ConfigError
 
 def filled(embodiment: Embodiment, read: Callable[[str], str]) -> Embodiment:
     """
-    Return the embodiment with the text of each topic, read once, in the topic's place.
+    Return the embodiment with each topic's text in place of `topic:NAME`; each is read once.
 
     :raises ConfigError: a text is no URDF.
     """

@@ -230,7 +230,7 @@ class Policy:
                 chunks, self.last_steps = captured(batch), len(times)
             actions = self.normalisation.restored(chunks.cpu().numpy())
         if not np.isfinite(actions).all():
-            raise InferenceError('the network predicted actions that are not finite')
+            raise InferenceError('predicted actions are not finite', code='answer_not_finite')
         return actions
 
     def _stacked(self, arrays: Sequence[NDArray[np.float32]]) -> torch.Tensor:

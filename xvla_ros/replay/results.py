@@ -68,8 +68,8 @@ class ResultFiles:
 
     def state(self, now_ns: int, state: str, reason: Reason) -> None:
         """Write the state of the policy when it changes."""
-        if (state, reason.code) != self._state:
-            self._state = (state, reason.code)
+        if (state, reason.code, reason.source) != self._state:
+            self._state = (state, reason.code, reason.source)
             self._line({'tick_ns': now_ns, 'state': state, 'message': reason.text})
 
     def chunk(self, chunk: Chunk, verdict: Verdict) -> None:

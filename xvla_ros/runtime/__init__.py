@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What drives a robot, without ROS: queue, gate, holds, inference loop, worker supervision."""
+"""The control loop without ROS: queue, gate, holds, inference loop, worker supervision."""

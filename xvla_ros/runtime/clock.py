@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thing that the runtime needs to know of time."""
+"""The clock that the runtime reads."""
 
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """A node's clock, a simulation's or a bag's."""
+    """The clock of a node, a simulation or a bag."""
 
     def now_ns(self) -> int:
-        """Return the time that stamps are compared with [ns]; 0 while it is not known."""
+        """Return the current time [ns], on the clock of the stamps; 0 while it is not known."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The motion that a robot is committed to: told to the inference side, and read there.
+The motion that a robot is committed to, shared between control and inference.
 
-The control side tells what will be commanded; the inference side reads it at the times of an
-observation's anchors, in the checkpoint's own terms.
+The control side sends the inference side the plan that it will command. The inference side
+samples this plan at the anchor times of an observation, as actions of the checkpoint.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from xvla_ros.runtime.worker_messages import Committed
 
 
 class CommittedMotion:
-    """Reads what will be commanded (`ChunkQueue.plan`) at other times. Stateless."""
+    """Samples a plan (`ChunkQueue.plan`) at other times. It keeps no state."""
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Read the checkpoint's facts from an embodiment."""
+        """Take the checkpoint's action format from an embodiment."""
         self._policy = embodiment.policy
         self._profile, self._space = make_profile(embodiment), make_space(embodiment)
 
     def commanded(self, plan: Chunk | None, time_ns: int) -> tuple[ArmPose, ...] | None:
-        """Return the targets commanded at a time, base frame, grippers as the model gave them."""
+        """Return each arm's target at a time, base frame; grippers as the model gave them."""
         if plan is None:
             return None
         return self._space.arms(self._trajectory(plan).at(time_ns))
@@ -42,7 +42,7 @@ class CommittedMotion:
         self, plan: Chunk | None, stamp_ns: int, reach_s: float, most: int
     ) -> NDArray[np.float32] | None:
         """
-        Return the anchors (d, D) of an observation that the plan has settled for `reach_s`.
+        Return the first anchors (d, D) of an observation: those that lie within `reach_s`.
 
         :param most: largest d.
         """
@@ -57,9 +57,9 @@ class CommittedMotion:
         self, answer: NDArray[np.float32], plan: Committed, stamp_ns: int
     ) -> NDArray[np.floating]:
         """
-        Return an answer (T, 20) that keeps to a plan where it must, and leaves it smoothly.
+        Return an answer (T, 20) that repeats the plan first and then leaves it smoothly.
 
-        The prefix that was told comes back as it was; behind it the plan's share falls to none.
+        The plan's weight is 1 for `firm_s` after the stamp and falls to 0 within `fade_s`.
         """
         upcoming = plan.upcoming
         if upcoming is None or not plan.firm_s or not self.expressible:
@@ -73,9 +73,9 @@ class CommittedMotion:
 
     def guess(self, plan: Chunk | None, stamp_ns: int, count: int) -> NDArray[np.float32] | None:
         """
-        Return a whole chunk (count, 20) for an observation: the plan, its end held.
+        Return the plan as a whole chunk (count, 20) for an observation; its last pose is repeated.
 
-        None without a plan, or when it is over: since then the arms may have been moved.
+        None when there is no plan, or when it has ended: the arms may have been moved since.
         """
         if plan is None or stamp_ns > plan.end_ns:
             return None
@@ -83,11 +83,11 @@ class CommittedMotion:
 
     @property
     def expressible(self) -> bool:
-        """Whether a plan can be told to this checkpoint: anchor by anchor, in absolute poses."""
+        """Whether a plan can be written as this checkpoint's actions: absolute poses, stride 1."""
         return self._policy.anchor_stride == 1 and not self._policy.relative_position
 
     def _anchors(self, plan: Chunk, stamp_ns: int, count: int) -> NDArray[np.float32]:
-        """Return the plan (count, 20) where an observation's anchors are due; its end holds."""
+        """Return the plan (count, D) at an observation's anchors; its last pose is repeated."""
         period_s = self._policy.anchor_period_s
         period_ns = round(period_s * NANOSECONDS)
         actions = sampled(self._trajectory(plan), stamp_ns, period_ns, count, self._space)
@@ -106,26 +106,36 @@ class CommittedMotion:
 
 class CommittedPlans:
     """
-    Tells the plan after every chunk, where checkpoint, strategy or settings ask for it.
+    Sends the plan to the inference side after every chunk, if checkpoint or settings need it.
 
-    A plan that nobody executes (dry run, hold, home, after a stop) is none: the arms are not on
-    it. Any thread may call.
+    A plan that is not executed (dry run, hold, home, after a stop) is not sent. Any thread may
+    call.
     """
 
     def __init__(
         self, embodiment: Embodiment, control: PolicyControl, tell: Callable[[Committed], object]
     ) -> None:
-        """Remember what is asked for, whom to ask and whom to tell."""
-        self._embodiment, self._control, self._tell = embodiment, control, tell
-        policy = embodiment.policy
-        told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
-        self._always = bool(told or policy.warm_start_time)
+        """
+        Store the parts.
+
+        :param tell: sends one message to the inference side.
+        """
+        self._control, self._tell = control, tell
         self._lock = Lock()
         self._executed: tuple[int, Chunk | None] = (-1, None)
         self._told = False
+        self.retune(embodiment)
+
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the settings of an embodiment from now on."""
+        policy = embodiment.policy
+        told = policy.relative_position or policy.proprio_source in ('commanded', 'chunk_end')
+        with self._lock:
+            self._embodiment = embodiment
+            self._always = bool(told or policy.warm_start_time)
 
     def judged(self, judged: Judged, epoch: int, now_ns: int) -> None:
-        """Take note of a chunk of a task, and tell what will be executed now."""
+        """Record a judged chunk of a task, and send the plan that is executed now."""
         with self._lock:
             control, policy = self._embodiment.control, self._embodiment.policy
             inpaints = self._control.strategy == 'inpaint'
@@ -146,7 +156,7 @@ class CommittedPlans:
             self._told = underway.upcoming is not None
 
     def withdraw(self) -> None:
-        """Tell that there is no plan any more, if that is new; call when the state has changed."""
+        """Send that there is no plan, once after it ended; call after each change of the state."""
         with self._lock:
             if self._told and not self._control.follows_plan:
                 self._executed, self._told = (-1, None), False

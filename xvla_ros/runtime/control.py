@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What leaves the policy at each control tick: the plan, a hold, or nothing. No ROS in here.
+The decision of each control tick: targets of the plan, a hold, or no command. Free of ROS.
 
-Chunks are judged when they arrive, every step once more before it leaves. The robot holds while
-anything is missing, stale, refused or dead; then it begins anew, with the ramp from where it is.
+The gate checks each chunk when it arrives and each step before it is sent. The robot holds while
+an input is missing or old, a step is refused or a process is dead. Afterwards a new motion ramps
+up from the measured poses.
 """
 
-from collections.abc import Sequence
 from threading import RLock
 
 from xvla_ros.core.chunk import NANOSECONDS
-from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
-from xvla_ros.runtime.engagement import Engagement
+from xvla_ros.core.jumps import JumpWatch
+from xvla_ros.runtime.engagement import Engagement, Poses, Targets
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.intake import Intake, Judged
 from xvla_ros.runtime.state import (
@@ -32,23 +32,25 @@ from xvla_ros.runtime.worker_messages import Answer
 
 class PolicyControl:
     """
-    The decision at each tick. Any thread may call; the lock is held for microseconds.
+    Decides what is sent at each control tick.
 
-    `tick` is the control thread's, `judge` the thread's that receives chunks, the rest anyone's.
+    The control thread calls `tick`, the thread that receives chunks calls `judge`. Any thread may
+    call the other methods. The lock is held for microseconds.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Start as `activate` does."""
+        """Begin in the state that `activate` sets."""
         self._embodiment = embodiment
         self._engagement = Engagement(embodiment)
+        self._jumps = JumpWatch(embodiment.arm_names)
         self._lock = RLock()
         self._instruction, self._epoch = '', 0
-        self._holds = Holds()  # for life: a stop outlasts a deactivation
-        self._pressed = False  # whether the e-stop was pressed when last heard of
+        self._holds = Holds()  # kept by `activate`: a stop outlasts a deactivation
+        self._pressed = False  # the last state of the e-stop
         self.activate()
 
     def activate(self) -> None:
-        """Begin anew, but for what holds: no counts, no task, armed as the embodiment says."""
+        """Clear counters, plan and task, and arm as `control.start_armed` says; holds stay."""
         with self._lock:
             self._armed = self._embodiment.control.start_armed
             self._intake = Intake(self._embodiment)
@@ -58,51 +60,58 @@ class PolicyControl:
 
     @property
     def strategy(self) -> str:
-        """How chunks join what is commanded."""
+        """How a new chunk joins the current plan: a name of `STRATEGIES`."""
         with self._lock:
             return self._intake.queue.strategy
 
     def set_strategy(self, name: str) -> None:
-        """Join chunks another way from the next one on; ValueError when there is no such way."""
+        """Use another strategy from the next chunk on; ValueError for an unknown name."""
         with self._lock:
             self._intake.queue.set_strategy(name)
 
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the limits and gripper thresholds of an embodiment from now on."""
+        with self._lock:
+            self._embodiment = embodiment
+            self._intake.limit(embodiment)
+            self._engagement.retune(embodiment)
+
     def underway(self, now_ns: int, period_s: float) -> Underway:
-        """Return what will be commanded from now on, resampled at a period."""
+        """Return the plan from now on, resampled at a period."""
         with self._lock:
             follows, queue, epoch = self.follows_plan, self._intake.queue, self._epoch
             latency_s = self._intake.latency.value_s or 0.0
         count = max(1, round(queue.remaining_s(now_ns) / period_s))
-        # Without our lock: it takes longer than a tick may wait.
+        # Not under the lock: this takes longer than a tick may wait.
         upcoming = queue.plan(now_ns, period_s, count) if follows else None
         return Underway(upcoming=upcoming, latency_s=latency_s, epoch=epoch)
 
     @property
     def armed(self) -> bool:
-        """Whether targets may leave."""
+        """Whether targets are sent."""
         return self._armed
 
     @property
     def follows_plan(self) -> bool:
-        """Whether what is planned is what leaves: not in a dry run, a hold or a home motion."""
+        """Whether the plan is what is sent: not in a dry run, a hold or a home motion."""
         with self._lock:
             return self._armed and not self._holds and not self._engagement.home
 
     @property
     def held_by(self) -> Reason:
-        """The fault or the oldest reason that forbids motion."""
+        """The fault, or the oldest reason of a hold."""
         with self._lock:
             return self._holds.reason
 
     def set_armed(self, armed: bool) -> None:
-        """Let targets leave, or not."""
+        """Arm: send targets; or disarm: send none."""
         with self._lock:
             self._holds.unblock('arming')
             self._engagement.rest(self._engagement.home if armed == self._armed else None)
             self._armed = armed
 
     def set_task(self, instruction: str) -> int:
-        """Drop the plan and follow an instruction, empty for none; return its epoch."""
+        """Drop the plan and begin a task; return its epoch. An empty instruction ends the task."""
         with self._lock:
             self._instruction, self._epoch = instruction, self._epoch + 1
             self._engagement.rest()
@@ -110,32 +119,32 @@ class PolicyControl:
             return self._epoch
 
     def go_home(self, motion: HomeMotion) -> None:
-        """Make one motion that no chunk is behind."""
+        """Begin a motion to the home pose, which needs no chunk."""
         with self._lock:
             self._engagement.rest(motion)
 
     def block(self, source: str, reason: Reason, now_ns: int) -> None:
-        """Hold until `unblock`, and say why."""
+        """Hold for a reason until `unblock` is called with the same source."""
         with self._lock:
             begun = self._holds.block(source, reason)
             if begun and (self._instruction or self._engagement.home):
-                self._intake.counters.faults[f'hold: {reason.code}'] += 1
+                self._intake.counters.faults[f'hold: {reason.counted}'] += 1
             if begun:
-                self._engagement.home = None  # its clock would run on
+                self._engagement.home = None  # its time would run on during the hold
             if begun and source in DROP_PLAN:
                 self._drop_plan(now_ns)
 
     def unblock(self, source: str) -> None:
-        """Take back what one source said."""
+        """Remove the reason of one source."""
         with self._lock:
             self._holds.unblock(source)
 
     def fault(self, reason: Reason, now_ns: int) -> None:
-        """Hold until `reset`; the first reason stays."""
+        """Hold until `reset`; a second fault does not replace the first reason."""
         with self._lock:
             if not self._holds.fault:
                 self._holds.fault = reason
-                self._intake.counters.faults[f'fault: {reason.code}'] += 1
+                self._intake.counters.faults[f'fault: {reason.counted}'] += 1
             self._drop_plan(now_ns)
 
     def heed_estop(self, pressed: bool, now_ns: int) -> None:
@@ -146,7 +155,7 @@ class PolicyControl:
                 self.fault(ESTOP, now_ns)
 
     def reset(self, now_ns: int) -> str:
-        """Clear the fault, what blocks goes on blocking; or return why not."""
+        """Clear the fault and return ''; return why not if the e-stop is pressed. Holds stay."""
         with self._lock:
             if self._pressed:
                 return 'the e-stop is still pressed'
@@ -155,7 +164,7 @@ class PolicyControl:
             return ''
 
     def restarted(self, count: int) -> None:
-        """Take note that a new worker is ready."""
+        """Begin with a new worker that is ready: forget what the last one reported."""
         with self._lock:
             self._intake.counters.worker_restarts = count
             self._holds.unblock('worker', *INPUTS)
@@ -163,12 +172,12 @@ class PolicyControl:
 
     @property
     def epoch(self) -> int:
-        """Number of the task."""
+        """The number of the current task."""
         with self._lock:
             return self._epoch
 
     def judge(self, answer: Answer, now_ns: int) -> Judged | None:
-        """Check a chunk and queue it if it may be executed; None for one of another task."""
+        """Check a chunk and queue it if it may be executed; None if it is of another task."""
         with self._lock:
             if answer.epoch != self._epoch or not self._instruction:
                 return None
@@ -176,38 +185,38 @@ class PolicyControl:
         verdict = self._intake.check(chunk, answer.arms)
         with self._lock:
             if answer.epoch != self._epoch:
-                return None  # the task changed meanwhile
+                return None  # the task has changed during the check
             return self._intake.take(chunk, verdict, not self._holds.forbids_plans, now_ns)
 
-    def tick(
-        self, now_ns: int, measured: Sequence[ArmPose] | None, trouble: Reason
-    ) -> Command | None:
-        """Return what to send now; `trouble` says why it is not known where the arms are."""
+    def tick(self, now_ns: int, measured: Poses | None, trouble: Reason) -> Command | None:
+        """Return the tick's command, None while disarmed; `trouble`: why there are no poses."""
         with self._lock:
             self._intake.counters.ticks += 1
             dt_s = (now_ns - self._last_tick_ns) / NANOSECONDS
             self._last_tick_ns = now_ns
-            if dt_s < 0:  # the clock was set back: what was planned is of another time
+            if dt_s < 0:  # the clock was set back: the plan's times are no longer valid
                 self._intake.restart()
                 self._drop_plan(now_ns)
             if measured is None:
+                self._jumps.forget()
                 self.block('state', trouble, now_ns)
             else:
                 self.unblock('state')
+                jump = self._jumps.look(measured, now_ns)
+                if jump and self._engagement.state(now_ns):
+                    self.fault(jump, now_ns)
             targets = self._step(now_ns, measured, dt_s)
             if not self._armed:
                 return None
             return Command(targets=targets, sequence=self._intake.sequence)
 
     def skip_tick(self) -> None:
-        """Count a tick at which the clock showed the same time as at the last one."""
+        """Count a tick at which the clock showed the same time as at the tick before."""
         with self._lock:
             self._intake.counters.ticks += 1
 
-    def _step(
-        self, now_ns: int, measured: Sequence[ArmPose] | None, dt_s: float
-    ) -> tuple[ArmPose, ...] | None:
-        """Return the checked targets, None for a hold."""
+    def _step(self, now_ns: int, measured: Poses | None, dt_s: float) -> Targets | None:
+        """Return the checked targets; None for a hold."""
         if measured is None or self._holds:
             self._engagement.rest(self._engagement.home)
             return None
@@ -219,17 +228,17 @@ class PolicyControl:
         return targets
 
     def _drop_plan(self, now_ns: int) -> None:
-        """Forget the plan, and answers still under way to what was seen until now."""
+        """Drop the plan, and every later answer to an observation made before now."""
         self._intake.queue.clear(now_ns)
         self._engagement.rest()
 
     def state(self, now_ns: int) -> State:
-        """Return what it is doing."""
+        """Return the state."""
         with self._lock:
             return self._state(now_ns)[0]
 
     def snapshot(self, now_ns: int) -> Snapshot:
-        """Return the state at this moment."""
+        """Return the state with its reason and all counters."""
         with self._lock:
             return self._intake.snapshot(
                 *self._state(now_ns), self._holds.latched, self._armed, now_ns

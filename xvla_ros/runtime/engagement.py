@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Being in motion: from the first target after a hold, along the plan or home, step by step."""
+"""A motion from the first target after a hold until the next hold: along the plan, or home."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +14,12 @@ from xvla_ros.runtime.intake import Intake
 from xvla_ros.runtime.spaces import make_model
 from xvla_ros.runtime.state import State
 
+Poses = Sequence[ArmPose]
 Targets = tuple[ArmPose, ...]
 
 
 class Engagement:
-    """Which targets are followed, since when, and what checks them. Its owner locks."""
+    """Steps along the plan or the home motion, through the step gate. Its owner locks."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Begin at rest."""
@@ -28,24 +29,30 @@ class Engagement:
             for arm in embodiment.arms.values()
         ]
         self._ramp_ns = round(embodiment.control.engage_s * NANOSECONDS)
-        self._since_ns: int | None = None  # when motion began; None at rest
+        self._since_ns: int | None = None  # when the motion began; None at rest
         self._last: Targets | None = None
         self.home: HomeMotion | None = None
 
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the limits and gripper thresholds of an embodiment from the next tick on."""
+        self._gate.limit(embodiment.limits)
+        for gripper, arm in zip(self._grippers, embodiment.arms.values(), strict=True):
+            gripper.retune(arm.gripper)
+
     def state(self, now_ns: int) -> State | None:
-        """Return whether the ramp still lasts, None at rest."""
+        """Return ENGAGING during the ramp, RUNNING after it, None at rest."""
         if self._since_ns is None:
             return None
         return State.ENGAGING if now_ns - self._since_ns < self._ramp_ns else State.RUNNING
 
     def rest(self, home: HomeMotion | None = None) -> None:
-        """Come to a hold; what is followed next is the plan, or a motion home."""
+        """End the motion; the next one follows `home`, or the plan without it."""
         self._since_ns, self.home = None, home
 
     def step(
         self,
         now_ns: int,
-        measured: Sequence[ArmPose],
+        measured: Poses,
         dt_s: float,
         intake: Intake,
         has_task: bool,
@@ -54,31 +61,32 @@ class Engagement:
         """
         Return the checked targets of a tick; None for a hold.
 
-        :param measured: the arms as they are. :param dt_s: since the tick before.
+        :param measured: the measured arms.
+        :param dt_s: time since the tick before [s].
         """
         planned = self._planned(now_ns, intake, has_task)
         if planned is None or not armed:
             self._since_ns = None
             return None
         if self._since_ns is not None and not dt_s:
-            return self._last  # the clock is slower than the ticks, as simulated ones are
+            return self._last  # a simulated clock may stand still between two ticks
         if self._since_ns is None:
             self._begin(measured, now_ns)
             if not self.home:
-                intake.queue.engage(measured, now_ns)  # ramp from where the arms are
+                intake.queue.engage(measured, now_ns)  # ramp from the measured poses
                 planned = self._planned(now_ns, intake, has_task) or planned
         self._last = self._checked(planned, measured, dt_s, intake)
         return self._last
 
-    def _begin(self, measured: Sequence[ArmPose], now_ns: int) -> None:
-        """Begin where the arms are, at rest."""
+    def _begin(self, measured: Poses, now_ns: int) -> None:
+        """Begin at the measured poses, at rest."""
         self._since_ns = now_ns
         self._gate.reset()
         for arm, gripper in zip(measured, self._grippers, strict=True):
             gripper.reset(arm.gripper, now_ns)
 
     def _planned(self, now_ns: int, intake: Intake, has_task: bool) -> Targets | None:
-        """Return the targets of the home motion or the plan, unchecked, grippers as openings."""
+        """Return unchecked targets of the home motion or the plan; grippers as openings."""
         if self.home and (targets := self.home.at(now_ns)):
             return targets
         self.home = None
@@ -92,7 +100,7 @@ class Engagement:
         )
 
     def _checked(
-        self, planned: Targets, measured: Sequence[ArmPose], dt_s: float, intake: Intake
+        self, planned: Targets, measured: Poses, dt_s: float, intake: Intake
     ) -> Targets | None:
         """Return the targets of a step that the gate allows; None when it refuses the step."""
         verdict = self._gate.check(planned, measured, dt_s)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion to the start pose: straight, smooth, well inside the limits."""
+"""The motion to the home pose: a straight minimum-jerk line at half of the limits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ SHORTEST_S = 0.5
 
 def home_poses(embodiment: Embodiment) -> tuple[ArmPose, ...]:
     """
-    Return the tool poses of `home_rad`, per arm, base frame; grippers NaN: they stay as they are.
+    Return each arm's tool pose at `home_rad`, base frame. Grippers are NaN: they do not move.
 
     :raises ConfigError: a URDF is missing or does not hold the arm.
     """
@@ -41,7 +41,7 @@ def home_poses(embodiment: Embodiment) -> tuple[ArmPose, ...]:
 
 
 class HomeMotion:
-    """A minimum-jerk motion of all arms from measured poses to others, all arriving together."""
+    """A minimum-jerk motion of all arms between two sets of poses; all arrive at the same time."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class HomeMotion:
         )
 
     def at(self, now_ns: int) -> tuple[ArmPose, ...] | None:
-        """Return the target of every arm, None once they have arrived."""
+        """Return the target of every arm; None after the end of the motion."""
         u = self._fraction(now_ns)
         if u >= 1:
             return None
@@ -81,7 +81,7 @@ class HomeMotion:
 
 
 def _duration_s(start: ArmPose, end: ArmPose, limits: LimitSettings) -> float:
-    """Return the time that one arm needs."""
+    """Return how long one arm needs [s]."""
     distance_m = float(sum((end.position - start.position) ** 2) ** 0.5)
     turn_rad = rotation_angle(start, end)
     if start.joints is not None and end.joints is not None:  # no joint turns faster than a tool

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe, predict, answer: one inference in flight, always from the newest observation."""
+"""The inference loop: observe, predict, answer; one at a time, from the newest frames."""
 
 from collections.abc import Callable
 import threading
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from xvla_ros.runtime.worker_messages import (
     Committed,
     Task,
     Timing,
+    Tuning,
     Waiting,
 )
 
@@ -32,10 +34,16 @@ from xvla_ros.runtime.worker_messages import (
 # predictor that failed.
 FRAME_TIMEOUT_S = 0.2
 RETRY_PERIOD_S = 0.5
+# The longest plan that a server is told of [s].
+MOST_SLACK_S = 60.0
 
 
 class InferenceLoop:
-    """`run` belongs to the main thread, `tell` to the one that listens to the link."""
+    """
+    Answers observations of the current task.
+
+    The main thread calls `run`; the thread that reads the link calls `tell`.
+    """
 
     def __init__(
         self,
@@ -46,7 +54,11 @@ class InferenceLoop:
         clock: Clock,
         send: Callable[[object], None],
     ) -> None:
-        """Remember what to ask, what from, and whom to tell."""
+        """
+        Store the parts.
+
+        :param send: sends an Answer or a Waiting to the control side.
+        """
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
         self._profile, self._committed = make_profile(embodiment), CommittedMotion(embodiment)
@@ -54,14 +66,17 @@ class InferenceLoop:
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
         self._plan = Committed()
+        self._warm_start_time = embodiment.policy.warm_start_time
         self._count = 0
         self._trouble = Reason()
         self._free_ns = time.monotonic_ns()
         self.last_ns = 0  # stamp of the oldest image of the last answer
 
     def tell(self, message: object) -> None:
-        """Take a Task or a Committed."""
+        """Receive a Task, a Committed or a Tuning from the control side."""
         with self._changed:
+            if isinstance(message, Tuning):
+                self._warm_start_time = message.embodiment.policy.warm_start_time
             if isinstance(message, Task):
                 self._task, self._plan, self._count = message, Committed(), 0
             elif isinstance(message, Committed) and message.epoch == self._task.epoch:
@@ -69,14 +84,14 @@ class InferenceLoop:
             self._changed.notify_all()
 
     def stop(self, timeout_s: float) -> None:
-        """Have `run` return, and wait until it has."""
+        """End `run`, and wait until it has returned."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         self._ended.wait(timeout_s)
 
     def run(self) -> None:
-        """Answer until told to stop."""
+        """Answer observations until `stop` is called."""
         while task := self._next_task():
             self._free_ns = time.monotonic_ns()
             # A clock that was set back makes new frames older than the last.
@@ -92,7 +107,7 @@ class InferenceLoop:
 
     def attempt(self, task: Task) -> float | None:
         """
-        Answer once, or say what stands in the way.
+        Answer once, or report why that is not possible.
 
         :return: how long to wait before the next attempt [s]; None after an answer.
         """
@@ -107,15 +122,15 @@ class InferenceLoop:
         return None
 
     def _next_task(self) -> Task | None:
-        """Sleep until there is something to do; return None when told to stop."""
+        """Wait for an active task and return it; None after `stop`."""
         if not self._task.active:
-            self._report(Reason())  # what the last task lacked is nobody's trouble now
+            self._report(Reason())  # what the last task lacked no longer matters
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._task.active)
             return None if self._stopping else self._task
 
     def _pause(self, duration_s: float) -> None:
-        """Sleep, but not through a change of the task or the end."""
+        """Wait; a new task or `stop` ends the wait."""
         with self._changed:
             epoch = self._task.epoch
             if duration_s > 0:
@@ -124,7 +139,7 @@ class InferenceLoop:
                 )
 
     def _report(self, trouble: Reason) -> None:
-        """Say what stands in the way, when that changes."""
+        """Report why no answer is possible, when the reason changes."""
         if trouble != self._trouble:
             self._send(Waiting(source='observation', reason=trouble))
         self._trouble = trouble
@@ -156,7 +171,7 @@ class InferenceLoop:
             image_ns=image_ns,
             passed_ns=(self._free_ns, ready_ns, frozen_ns, asked_ns, answered_ns),
         )
-        self._report(Reason())  # first, or the answer would be refused with what it ends
+        self._report(Reason())  # before the answer, which a reported reason would refuse
         arms = tuple(observation.arms)
         self._send(Answer(chunk=chunk, arms=arms, epoch=task.epoch, timing=timing))
         return image_ns
@@ -185,18 +200,26 @@ class InferenceLoop:
             if settings.tolerance_mm > 0
             else None,
             warm_start=self._warm_start(upcoming, stamp_ns),
+            **self._slack(upcoming),
         )
 
+    def _slack(self, upcoming: Chunk | None) -> dict[str, Any]:
+        """Return how long the plan still lasts [s], for a server; a model here is asked by one."""
+        if not self._embodiment.policy.server_url:
+            return {}
+        left_ns = upcoming.end_ns - self._clock.now_ns() if upcoming else 0
+        return {'slack_s': min(max(left_ns / NANOSECONDS, 0.0), MOST_SLACK_S)}
+
     def _warm_start(self, upcoming: Chunk | None, stamp_ns: int) -> WarmStart | None:
-        """Return the plan as a first guess of the answer, where that is asked for."""
-        time, count = self._embodiment.policy.warm_start_time, self._facts.num_actions
+        """Return the plan as a first guess of the answer, if a warm start is set."""
+        time, count = self._warm_start_time, self._facts.num_actions
         if not time:
             return None
         plan = self._committed.guess(upcoming, stamp_ns, count) if count else None
         return WarmStart(plan=plan, time=time)
 
     def _noise(self, stamp_ns: int) -> NDArray[np.float32] | None:
-        """Return noise of the seed and the observation alone: a replay draws the same."""
+        """Return noise that depends only on seed and stamp, so that a replay draws the same."""
         seed, facts = self._embodiment.policy.seed, self._facts
         if seed < 0 or facts.num_actions is None or facts.dim_noise is None:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the runtime needs to know of the world: it looks, and asks where the arms are."""
+"""The inputs of the runtime as protocols: arms for control, observations for inference."""
 
 from collections.abc import Callable
 import time
@@ -10,15 +10,15 @@ from xvla_ros.core.errors import ObservationError, Reason, reason_of
 from xvla_ros.core.observation import Observation
 from xvla_ros.runtime.worker_messages import Waiting
 
-# How often the inputs are looked at while an inference runs or nothing arrives: bounds how late a
-# hold can be.
+# How often the inputs are checked while an inference runs or nothing arrives. It delays a hold by
+# at most this.
 WATCH_PERIOD_S = 0.05
-# A reason whose numbers changed is said again after this long.
+# A reason of which only numbers changed is reported again after this long.
 REPEAT_S = 1.0
 
 
 class Arms(Protocol):
-    """The arms as the control side sees them."""
+    """Gives the control side the measured arms."""
 
     def read(self) -> tuple[ArmPose, ...]:
         """
@@ -29,28 +29,28 @@ class Arms(Protocol):
 
 
 class Inputs(Protocol):
-    """Cameras and arms as the inference side sees them: topics, a bag, a simulated world."""
+    """Gives the inference side cameras and arms, from topics, a bag or a simulated world."""
 
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
-        """Sleep until there are frames newer than a stamp [ns], or for the timeout; say which."""
+        """Wait for frames newer than a stamp [ns]; return False after the timeout."""
 
     def check(self) -> None:
         """
-        Tell whether an observation could be made now.
+        Check that an observation is possible now.
 
         :raises ObservationError: naming the input that forbids it.
         """
 
     def stamp_ns(self) -> int:
         """
-        Return the stamp of the observation that could be made now [ns].
+        Return the stamp that an observation made now would have [ns].
 
         :raises ObservationError: naming the input that forbids it.
         """
 
     def observe(self, instruction: str) -> Observation:
         """
-        Freeze the newest frames and the arms' state of the oldest of them.
+        Return the newest frames, with the arms' state at the stamp of the oldest frame.
 
         :raises ObservationError: naming the input that forbids it.
         """
@@ -58,10 +58,9 @@ class Inputs(Protocol):
 
 class InputWatch:
     """
-    Says when the inputs become unusable, for another reason, or usable again, as soon as it is so.
+    Reports when the inputs become unusable or usable again, and when the reason changes.
 
-    A reason of which only the figures change, as the age of a silent camera, is said again once a
-    second.
+    A reason of which only a number changes, such as an image's age, is reported once a second.
     """
 
     def __init__(
@@ -71,9 +70,10 @@ class InputWatch:
         time_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """
-        Remember what to watch and whom to tell.
+        Store the parts.
 
-        :param time_s: tells seconds apart.
+        :param send: reports a change to the control side.
+        :param time_s: a clock [s].
         """
         self._inputs, self._send, self._reason = inputs, send, Reason()
         self._time_s, self._said_s = time_s, 0.0

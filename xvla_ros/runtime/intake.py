@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chunks on their way into the queue: numbered, judged, counted. No ROS in here."""
+"""How chunks enter the queue: each is numbered, checked and counted. Free of ROS."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,12 +19,12 @@ from xvla_ros.runtime.spaces import make_model, make_space
 from xvla_ros.runtime.state import Counters, Snapshot, State
 from xvla_ros.runtime.worker_messages import Answer, Timing
 
-FIRST_CHUNK = Reason('first chunk', 'waiting for the first chunk')
-RAN_OUT = Reason('ran out', 'the plan ran out before the next chunk came')
+FIRST_CHUNK = Reason('first_chunk', 'waiting for the first chunk')
+RAN_OUT = Reason('ran_out', 'the plan ran out before the next chunk came')
 
 
 class Judged(NamedTuple):
-    """A chunk, numbered, clamped or not; the verdict on it; and whether it is in the plan now."""
+    """A numbered chunk as the gate left it, its verdict, and whether the queue took it."""
 
     chunk: Chunk
     verdict: Verdict
@@ -33,9 +33,9 @@ class Judged(NamedTuple):
 
 class Intake:
     """
-    What is known of the chunks since activation and since the task began. Its owner locks.
+    The chunks since activation: queue, gate, counters, latency. Its owner locks.
 
-    `rejection` says why the last chunk or step was refused; none when it was not.
+    `rejection` is why the last chunk or step was refused; empty when it was accepted.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -45,19 +45,24 @@ class Intake:
         self.space = make_space(embodiment)
         self.queue = make_queue(embodiment, embodiment.control.strategy, self.space)
         self.latency = LatencyEstimate()
-        self.counters = Counters()  # its owner counts in them, too
+        self.counters = Counters()  # PolicyControl counts in them, too
         self.timing, self.observation_age_s = Timing(), math.nan
         self.sequence = self.refused_steps = 0
-        self._gate = make_chunk_gate(embodiment, make_model(embodiment))
+        self._model = make_model(embodiment)
+        self._gate = make_chunk_gate(embodiment, self._model)
         self.begin_task()
 
+    def limit(self, embodiment: Embodiment) -> None:
+        """Use the limits of an embodiment from the next chunk on."""
+        self._gate = make_chunk_gate(embodiment, self._model)
+
     def begin_task(self) -> None:
-        """Drop the plan and what was said of the last task's chunks."""
+        """Drop the plan and the last task's rejection."""
         self.queue.clear()
         self.task_chunks, self.rejection = 0, Reason()
 
     def number(self, answer: Answer, now_ns: int) -> Chunk:
-        """Return an answer's chunk with the next sequence; note where its time went."""
+        """Return an answer's chunk with the next sequence number; record its timing."""
         self.sequence += 1
         self.counters.chunks += 1
         self.timing = answer.timing
@@ -66,15 +71,15 @@ class Intake:
         return replace(answer.chunk, sequence=self.sequence)
 
     def check(self, chunk: Chunk, measured: Sequence[ArmPose]) -> Verdict:
-        """Judge a chunk; takes long and needs no lock, one thread may call."""
+        """Check a chunk. This takes long and needs no lock; one thread may call."""
         return self._gate.check(chunk, measured)
 
     def restart(self) -> None:
-        """Drop the plan and its time: the clock was set back."""
+        """Make a new queue after the clock was set back."""
         self.queue = make_queue(self._embodiment, self.queue.strategy, self.space)
 
     def take(self, chunk: Chunk, verdict: Verdict, wanted: bool, now_ns: int) -> Judged:
-        """Count a verdict on a chunk, and queue what was accepted if it is wanted."""
+        """Count a verdict, and queue an accepted chunk if it is wanted."""
         self.rejection = Reason() if verdict.accepted else _refusal(verdict)
         self.counters.rejected_chunks += not verdict.accepted
         if not verdict.accepted:
@@ -87,20 +92,20 @@ class Intake:
     def _put(self, chunk: Chunk, now_ns: int) -> bool:
         """Queue a chunk; return whether the queue took it."""
         if chunk.stamp_ns - now_ns > self._future_ns:
-            return False  # of before the clock was set back
+            return False  # made before the clock was set back
         queued = self.queue.put(chunk, now_ns)
         self.counters.dropped_chunks += not queued
         self.task_chunks += queued
         return queued
 
     def refuse_step(self, verdict: Verdict) -> None:
-        """Note a refused step: its plan must be dropped."""
+        """Record a refused step. The owner must drop the plan."""
         self.refused_steps += 1
         self.rejection = _refusal(verdict)
         self.counters.faults.update(f'step rejected: {code}' for code in verdict.reasons)
 
     def planless(self) -> tuple[State, Reason]:
-        """Return what it means that there is no plan, and why there is none."""
+        """Return the state without a plan, and why there is none."""
         if self.rejection or self.task_chunks:
             return State.HOLDING, self.rejection or RAN_OUT
         return State.WAITING, FIRST_CHUNK
@@ -108,7 +113,7 @@ class Intake:
     def snapshot(
         self, state: State, reason: Reason, latched: Reason, armed: bool, now_ns: int
     ) -> Snapshot:
-        """Return what is known at this moment, with the state that its owner is in."""
+        """Return all counters with the owner's state."""
         return Snapshot(
             state=state,
             reason=reason,
@@ -123,12 +128,12 @@ class Intake:
 
 
 def _refusal(verdict: Verdict) -> Reason:
-    """Return why the gate refused, counted by the first rule."""
+    """Return why the gate refused; its code is the first rule's."""
     return Reason(verdict.reasons[0], verdict.message)
 
 
 def make_queue(embodiment: Embodiment, strategy: str, space: Space) -> ChunkQueue:
-    """Return the queue that an embodiment describes, with a strategy that may be another."""
+    """Return a queue with an embodiment's settings and the given strategy."""
     control = embodiment.control
     return ChunkQueue(
         strategy=strategy,

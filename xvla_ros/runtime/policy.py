@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The control side of a policy: what it is told, what it hears of the inference side, what it sends.
+The control side of a policy: tasks and answers in, targets out.
 
-One for all: the live node ticks it from a thread, a replay and an evaluation from a simulated
-clock (`simulated.py`). Where inputs come from and where targets go is all that differs.
+The live node, a replay and an evaluation use this class. The node ticks it from a thread, the
+others from a simulated clock (`simulated.py`). They differ in where inputs come from and where
+targets go.
 """
 
 from collections.abc import Callable
@@ -21,22 +22,22 @@ from xvla_ros.runtime.inputs import Arms
 from xvla_ros.runtime.intake import Judged
 from xvla_ros.runtime.spaces import make_space
 from xvla_ros.runtime.state import Command, CONTROLLER
-from xvla_ros.runtime.worker_messages import Answer, Task, Waiting
+from xvla_ros.runtime.worker_messages import Answer, Task, Tuning, Waiting
 
 
 class Outputs(Protocol):
-    """Where targets and judged chunks go."""
+    """Receives targets and judged chunks."""
 
     def send(self, command: Command, now_ns: int) -> None:
-        """Take one control tick's command."""
+        """Send the command of one control tick."""
 
     def show(self, judged: Judged) -> None:
-        """Take a judged chunk."""
+        """Publish or record a judged chunk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Ticked:
-    """What one control tick saw and sent; None where the arms were not known, nothing left."""
+    """What one tick measured and sent; None when the arms were not known or nothing was sent."""
 
     measured: tuple[ArmPose, ...] | None
     command: Command | None
@@ -46,8 +47,8 @@ class PolicyRuntime:
     """
     One policy on one robot.
 
-    `tick` is the control thread's, `hear` and what follows it the thread's that listens to the
-    worker, the rest anyone's.
+    The control thread calls `tick`. The thread that reads the worker's link calls `hear` and
+    `lost`. Any thread may call the other methods.
     """
 
     def __init__(
@@ -61,43 +62,53 @@ class PolicyRuntime:
         """
         Begin without a task.
 
-        :param tell: takes what the inference side is told: a Task or a Committed.
+        :param tell: sends a Task or a Committed to the inference side.
         """
         self._embodiment, self._clock, self._arms = embodiment, clock, arms
         self._outputs, self._tell = outputs, tell
         self.control = PolicyControl(embodiment)
         self._plans = CommittedPlans(embodiment, self.control, tell)
-        self._instruction, self._stopped = '', ''
+        self._instruction, self._stopped = '', Reason()
 
-    # Told from outside
+    # From the user and the controller
 
     def follow(self, instruction: str) -> None:
-        """Drop the plan and follow an instruction, empty for none."""
+        """Drop the plan and begin a task; an empty instruction ends it."""
         self._instruction = instruction
         self.control.set_task(instruction)
         self._tell_task()
 
-    def heed_controller(self, stopped: str) -> None:
-        """Hold, and have nothing predicted, while the controller has stopped the arms."""
+    def retune(self, embodiment: Embodiment) -> None:
+        """Use the limits, thresholds and warm start of an embodiment from now on."""
+        self._embodiment = embodiment
+        self.control.retune(embodiment)
+        self._plans.retune(embodiment)
+        self._tell(Tuning(embodiment=embodiment))
+
+    def heed_controller(self, stopped: Reason) -> None:
+        """
+        Hold and stop inference while the controller has stopped the arms.
+
+        :param stopped: why it has; empty when it has not.
+        """
         self._stopped = stopped
         if stopped:
-            reason = Reason(CONTROLLER, stopped)
-            self.control.block(CONTROLLER, reason, self._clock.now_ns())
+            self.control.block(CONTROLLER, stopped, self._clock.now_ns())
         else:
             self.control.unblock(CONTROLLER)
         self._tell_task()
 
     def _tell_task(self) -> None:
-        """Have the inference side predict for the task, unless nobody would execute it."""
+        """Send the task to the inference side; it is inactive while the controller has stopped."""
         active = bool(self._instruction) and not self._stopped
         task = Task(instruction=self._instruction, epoch=self.control.epoch, active=active)
         self._tell(task)
 
     def motion_to(self, end: tuple[ArmPose, ...] | None) -> HomeMotion:
         """
-        Return a motion of all arms from where they are; nothing moves yet.
+        Return a motion of all arms from their measured poses. It does not begin yet.
 
-        :raises ConfigError: they may not move now, or it is not known where they are or shall go.
+        :raises ConfigError: the arms may not move now, or their poses or the end are not known.
         """
         if end is None:
             raise ConfigError('the start pose is unknown: an arm has no urdf')
@@ -112,10 +123,10 @@ class PolicyRuntime:
         space = make_space(self._embodiment)
         return HomeMotion(start, end, self._embodiment.limits, self._clock.now_ns(), space)
 
-    # Heard from the inference side
+    # From the inference side
 
     def hear(self, message: Answer | Waiting) -> Judged | None:
-        """Take what the inference side says; return an answer's chunk when it was judged."""
+        """Handle a message of the inference side; return the judged chunk of an answer."""
         now_ns = self._clock.now_ns()
         if isinstance(message, Answer):
             return self._judge(message, now_ns)
@@ -132,13 +143,13 @@ class PolicyRuntime:
             self._outputs.show(judged)
         return judged
 
-    def lost(self, text: str) -> None:
+    def lost(self, reason: Reason) -> None:
         """
-        Hold at once; whether motion may come back by itself is the embodiment's choice.
+        Hold because the inference side is gone; a fault unless `resume_after_restart` is set.
 
-        :param text: why there is no inference side.
+        :param reason: why it is gone.
         """
-        now_ns, reason = self._clock.now_ns(), Reason('worker', text)
+        now_ns = self._clock.now_ns()
         self.control.block('worker', reason, now_ns)
         if not self._embodiment.control.resume_after_restart:
             self.control.fault(reason, now_ns)
@@ -146,7 +157,7 @@ class PolicyRuntime:
     # Control
 
     def tick(self, now_ns: int) -> Ticked:
-        """Measure, decide, send."""
+        """Measure the arms, decide, and send the command."""
         measured, trouble = None, Reason()
         try:
             measured = self._arms.read()
@@ -158,5 +169,5 @@ class PolicyRuntime:
         return Ticked(measured=measured, command=command)
 
     def withdraw_plan(self) -> None:
-        """Tell the inference side, if it is new, that nothing is followed; call after changes."""
+        """Tell the inference side once that the plan has ended; call after changes of state."""
         self._plans.withdraw()

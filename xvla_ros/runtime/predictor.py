@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers an observation: a checkpoint here or a server elsewhere, by one protocol."""
+"""What predicts a chunk: a local checkpoint or a server, behind one protocol."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast, Protocol, TYPE_CHECKING
@@ -40,10 +40,10 @@ class Predictor(Protocol):
 
 def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     """
-    Load what the settings name.
+    Load the checkpoint or connect to the server that the settings name.
 
     :raises ConfigError: neither or both of checkpoint and server_url are set, or the checkpoint is
-        nowhere.
+        not found.
     :raises CheckpointError: the checkpoint or the server's model cannot be used.
     """
     if bool(settings.checkpoint) == bool(settings.server_url):
@@ -57,7 +57,7 @@ def make_predictor(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts
 
 
 def warm_up(predictor: Predictor, embodiment: Embodiment, facts: CheckpointFacts) -> None:
-    """Predict once from blank images, so that the first real answer is as quick as the others."""
+    """Predict once from blank images, so that the first real prediction is not slower."""
     settings, views = embodiment.policy, len(embodiment.camera_names)
     words, steps = settings.instruction or 'warm up', settings.denoising_steps
     start_time = settings.warm_start_time
@@ -87,7 +87,7 @@ def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
 
 
 def facts_of(policy: 'Policy') -> CheckpointFacts:
-    """Return what a loaded checkpoint says of itself."""
+    """Return the facts of a loaded checkpoint."""
     config = policy.config
     return CheckpointFacts(
         action_mode=config.action_mode,
@@ -103,10 +103,11 @@ def facts_of(policy: 'Policy') -> CheckpointFacts:
 
 def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     from xvla_ros.serve.client import RemotePredictor
+    from xvla_ros.serve.token import server_token
 
     predictor = RemotePredictor(
         settings.server_url,
-        token=settings.server_token or None,
+        token=server_token(settings.server_token_file),
         timeout_s=settings.request_timeout_s,
     )
     predictor.connect()
@@ -128,7 +129,7 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
 
 def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:
     """
-    Compare what checkpoint and embodiment say of each other; what is not said passes.
+    Check that checkpoint and embodiment agree; a fact that is None is not checked.
 
     :raises CheckpointError: naming everything that does not fit.
     """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What processes know of each other: whose turn it is on a busy machine, and that one has died.
+Processes on one machine: scheduling priority, and noticing at once that one has died.
 
 When a process is killed, the kernel first frees its memory (measured here: 0.1 ms per MB, so a
 third of a second for a full-size policy) and closes its files only then: the end of a pipe comes
@@ -29,7 +29,7 @@ _pthread = ctypes.CDLL(None, use_errno=True)
 
 
 class LifeLine:
-    """A robust mutex shared by two processes: one holds it while it lives, the other waits."""
+    """A robust mutex of two processes: one holds it while it lives, the other waits for it."""
 
     def __init__(self, fd: int | None = None) -> None:
         """Make a new one, or open the one behind a file descriptor that another process made."""
@@ -68,12 +68,13 @@ class LifeLine:
 
 
 def _check(code: int) -> None:
-    """Raise what a pthread function returned as an error."""
+    """Raise OSError for an error number that a pthread function returned."""
     if code:
         raise OSError(code, os.strerror(code))
 
 
-# Any real-time priority comes before all ordinary processes; low, so that drivers can come first.
+# Every real-time priority comes before all ordinary processes. This one is low: drivers may come
+# first.
 PRIORITY = 10
 
 Result = TypeVar('Result')
@@ -105,7 +106,7 @@ def claim_realtime() -> bool:
 
 def softly(work: Callable[[], Result], nice: int) -> Result:
     """
-    Return what `work` returns, letting other processes go first while it runs.
+    Return what `work` returns; other processes go first while it runs.
 
     It runs on a thread of its own with a raised nice level, which the threads that it starts
     inherit: a user may raise a nice level but not lower it again, so the calling thread keeps its
@@ -131,7 +132,7 @@ def _set_session_nice(nice: int) -> None:
 
 
 class ProcessorShare:
-    """How much of the processor this process gets of what its threads want, from now on."""
+    """The share that this process's threads get of the processor time they want, from now on."""
 
     def __init__(self) -> None:
         """Begin to measure."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Both sides of a policy in one thread, on a clock that somebody advances.
+Control and inference of a policy in one thread, on a simulated clock.
 
-Ticks, looks at the inputs, inferences and their answers happen in the order of their times, so
-that the same inputs give the same targets to the last bit. A replay and an evaluation differ by
-who advances the clock and where inputs come from.
+Ticks, input checks, inferences and answers happen in the order of their times. Equal inputs
+therefore give equal targets to the last bit. A replay and an evaluation differ in who advances the
+clock and where the inputs come from.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ NEVER_NS = 2**63 - 1
 
 
 class SimulatedClock:
-    """A clock that goes only forwards, and only when it is told to."""
+    """A clock that moves only when `advance` is called, and only forwards."""
 
     def __init__(self) -> None:
-        """Begin before everything."""
+        """Begin at time 0."""
         self._now_ns = 0
 
     def now_ns(self) -> int:
@@ -31,12 +31,12 @@ class SimulatedClock:
         return self._now_ns
 
     def advance(self, now_ns: int) -> None:
-        """Go on to a time, unless it has passed."""
+        """Advance to a time; do nothing when it has passed."""
         self._now_ns = max(self._now_ns, now_ns)
 
 
 class Loop(Protocol):
-    """What answers observations: InferenceLoop, or one that has its answers already."""
+    """Answers observations: an InferenceLoop, or a recording of answers."""
 
     last_ns: int
 
@@ -44,14 +44,14 @@ class Loop(Protocol):
         """Take a Task or a Committed."""
 
     def attempt(self, task: Task) -> float | None:
-        """Answer once; return how long to pause when it could not [s]."""
+        """Answer once; return None, or how long to wait when that is not possible [s]."""
 
 
 class Schedule(Protocol):
-    """When inferences happen."""
+    """When inferences begin and end."""
 
     def wants(self, now_ns: int, inputs: Inputs, loop: Loop) -> bool:
-        """Tell whether to begin an inference now."""
+        """Return whether to begin an inference now."""
 
     def due_ns(self, now_ns: int) -> int:
         """Return when an inference that begins now has its answer."""
@@ -61,15 +61,15 @@ class Schedule(Protocol):
 
 
 class FixedLatency:
-    """Inferences as the live worker makes them, each taking the same time."""
+    """Inferences one after the other, as in the live worker; each takes the same time."""
 
     def __init__(self, latency_s: float, replan_period_s: float) -> None:
-        """Give how long an answer takes, and the least time between two inferences."""
+        """Store how long an answer takes, and the least time between two inferences."""
         self._latency_ns = round(latency_s * NANOSECONDS)
         self._period_ns = max(round(replan_period_s * NANOSECONDS), self._latency_ns)
 
     def wants(self, now_ns: int, inputs: Inputs, loop: Loop) -> bool:
-        """Tell whether there is something new to look at."""
+        """Return whether there are new frames."""
         return inputs.wait_for_frame(loop.last_ns, 0.0)
 
     def due_ns(self, now_ns: int) -> int:
@@ -82,10 +82,10 @@ class FixedLatency:
 
 
 class _Worker:
-    """The inference side in simulated time: one inference in flight, newest observation wins."""
+    """The inference side in simulated time: one inference at a time, from the newest frames."""
 
     def __init__(self, inputs: Inputs, schedule: Schedule) -> None:
-        """Begin without a task; `loop` is to be set."""
+        """Begin without a task; the caller must set `loop`."""
         self._inputs, self._schedule = inputs, schedule
         self.loop: Loop | None = None
         self._task = Task(instruction='', epoch=0, active=False)
@@ -94,14 +94,14 @@ class _Worker:
         self.due_ns, self.retry_ns = NEVER_NS, NEVER_NS
 
     def tell(self, message: object) -> None:
-        """Take a Task or a Committed; an answer to the task before is known by its epoch."""
+        """Receive a Task or a Committed. An answer to an earlier task is dropped by its epoch."""
         if isinstance(message, Task):
             self._task = message
         if self.loop:
             self.loop.tell(message)
 
     def keep(self, answer: Answer) -> None:
-        """Hold back an answer until it is due."""
+        """Keep an answer until it is due."""
         self._answer = answer
 
     def take(self) -> Answer | None:
@@ -140,10 +140,10 @@ class SimulatedRun:
         ticked: Callable[[int, Ticked], None] = lambda now_ns, ticked: None,
     ) -> None:
         """
-        Connect both sides.
+        Connect control and inference.
 
-        :param make_loop: returns what answers, given what takes its answers.
-        :param ticked: told of every control tick, with its time.
+        :param make_loop: makes the loop; its argument receives the loop's answers.
+        :param ticked: called with every control tick and its time.
         """
         self._clock, self._ticked = clock, ticked
         self._worker = _Worker(inputs, schedule)
@@ -155,7 +155,7 @@ class SimulatedRun:
         self._tick_ns = self._look_ns = NEVER_NS
 
     def begin(self, start_ns: int, first_tick_ns: int | None = None) -> None:
-        """Begin anew at a time, armed; ticks begin there too unless another time is given."""
+        """Begin anew at a time, armed. The first tick is then, or at another given time."""
         self._clock.advance(start_ns)
         self.runtime.control.activate()
         self.runtime.control.set_armed(True)
@@ -169,11 +169,11 @@ class SimulatedRun:
             self.runtime.hear(message)
 
     def look(self) -> None:
-        """Begin an inference when one may begin: call when there are new inputs."""
+        """Begin an inference if one may begin; call this after new inputs."""
         self._worker.look(self._clock.now_ns())
 
     def advance(self, until_ns: int) -> None:
-        """Do all that happens before a time, in its order, then go on to that time."""
+        """Run everything that is due before a time, in order, then advance to that time."""
         while True:
             events = (
                 (self._worker.due_ns, self._on_due),

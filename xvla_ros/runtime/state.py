@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the policy does, what forbids it to move, and what it has counted."""
+"""The policy's state, the reasons of holds, and the counters."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import math
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import Reason
-from xvla_ros.runtime.worker_messages import Timing
+from xvla_ros.runtime.worker_messages import SILENCE, Timing
 
 
 class State(IntEnum):
@@ -26,7 +26,7 @@ class State(IntEnum):
 
 @dataclass(kw_only=True, slots=True)
 class Counters:
-    """What has happened since activation; `faults` counts reasons of holds and refusals."""
+    """Counts since activation; `faults` counts the reasons of holds and refusals by code."""
 
     chunks: int = 0
     dropped_chunks: int = 0
@@ -43,8 +43,8 @@ class Snapshot:
     """
     The state of the control loop at one moment.
 
-    reason: why it is in its state. latched: the fault, or the stop of the controller, that
-    somebody must reset; either is false without one.
+    reason: why it is in this state. latched: the fault or the controller's stop that needs a
+    reset. Both are false when there is none.
     """
 
     state: State
@@ -59,75 +59,75 @@ class Snapshot:
 
     @property
     def message(self) -> str:
-        """Why it is in its state, for people; empty without a reason."""
+        """The reason as a text for people; empty when there is none."""
         return self.reason.text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Command:
-    """What all arms shall do: targets in order, None to hold; from which chunk."""
+    """A command to all arms: one target per arm in order, None to hold; and the chunk's number."""
 
     targets: tuple[ArmPose, ...] | None
     sequence: int
 
 
-ESTOP = Reason('e-stop', 'e-stop pressed')
+ESTOP = Reason('estop', 'e-stop pressed')
 GOING_HOME = Reason('home', 'going home')
-# Blocks whose plan must not be followed when they end: it was made before what they report.
-DROP_PLAN = ('inputs', 'observation', 'worker', 'state', 'controller', 'arming')
-# Blocks that the inference worker raises: what it lacks to predict.
+# After a hold of one of these sources the old plan is dropped: it does not know what they report.
+DROP_PLAN = ('inputs', 'observation', 'worker', SILENCE, 'state', 'controller', 'arming')
+# Sources that the inference worker reports: what it lacks to predict.
 INPUTS = ('inputs', 'observation')
-# The block that says that the controller has stopped the arms until somebody resets it.
+# The source of a stop by the controller, until `~/reset`.
 CONTROLLER = 'controller'
-# The block that ends when somebody arms the robot again, or chooses a dry run.
+# The source of a hold that ends with the next call of `~/arm`.
 ARMING = 'arming'
-# The block of targets that nobody would execute.
+# The source of a hold because no controller would execute the targets.
 LISTENER = 'listener'
 
 
 class Holds:
-    """Reasons by source, and the latched fault. Not thread-safe: its owner locks."""
+    """The reasons of a hold by source, and the latched fault. Its owner locks."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin without a reason."""
         self.fault = Reason()
         self._blocks: dict[str, Reason] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether anything forbids motion."""
+        """Return whether anything forbids motion."""
         return bool(self.fault or self._blocks)
 
     def block(self, source: str, reason: Reason) -> bool:
-        """Note a reason; return whether the source did not block before."""
+        """Store a source's reason; return whether the source had none before."""
         begun = source not in self._blocks
         if source == 'worker':
-            self.unblock(*INPUTS)  # what it lacked matters no more, nor can it take that back
+            self.unblock(*INPUTS, SILENCE)  # what the worker lacked no longer matters
         self._blocks[source] = reason
         return begun
 
     def unblock(self, *sources: str) -> None:
-        """Take back what sources said."""
+        """Remove the reasons of these sources."""
         for source in sources:
             self._blocks.pop(source, None)
 
     @property
     def forbids_plans(self) -> bool:
-        """Whether a plan made now must not be kept."""
+        """Whether a plan made now must be dropped."""
         return bool(self.fault) or any(source in self._blocks for source in DROP_PLAN)
 
     @property
     def latched(self) -> Reason:
-        """The reason that only a reset or arming by somebody takes away."""
+        """The reason that only `~/reset` or `~/arm` removes."""
         blocks = (self._blocks.get(source, Reason()) for source in (CONTROLLER, ARMING))
         return self.fault or next(filter(None, blocks), Reason())
 
     @property
     def reason(self) -> Reason:
-        """Why the robot must not move: the fault or the oldest block."""
+        """Why the robot must not move: the fault, or the oldest reason."""
         return self.fault or self.first()[1]
 
     def first(self) -> tuple[str, Reason]:
-        """Return the source and reason of the oldest block; no source without one."""
+        """Return the oldest reason with its source; an empty source when there is none."""
         return next(iter(self._blocks.items()), ('', Reason()))
 
 
@@ -136,8 +136,8 @@ class Underway:
     """
     The plan at one moment.
 
-    upcoming: what will be commanded; None when nothing is followed. latency_s: of an answer, from
-    its observation on. epoch: of the task.
+    upcoming: the plan from now on; None when it is not executed. latency_s: from an observation
+    to its answer. epoch: of the task.
     """
 
     upcoming: Chunk | None

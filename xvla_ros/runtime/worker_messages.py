@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the control process and its inference worker say to each other.
+The messages between the control process and its inference worker.
 
 They talk over a socket pair: the kernel keeps messages whole and in order, a reader sleeps until
 one arrives, and the end of a worker is seen the moment it dies, however it dies.
@@ -17,10 +17,15 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
 
+# The source of reasons that are the worker's own.
+WORKER = 'worker'
+# What blocks while the worker says nothing at all.
+SILENCE = 'worker silence'
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """To the worker, first: the robot it works for. yielding: others go first while it loads."""
+    """To the worker, first: its embodiment. yielding: load at low priority."""
 
     embodiment: Embodiment
     yielding: bool
@@ -28,22 +33,28 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """To the worker: what to do from now on; answers carry the epoch of their task."""
+    """To the worker: the current task. Answers carry its epoch."""
 
     instruction: str
     epoch: int
     active: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuning:
+    """To the worker: settings of which the warm start may differ from those it has."""
+
+    embodiment: Embodiment
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Committed:
     """
-    To the worker: the motion that the robot is committed to, in the arms' base frames.
+    To the worker: the plan that is executed, in the arms' base frames.
 
-    upcoming: what will be commanded from now on, resampled; None when nothing is planned.
-    executed: the last chunk that was accepted to be executed. firm_s: for how long from the
-    observation on the answer shall repeat the plan; 0 for not at all. fade_s: within which time
-    after that it may come to differ from it. epoch: of the task it is for.
+    upcoming: the plan from now on, resampled; None when there is none. executed: the last chunk
+    that was queued. firm_s: how long after the observation the answer repeats the plan; 0: not at
+    all. fade_s: within this time after that the plan's share falls to none. epoch: of the task.
     """
 
     upcoming: Chunk | None = None
@@ -56,9 +67,9 @@ class Committed:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointFacts:
     """
-    What a checkpoint says of itself, None where it (or its server) does not say.
+    The facts of a checkpoint; None where it, or its server, does not state them.
 
-    trained_domains: rows of the soft prompts that training may have seen.
+    trained_domains: rows of the soft prompts that training may have changed.
     """
 
     action_mode: str | None = None
@@ -78,7 +89,7 @@ STEPS = ('free', 'ready', 'frozen', 'asked', 'answered')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """From the worker: the predictor is loaded and warm."""
+    """From the worker: the predictor is loaded and has predicted once."""
 
     facts: CheckpointFacts
 
@@ -86,7 +97,7 @@ class Ready:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
     """
-    Where the time of one answer went [s].
+    The durations of one answer [s].
 
     processor_share: of what the worker's threads wanted of the processor during inference, 0 to 1.
     image_ns: stamp of the oldest image. passed_ns: monotonic clock at each of STEPS.
@@ -112,17 +123,32 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """From the worker: why it cannot predict, by who says so; no reason when it can again."""
+    """From the worker: why it cannot predict, by source; an empty reason when it can again."""
 
     source: str
     reason: Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
-    """From the worker: it cannot go on. It ends after this."""
+class Alive:
+    """From the worker, every WATCH_PERIOD_S: its threads run."""
 
-    text: str
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """From the worker: why it cannot go on. It ends after this."""
+
+    reason: Reason
+
+
+def died(how: str = '') -> Reason:
+    """Return the reason of a worker's death, and how it ended where that is known."""
+    return Reason('worker_died', f'the inference worker died{how and f": {how}"}', WORKER)
+
+
+def not_restarted(error: Exception) -> Reason:
+    """Return the reason of a worker that did not start again."""
+    return Reason('worker_restart', f'restart failed: {error}', WORKER)
 
 
 def shut_down(link: Connection) -> None:
@@ -136,4 +162,4 @@ def shut_down(link: Connection) -> None:
         with socket.socket(fileno=os.dup(link.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # the other side is gone already
+        pass  # the other side has closed the link

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inference worker seen from the control process: started, listened to, restarted, ended."""
+"""The control process's side of the inference worker: start, listen, restart, end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 import os
 import subprocess
@@ -12,58 +11,50 @@ import threading
 import time
 
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import CheckpointError, InferenceError, one_line, show_stack
+from xvla_ros.core.errors import CheckpointError, InferenceError, one_line, Reason, show_stack
 from xvla_ros.runtime.process import LifeLine
+from xvla_ros.runtime.worker_listening import receive, WorkerEvents
 from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,
+    died,
     Failed,
+    not_restarted,
     Ready,
     Setup,
     shut_down,
+    SILENCE,
     Task,
+    Tuning,
     Waiting,
 )
 
-# Pause before each restart in a row; a worker that answered once starts the row anew.
+# Pause before each restart in a row [s]. An answer begins the row anew.
 BACKOFF_S = (0.0, 1.0, 3.0, 10.0, 30.0)
-# How long a worker may take to end by itself, once its link is shut down, before it is killed and
-# its shared memory stays: longer than a loaded machine keeps a process waiting.
+# A worker that takes longer to end by itself is killed, and its shared memory stays [s].
 END_TIMEOUT_S = 3.0
-# Nothing bounds how long a large checkpoint loads or compiles; after this long something is wrong.
+# Loading and compiling a large checkpoint may take minutes; after this long it counts as failed.
 LOAD_TIMEOUT_S = 900.0
-DIED = 'the inference worker died'
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerEvents:
-    """What the supervisor reports, always from its own thread."""
-
-    answer: Callable[[Answer], None]
-    waiting: Callable[[Waiting], None]
-    lost: Callable[[str], None]
-    restarted: Callable[[], None]
-    failed: Callable[[str], None]  # an error in handling any of these, with its stack
 
 
 class WorkerSupervisor:
     """
-    One inference worker, kept alive from `start` to `close`.
+    One inference worker, kept alive from `start` to `close`. Any thread may call `send`.
 
-    `send` may be called from any thread; messages to a dead worker are dropped, its successor gets
-    the last Task.
+    A message to a dead worker is dropped; the next worker gets the last Task.
     """
 
     def __init__(
         self, embodiment: Embodiment, ros_arguments: Sequence[str], events: WorkerEvents
     ) -> None:
-        """Remember what to start; `ros_arguments` are the worker node's remaps and parameters."""
+        """Store what to start; `ros_arguments` are the worker node's remaps and parameters."""
         self._embodiment, self._events = embodiment, events
         self._ros_arguments = tuple(ros_arguments)
+        self._timeout_s = embodiment.control.worker_timeout_s
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._hurry = threading.Event()  # ends a pause before a restart
-        self._swapping = ''  # why the worker ends, when it was told to
+        self._swapping = Reason()  # why the worker ends, when it was told to
         self._task: Task | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Connection | None = None
@@ -73,14 +64,14 @@ class WorkerSupervisor:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, None while there is none."""
+        """The worker's process id; None while there is no worker."""
         return self._process.pid if self._process else None
 
     def start(self) -> CheckpointFacts:
         """
         Start the worker, wait until its checkpoint is loaded, and listen to it from then on.
 
-        :raises CheckpointError: the worker could not load what it was told to; the message is the
+        :raises CheckpointError: the worker could not load the checkpoint; the message is the
             worker's.
         """
         try:
@@ -94,14 +85,16 @@ class WorkerSupervisor:
         return facts
 
     def send(self, message: object) -> None:
-        """Send one message to the worker; the last Task is repeated to a restarted one."""
+        """Send one message to the worker; a restarted worker gets the last Task again."""
         with self._lock:
-            if isinstance(message, Task):
+            if isinstance(message, Tuning):
+                self._embodiment = message.embodiment
+            elif isinstance(message, Task):
                 self._task = message
             self._send(message)
 
-    def swap(self, embodiment: Embodiment, reason: str) -> None:
-        """Restart the worker with another embodiment, at once; `lost` gets the reason."""
+    def swap(self, embodiment: Embodiment, reason: Reason) -> None:
+        """Restart the worker at once with another embodiment; `lost` is called with the reason."""
         with self._lock:
             self._embodiment, self._swapping = embodiment, reason
             self._hurry.set()
@@ -122,7 +115,7 @@ class WorkerSupervisor:
                 self._link.send(message)
 
     def _spawn(self) -> CheckpointFacts:
-        """Start a process and wait for its Ready; an OSError says what the system lacks."""
+        """Start a process and wait for its Ready; OSError when the system lacks resources."""
         ours, theirs = Pipe(duplex=True)
         line = LifeLine()
         command = [
@@ -140,7 +133,7 @@ class WorkerSupervisor:
         finally:
             os.close(line.fd)
         with self._lock:
-            self._process, self._link, self._swapping = process, ours, ''
+            self._process, self._link, self._swapping = process, ours, Reason()
             self._send(Setup(embodiment=self._embodiment, yielding=self.restarts > 0))
         facts = self._await_ready(ours)
         self._watcher = threading.Thread(
@@ -150,10 +143,10 @@ class WorkerSupervisor:
         return facts
 
     def _watch(self, line: LifeLine, link: Connection) -> None:
-        """Sleep until the worker is dead, then say so and wake the listening thread."""
+        """Wait until the worker is dead, report it, and wake the listening thread."""
         line.wait()
         if not self._closing.is_set():
-            self._events.lost(self._swapping or DIED)
+            self._events.lost(self._swapping or died())
         shut_down(link)
 
     def _await_ready(self, link: Connection) -> CheckpointFacts:
@@ -171,7 +164,7 @@ class WorkerSupervisor:
                 return message.facts
             self._end_process()
             raise InferenceError(
-                message.text
+                message.reason.text
                 if isinstance(message, Failed)
                 else f'the inference worker began with {message}, expected Ready or Failed'
             )
@@ -179,24 +172,22 @@ class WorkerSupervisor:
         raise InferenceError('the inference worker was closed or did not load in time')
 
     def _listen(self) -> None:
-        """Hand on what the worker says; when it dies, say so at once and start another."""
+        """Hand on the worker's messages; when it dies, report it and start another."""
         failures = 0
         while not self._closing.is_set():
             try:
                 answered, reason = self._drain()
                 if self._closing.is_set():
                     return
-                self._events.lost(self._swapping or reason or f'{DIED}: {self._last_words()}')
+                self._events.lost(self._swapping or reason or died(self._last_words()))
                 failures = 0 if answered else failures + 1
                 self._restart(failures)
-            except (
-                Exception
-            ) as error:  # without this thread nobody takes answers or restarts the worker
+            except Exception as error:  # else nobody takes answers or restarts the worker
                 show_stack(error)
                 self._events.failed(f'worker link: {one_line(error)}')
 
     def _restart(self, failures: int) -> None:
-        """Start another worker, after ever longer pauses, until one loads."""
+        """Start another worker, after longer and longer pauses, until one loads."""
         while True:
             hurried = self._hurry.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             self._hurry.clear()
@@ -204,13 +195,13 @@ class WorkerSupervisor:
                 return
             self._end_process()
             if self._watcher:
-                self._watcher.join()  # what it says of the old worker must not be heard of the new
+                self._watcher.join()  # it must not report the old worker's end as the new one's
             self.restarts += 1
             try:
                 self._spawn()
             except (InferenceError, OSError) as error:
                 if not self._closing.is_set():
-                    self._events.lost(self._swapping or f'restart failed: {error}')
+                    self._events.lost(self._swapping or not_restarted(error))
                 failures = 0 if hurried else failures + 1
                 continue
             with self._lock:
@@ -219,12 +210,12 @@ class WorkerSupervisor:
             self._events.restarted()
             return
 
-    def _drain(self) -> tuple[bool, str]:
+    def _drain(self) -> tuple[bool, Reason]:
         """Handle messages until the link ends; return whether one was an answer, and why."""
-        answered, reason, link = False, '', self._link
+        answered, reason, link = False, Reason(), self._link
         while link:
             try:
-                message = link.recv()
+                message = receive(link, self._timeout_s, self._on_silence, self._kill)
             except (EOFError, OSError):
                 break
             if isinstance(message, Answer):
@@ -233,11 +224,18 @@ class WorkerSupervisor:
             elif isinstance(message, Waiting):
                 self._events.waiting(message)
             elif isinstance(message, Failed):
-                reason = message.text
+                reason = message.reason
         return answered, reason
 
+    def _on_silence(self, reason: Reason) -> None:
+        self._events.waiting(Waiting(source=SILENCE, reason=reason))
+
+    def _kill(self) -> None:
+        if self._process:
+            self._process.kill()
+
     def _last_words(self) -> str:
-        """Say how the process ended."""
+        """Return how the process ended, as text."""
         try:
             code = self._process.wait(END_TIMEOUT_S) if self._process else 0
         except subprocess.TimeoutExpired:
@@ -245,7 +243,7 @@ class WorkerSupervisor:
         return f'killed by signal {-code}' if code < 0 else f'exit code {code}'
 
     def _end_process(self) -> None:
-        """Shut the link down, by which a healthy worker ends, and make sure of it."""
+        """Shut the link down, which ends a healthy worker, and kill the process if it stays."""
         with self._lock:
             process, link, self._link = self._process, self._link, None
         if link:

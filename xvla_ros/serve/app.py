@@ -37,6 +37,7 @@ EXTENSIONS = (
     'warm_start',
     'warm_start_time',
     'image_color_order',
+    'slack_s',
 )
 
 

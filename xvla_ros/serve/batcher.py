@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 import logging
 from threading import Condition, Thread
+import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +19,19 @@ log = logging.getLogger(__name__)
 
 # Requests in line, beyond which new ones are told 503.
 WAITING = 32
+# How long the plan of a robot that does not say is taken to last [s]: a chunk of X-VLA's.
+PLAN_S = 3.0
 
 Predict = Callable[[Sequence[InferenceRequest]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
-    """One request in line, and where its answer goes."""
+    """One request in line, when its robot's plan ends (monotonic), and where its answer goes."""
 
     request: InferenceRequest
     key: Hashable
+    deadline_s: float
     answer: 'Future[NDArray[np.float32]]' = field(default_factory=Future)
 
 
@@ -35,7 +39,9 @@ class Batcher:
     """
     Run requests on a model that allows one caller at a time.
 
-    The oldest request goes first and takes along those behind it that may share its batch.
+    The request whose robot's plan ends first goes first, and takes along those that may share its
+    batch, tightest first. One that does not say when is given PLAN_S from when it came: it waits
+    no longer than that for others, and among its like the oldest goes first.
     `submit` may be called from any thread; `predict` is only ever called by the one thread this
     object owns.
 
@@ -67,7 +73,9 @@ class Batcher:
         :raises RequestError: the line is full (503).
         :raises InferenceError: the batcher is closed.
         """
-        job = Job(request=request, key=self._key(request))
+        slack_s = PLAN_S if request.slack_s is None else request.slack_s
+        deadline_s = time.monotonic() + slack_s
+        job = Job(request=request, key=self._key(request), deadline_s=deadline_s)
         with self._changed:
             if not self._open:
                 raise InferenceError('the server is shutting down')
@@ -102,11 +110,13 @@ class Batcher:
                 self._answer(jobs)
 
     def _take(self) -> list[Job]:
-        """Take the oldest job and those that share its batch, in order. Holds the lock."""
-        first = self._line.popleft()
+        """Take the tightest job and those that share its batch, in order. Holds the lock."""
+        in_order = sorted(self._line, key=lambda job: job.deadline_s)
+        first = in_order[0]
+        self._line.remove(first)
         if first.key is None:
             return [first]
-        fellows = [job for job in self._line if job.key == first.key][: self._most - 1]
+        fellows = [job for job in in_order[1:] if job.key == first.key][: self._most - 1]
         for job in fellows:
             self._line.remove(job)
         return [first, *fellows]

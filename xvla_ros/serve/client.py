@@ -17,6 +17,8 @@ from xvla_ros.serve.pictures import encode_jpeg
 from xvla_ros.serve.transports import open_transport, Transport
 
 T = TypeVar('T')
+# What /health says of a model; when one of these changes, it is another model.
+MODEL_FACTS = ('checkpoint', 'action_mode', 'domains', 'dim_proprio', 'num_actions', 'dim_action')
 
 
 class RemotePredictor:
@@ -86,13 +88,27 @@ class RemotePredictor:
         self._connect(time.monotonic() + self.timeout_s)
 
     def _connect(self, deadline_s: float) -> None:
-        self.metadata = self._wait(self._transport.handshake(), deadline_s)
+        told = self._wait(self._transport.handshake(), deadline_s)
+        self._check_same(told)
+        self.metadata = told
         cameras = self._listed('cameras')
         if cameras is not None and self.num_views is not None and self.num_views > len(cameras):
             raise InferenceError(
                 f'{self.url}: has {len(cameras)} view slots, {self.num_views} views are configured'
             )
         self._connected = True
+
+    def _check_same(self, told: Mapping[str, Any] | None) -> None:
+        """Refuse a server that serves another model than the one that was connected to first."""
+        if self.metadata is None or told is None:
+            return
+        changed = [k for k in MODEL_FACTS if told.get(k) != self.metadata.get(k)]
+        if changed:
+            raise InferenceError(
+                f'{self.url}: the server serves another model than before: {changed[0]} is '
+                f'{told.get(changed[0])!r}, was {self.metadata.get(changed[0])!r}',
+                code='server_changed',
+            )
 
     def predict(
         self,
@@ -105,9 +121,13 @@ class RemotePredictor:
         prefix: NDArray[Any] | None = None,
         tolerance: Any = None,
         warm_start: WarmStart | None = None,
+        slack_s: float | None = None,
     ) -> NDArray[np.float32]:
         """
-        Ask for one chunk; the arguments are those of `Policy.predict`.
+        Ask for one chunk; the other arguments are those of `Policy.predict`.
+
+        :param slack_s: how long the robot's plan still lasts [s]: the server serves the tightest
+            first.
 
         :return: (num_actions, dim) float32.
         :raises InferenceError: no answer in time, a refusal, or an answer that is no chunk.
@@ -120,8 +140,12 @@ class RemotePredictor:
             wanted['warm_start_time'] = float(warm_start.time)
             if warm_start.plan is not None:
                 wanted['warm_start'] = np.asarray(warm_start.plan)
+        if slack_s is not None:
+            wanted['slack_s'] = float(slack_s)
         if not self._one_caller.acquire(timeout=self.timeout_s):
-            raise InferenceError(f'{self.url}: another request took {self.timeout_s:g} s')
+            raise InferenceError(
+                f'{self.url}: another request took {self.timeout_s:g} s', code='server_slow'
+            )
         try:
             return self._ask(payload, wanted, deadline_s)
         except InferenceError:
@@ -140,7 +164,8 @@ class RemotePredictor:
         if 'warm_start_time' in self.left_out:  # its few steps would be taken from noise instead
             raise InferenceError(
                 f'{self.url}: the server cannot start from a plan, '
-                "expected 'warm_start_time' among its extensions"
+                "expected 'warm_start_time' among its extensions",
+                code='server_lacks',
             )
         extras = {name: v for name, v in wanted.items() if name not in self.left_out}
         return self._checked(self._wait(self._transport.ask(payload | extras), deadline_s))
@@ -176,7 +201,8 @@ class RemotePredictor:
         expected = (told.get('num_actions'), told.get('dim_action'))
         if None not in expected and actions.shape != expected:
             raise InferenceError(
-                f'{self.url}: actions have shape {actions.shape}, the server announced {expected}'
+                f'{self.url}: actions have shape {actions.shape}, the server announced {expected}',
+                code='answer_shape',
             )
         return actions
 
@@ -188,7 +214,8 @@ class RemotePredictor:
         except FutureTimeout:
             future.cancel()
             raise InferenceError(
-                f'{self.url}: no answer within {self.timeout_s:g} s, expected an X-VLA server'
+                f'{self.url}: no answer within {self.timeout_s:g} s, expected an X-VLA server',
+                code='server_slow',
             ) from None
 
     def close(self) -> None:

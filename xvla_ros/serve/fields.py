@@ -12,6 +12,9 @@ from xvla_ros.serve.arrays import read_array, read_numpy_map, shorten
 from xvla_ros.serve.pictures import ColorOrder, decode_image
 from xvla_ros.serve.requests import Contract, Limits, RequestError
 
+# Longest plan that a robot can have left [s].
+MOST_SLACK_S = 60.0
+
 
 def read_instruction(value: Any, limits: Limits) -> str:
     """Accept text that is not empty, not endless and can be written as UTF-8."""
@@ -104,6 +107,20 @@ def read_warm_start(
     if sent is None:
         raise RequestError('warm_start_time: missing, expected with every warm_start')
     return WarmStart(plan=plan, time=read_flow_time(sent, 'warm_start_time'))
+
+
+def read_slack(value: Any) -> float | None:
+    """Accept the seconds that a robot's plan still lasts, also as a numpy scalar on the wire."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        array = read_numpy_map(value, 'slack_s')
+        value = array.item() if array.ndim == 0 else array
+    if type(value) not in (int, float) or not 0 <= value <= MOST_SLACK_S:
+        raise RequestError(
+            f'slack_s: is {shorten(value)}, expected seconds from 0 to {MOST_SLACK_S:g}'
+        )
+    return float(value)
 
 
 def read_flow_time(value: Any, name: str) -> float:

@@ -25,6 +25,7 @@ from xvla_ros.serve.fields import (
     read_order,
     read_prefix,
     read_proprio,
+    read_slack,
     read_tolerance,
     read_warm_start,
 )
@@ -123,6 +124,7 @@ def read_request(
         prefix=read_prefix(payload, contract, limits),
         tolerance=read_tolerance(payload, limits),
         warm_start=read_warm_start(payload, contract, limits),
+        slack_s=read_slack(payload.get('slack_s')),
         images=read_images(payload, order, contract, limits),
     )
 

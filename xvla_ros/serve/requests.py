@@ -93,6 +93,7 @@ class InferenceRequest:
     :param prefix: (d, dim_action) float32 committed steps, or None.
     :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
     :param warm_start: what denoising starts from, or None for noise alone.
+    :param slack_s: how long the robot's plan lasts from now on [s], or None when it is not said.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -104,3 +105,4 @@ class InferenceRequest:
     prefix: NDArray[Any] | None = None
     tolerance: tuple[float, float] | None = None
     warm_start: WarmStart | None = None
+    slack_s: float | None = None

@@ -19,8 +19,10 @@ from xvla_ros.model import load_policy, Policy
 from xvla_ros.serve.app import create_app, Service
 from xvla_ros.serve.batcher import Batcher
 from xvla_ros.serve.batching import answers, batch_key
+from xvla_ros.serve.patience import PatientProtocol
 from xvla_ros.serve.requests import Contract, Limits
 from xvla_ros.serve.slurm import check_absent, info_file, job_info
+from xvla_ros.serve.token import read_token
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,10 @@ class ServerSettings:
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}, expected at least 1')
 
+    def token(self) -> str | None:
+        """Return the bearer token that clients must send; None for none."""
+        return read_token(self.token_file, '--token-file') if self.token_file else None
+
 
 def serve(settings: ServerSettings) -> None:
     """
@@ -68,7 +74,7 @@ def serve(settings: ServerSettings) -> None:
     :raises ConfigError: something the user gave is wrong; most of it is found before the model
         loads.
     """
-    read_token(settings.token_file)
+    settings.token()
     info_path = settings.output_dir / 'info.json'
     if settings.slurm:
         job_info(settings.port)
@@ -80,19 +86,6 @@ def serve(settings: ServerSettings) -> None:
         with info_file(info_path, job_info(port)) if settings.slurm else nullcontext():
             announce(settings, port)
             run(app, listener, settings.body_mib)
-
-
-def read_token(path: Path | None) -> str | None:
-    """Read the bearer token from its file."""
-    if path is None:
-        return None
-    try:
-        token = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'--token-file {path}: {error}') from None
-    if not token or not token.isascii() or len(token.split()) != 1:
-        raise ConfigError(f'--token-file {path}: expected one word of ASCII')
-    return token
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -134,7 +127,7 @@ def describe(policy: Policy, name: str) -> Contract:
 
 def build_app(settings: ServerSettings) -> FastAPI:
     """Load and warm a policy, and put it behind a batcher and the protocol."""
-    token = read_token(settings.token_file)
+    token = settings.token()
     folder = checkpoint_folder(settings.checkpoint)
     policy = load_policy(folder, settings.device, settings.dtype, settings.adapter)
     warm_up(policy)
@@ -193,5 +186,6 @@ def run(app: FastAPI, listener: socket.socket, body_mib: int) -> None:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
+        http=PatientProtocol,
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -99,7 +99,7 @@ class HttpTransport:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > LARGEST_ANSWER:
-                    raise InferenceError(f'{url}: answered more than {LARGEST_ANSWER} bytes')
+                    raise garbage(f'{url}: answered more than {LARGEST_ANSWER} bytes')
         return response.status_code, bytes(body)
 
     async def close(self) -> None:
@@ -166,9 +166,9 @@ class WebSocketTransport:
         try:
             answer = msgpack.unpackb(message, raw=False, max_ext_len=0)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise InferenceError(f'{self.url}: answered no msgpack: {error}') from error
+            raise garbage(f'{self.url}: answered no msgpack: {error}') from error
         if not isinstance(answer, Mapping):
-            raise InferenceError(f'{self.url}: answered a {type(answer).__name__}, expected a map')
+            raise garbage(f'{self.url}: answered a {type(answer).__name__}, expected a map')
         return answer
 
     def _abort(self) -> None:
@@ -195,8 +195,14 @@ def unreachable(url: str, error: Exception) -> InferenceError:
     """Say that there is no X-VLA server, or no longer."""
     return InferenceError(
         f'{url}: no X-VLA server answers ({type(error).__name__}: {error}); expected one to be '
-        f'running there (xvla serve --checkpoint DIR --host HOST --port N)'
+        f'running there (xvla serve --checkpoint DIR --host HOST --port N)',
+        code='server_unreachable',
     )
+
+
+def garbage(text: str) -> InferenceError:
+    """Say that an answer is none of the protocol."""
+    return InferenceError(text, code='server_garbage')
 
 
 def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
@@ -205,7 +211,7 @@ def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
         raise refused(body, status, url)
     answer = parsed(body)
     if not isinstance(answer, Mapping):
-        raise InferenceError(f'{url}: answered {body[:200]!r}, expected a JSON object')
+        raise garbage(f'{url}: answered {body[:200]!r}, expected a JSON object')
     return answer
 
 
@@ -213,7 +219,8 @@ def refused(body: bytes, status: int, url: str) -> InferenceError:
     """Say what a server refused, and its reason if it gave one."""
     answer = parsed(body)
     reason = answer.get('error', answer) if isinstance(answer, Mapping) else repr(body[:200])
-    return InferenceError(f'{url}: refused with status {status}: {reason}')
+    text = f'{url}: refused with status {status}: {reason}'
+    return InferenceError(text, code='server_refused')
 
 
 def parsed(body: bytes) -> Any:
@@ -227,17 +234,19 @@ def parsed(body: bytes) -> Any:
 def read_actions(answer: Mapping[Any, Any], url: str) -> NDArray[np.float32]:
     """Check the actions of an answer: (num_actions, dim) finite float32."""
     if 'error' in answer:
-        raise InferenceError(f'{url}: refused: {answer["error"]}')
+        raise InferenceError(f'{url}: refused: {answer["error"]}', code='server_refused')
     if 'action' not in answer:
-        raise InferenceError(f'{url}: answered {sorted(map(str, answer))}, expected "action"')
+        raise garbage(f'{url}: answered {sorted(map(str, answer))}, expected "action"')
     try:
         actions = read_array(answer['action'], 'action', Limits())
     except RequestError as error:
-        raise InferenceError(f'{url}: {error}') from None
+        raise garbage(f'{url}: {error}') from None
     if actions.ndim != 2 or not actions.size:
         raise InferenceError(
-            f'{url}: action has shape {list(actions.shape)}, expected (num_actions, dim)'
+            f'{url}: action has shape {list(actions.shape)}, expected (num_actions, dim)',
+            code='answer_shape',
         )
     if not np.isfinite(actions).all():
-        raise InferenceError(f'{url}: answered actions that are not finite')
+        text = f'{url}: answered actions that are not finite'
+        raise InferenceError(text, code='answer_not_finite')
     return actions.astype(np.float32)

@@ -11,6 +11,7 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 from xvla_ros.sim.cameras import Cameras
+from xvla_ros.sim.frames import Frames
 from xvla_ros.sim.model import BLOCK_RGB, build_model, look_at
 from xvla_ros.sim.robot import SimArm
 from xvla_ros.sim.scenes import COLOURS, Look, Scene
@@ -49,6 +50,7 @@ class World:
         self._data = mujoco.MjData(self._model)
         self.arms = {name: self._arm(name) for name in embodiment.arm_names}
         self._cameras = Cameras(self._model, self._data)
+        self.frames = Frames(self._model, self._data, embodiment)
         self._steps = 0
         self._steps_per_tick = max(1, round(self._sim.physics_rate_hz / CONTROL_RATE_HZ))
         mujoco.mj_forward(self._model, self._data)

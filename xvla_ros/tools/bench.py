@@ -25,6 +25,7 @@ BENCHMARKS = {
     'knobs': ('knobs',),
     'realtime': ('realtime', 'realtime_nodes', 'prefix'),
     'replay': ('replay',),
+    'serve': ('serve',),
 }
 # Shown first, in this order; whatever else a figure has follows by name.
 COLUMNS = ('ours', 'unit', 'n', 'anchor', 'ratio')

@@ -50,6 +50,22 @@ If a key is written twice, the last value counts; two values of different types 
 section for one node (`policy_node:`) replaces values of a `/**:` section before it; the doctor
 says when nodes get different values. Names of topics may have letters, digits, `_` and `/`,
 and no part may begin with a digit; `~/name` and `{node}` are allowed.
+
+## While it runs
+
+`ros2 param set /policy_node NAME VALUE` changes these settings of a running policy. Each change is
+checked. All other parameters are read-only, and `ros2 param set` says so.
+
+* At any time: `policy.instruction` (ends the task that runs), `policy.checkpoint` (the robot holds
+  while it loads), `policy.warm_start_time`, `control.strategy`, and `threshold` and `hysteresis`
+  of `arms.<name>.gripper`.
+* Towards safer at any time, back only while the robot is not armed: speeds, first steps and
+  `max_rotation_residual` of `limits`, and `limits.min_arm_distance_m`.
+* Only while the robot is not armed, because braking uses them: the accelerations of `limits`.
+
+No limit becomes less safe than what policy and controller were started with, because the
+controller goes on with that. A changed limit counts for everything that the policy sends, until it
+is started anew.
 """
 NAMES = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 

@@ -199,6 +199,8 @@ def test_an_emergency_stop_reaches_the_grippers_without_a_measured_arm(make_rig)
 def test_a_silent_deadman_is_noticed_after_the_clock_went_back(make_rig):
     rig = make_rig('franka', **{'control.deadman_topic': 'deadman'})
     thumb = rig.node.create_publisher(Bool, 'deadman', 1)
-    rig.wait(lambda: not rig.controller._released, lambda: thumb.publish(Bool(data=True)))
+    rig.wait(
+        lambda: not rig.controller._stop_inputs.released, lambda: thumb.publish(Bool(data=True))
+    )
     rig.set_time(5_000_000_000)
-    rig.wait(lambda: 'silent' in rig.controller._released)
+    rig.wait(lambda: 'silent' in rig.controller._stop_inputs.released)

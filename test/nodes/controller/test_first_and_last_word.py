@@ -59,9 +59,12 @@ def test_every_publisher_can_stop_the_robot(make_rig, qos):
 def test_every_publisher_can_be_the_deadman(make_rig, qos):
     rig = make_rig('franka', **{'control.deadman_topic': 'deadman'})
     thumb = rig.node.create_publisher(Bool, 'deadman', qos)
-    rig.wait(lambda: not rig.controller._released, lambda: thumb.publish(Bool(data=True)))
     rig.wait(
-        lambda: 'released' in rig.controller._released, lambda: thumb.publish(Bool(data=False))
+        lambda: not rig.controller._stop_inputs.released, lambda: thumb.publish(Bool(data=True))
+    )
+    rig.wait(
+        lambda: 'released' in rig.controller._stop_inputs.released,
+        lambda: thumb.publish(Bool(data=False)),
     )
 
 

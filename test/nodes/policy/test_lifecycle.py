@@ -72,12 +72,13 @@ def test_parameters_are_described_and_few_may_be_set_while_it_runs(rig, unconfig
         DescribeParameters, 'describe_parameters', DescribeParameters.Request(names=names)
     )
     assert all(d.description for d in answer.descriptors)
-    assert [d.read_only for d in answer.descriptors] == [True, True, False, False]
+    assert [d.read_only for d in answer.descriptors] == [True, False, False, False]
     parameters = [Parameter(names[0], value=10.0).to_parameter_msg()]
     refused = rig.call(
         SetParameters, 'set_parameters', SetParameters.Request(parameters=parameters)
     )
     assert not refused.results[0].successful
+    assert 'read-only' in refused.results[0].reason
     assert change(rig, Transition.TRANSITION_ACTIVATE)
     for strategy, known in (('inpaint', True), ('nonsense', False)):
         parameters = [Parameter(names[2], value=strategy).to_parameter_msg()]

@@ -158,11 +158,54 @@ def test_a_killed_worker_holds_within_100_ms_and_motion_resumes(rig, running):
     assert worker_pid(running) != pid
 
 
-def set_checkpoint(rig, folder):
-    parameter = Parameter('policy.checkpoint', value=str(folder)).to_parameter_msg()
-    request = SetParameters.Request(parameters=[parameter])
+def set_parameter(rig, name, value):
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
     (result,) = rig.call(SetParameters, 'set_parameters', request).results
     return result
+
+
+def set_checkpoint(rig, folder):
+    return set_parameter(rig, 'policy.checkpoint', str(folder))
+
+
+def speed(rig):
+    """Return the speed [m/s] of the last half second of targets."""
+    sent = [m for when, m in tuple(rig.targets) if not m.hold][-25:]
+    points = np.array([[getattr(m.targets[0].pose.position, k) for k in 'xyz'] for m in sent])
+    stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in sent]
+    return float(np.linalg.norm(points[-1] - points[0]) / (stamps[-1] - stamps[0]))
+
+
+def test_limits_may_be_tightened_in_motion_and_loosened_disarmed(rig, running):
+    name = 'limits.max_linear_speed_m_s'
+    given = rig.embodiment.limits.max_linear_speed_m_s
+    tight = given / 4
+    assert set_parameter(rig, name, tight).successful
+    rig.targets.clear()
+    rig.wait(lambda: len(rig.targets) > 50 and speed(rig) < 1.2 * tight, what='slower targets')
+    refused = set_parameter(rig, name, given)
+    assert not refused.successful
+    assert 'disarm first' in refused.reason
+    refused = set_parameter(rig, 'limits.max_linear_acceleration_m_s2', 1.0)
+    assert 'only while not armed' in refused.reason
+    assert rig.call(SetBool, 'arm', SetBool.Request(data=False)).success
+    assert set_parameter(rig, name, given).successful
+    beyond = set_parameter(rig, name, 2 * given)
+    assert 'start both anew' in beyond.reason
+    assert rig.call(SetBool, 'arm', SetBool.Request(data=True)).success
+    rig.wait_state(RUNNING)
+
+
+def test_instruction_thresholds_and_warm_start_are_parameters_too(rig, running):
+    chunks = rig.status.chunks
+    assert set_parameter(rig, 'policy.warm_start_time', 0.5).successful
+    assert set_parameter(rig, 'arms.arm.gripper.threshold', 0.7).successful
+    rig.wait(lambda: rig.status.chunks > chunks + 2, what='chunks from a warm start')
+    assert set_parameter(rig, 'policy.warm_start_time', 0.0).successful
+    assert set_parameter(rig, 'policy.instruction', '').successful
+    rig.wait_state(IDLE)
+    assert set_parameter(rig, 'policy.instruction', 'pick up the green block').successful
+    rig.wait_state(RUNNING)
 
 
 def test_another_checkpoint_takes_over_while_the_arm_holds(rig, running, still_policy, tmp_path):

@@ -12,10 +12,11 @@ import time
 import pytest
 
 from xvla_ros.core.embodiment import load_embodiment
-from xvla_ros.core.errors import CheckpointError
+from xvla_ros.core.errors import CheckpointError, Reason
 from xvla_ros.core.resources import shared_file
 from xvla_ros.runtime.process import LifeLine
-from xvla_ros.runtime.worker_supervisor import WorkerEvents, WorkerSupervisor
+from xvla_ros.runtime.worker_listening import WorkerEvents
+from xvla_ros.runtime.worker_supervisor import WorkerSupervisor
 
 pytestmark = pytest.mark.ros
 RESTART_S = 120.0
@@ -30,7 +31,7 @@ class Listener:
         self.events = WorkerEvents(
             answer=lambda answer: None,
             waiting=self._on_waiting,
-            lost=lambda reason: self.heard.put(('lost', reason)),
+            lost=lambda reason: self.heard.put(('lost', reason.text)),
             restarted=lambda: self.heard.put(('restarted', '')),
             failed=lambda reason: self.heard.put(('failed', reason)),
         )
@@ -92,7 +93,7 @@ def test_a_worker_told_to_end_is_not_called_dead(supervisor, listener, monkeypat
     monkeypatch.setattr('xvla_ros.runtime.worker_supervisor.LifeLine', SlowLine)
     listener.bad = False
     supervisor.start()
-    supervisor.swap(supervisor._embodiment, 'told to')
+    supervisor.swap(supervisor._embodiment, Reason('told', 'told to'))
     reasons = set()
     while (report := listener.heard.get(timeout=RESTART_S)) != ('restarted', ''):
         if report[0] == 'lost':

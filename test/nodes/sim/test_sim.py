@@ -9,11 +9,13 @@ from cell import Client, processes, ROOT
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 import pytest
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, JointState
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from xvla_ros.inputs.messages import stamp_to_ns
+from xvla_ros.sim.frames import intrinsics
 
 pytestmark = pytest.mark.ros
 # Messages that come while this process does not run are lost. A longer period between messages is
@@ -82,6 +84,41 @@ def test_images_are_rgb_of_the_configured_size_and_not_blank(client):
     assert (image.encoding, image.height, image.width, image.step) == ('rgb8', 224, 224, 672)
     pixels = np.frombuffer(image.data, np.uint8).reshape(224, 224, 3)
     assert pixels.std() > 10
+
+
+def test_each_image_has_intrinsics_with_its_stamp_and_frame(client):
+    image, info = 'camera/main/image_raw', 'camera/main/camera_info'
+    seen = Seen(client, {image: Image, info: CameraInfo})
+    client.wait(lambda: len(seen.messages[info]) > 3 and len(seen.messages[image]) > 3, 'both')
+    stamps = {stamp_to_ns(m.header.stamp) for m in seen.messages[image]}
+    found = [m for m in seen.messages[info] if stamp_to_ns(m.header.stamp) in stamps]
+    assert len(found) > 1
+    assert found[0].header.frame_id == seen.messages[image][0].header.frame_id
+    assert (found[0].width, found[0].height) == (224, 224)
+    matrix = intrinsics(client.embodiment.sim.cameras['main'].fov_deg, 224, 224)
+    assert np.allclose(np.reshape(found[0].k, (3, 3)), matrix)
+    assert np.allclose(np.reshape(found[0].p, (3, 4))[:, :3], matrix)
+
+
+def test_the_description_is_there_for_who_comes_later(client):
+    texts, qos = [], QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    client.node.create_subscription(String, 'robot_description', texts.append, qos)
+    client.wait(lambda: texts, 'description')
+    assert texts[0].data == (ROOT / 'resource' / 'robots' / 'franka.urdf').read_text()
+
+
+def test_tf_connects_every_frame_that_messages_name(client):
+    kind = pytest.importorskip('tf2_msgs.msg', reason='tf2_msgs is not installed').TFMessage
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    fixed, moving = [], []
+    client.node.create_subscription(kind, '/tf_static', fixed.append, latched)
+    client.node.create_subscription(kind, '/tf', moving.append, 10)
+    client.wait(lambda: fixed and moving, 'transforms')
+    transforms = [*fixed[0].transforms, *moving[0].transforms]
+    parents = {t.child_frame_id: t.header.frame_id for t in transforms}
+    for frame in ('base', 'fr3_hand_tcp', 'main_optical_frame', 'wrist_optical_frame'):
+        while frame != 'world':
+            frame = parents[frame]
 
 
 def test_joint_states_hold_the_arm_and_its_fingers_in_order(client):

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-import pickle
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def restore_state(folder: Path, trainer: Trainer) -> dict[str, Any]:
     path = folder / STATE
     try:
         state = torch.load(path, map_location=trainer.student.device, weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
         raise ConfigError(f'{path}: no state to go on from: {error}') from error
     check_same(path, state['facts'], trainer.facts())
     trainer.restore(state)

@@ -106,7 +106,7 @@ class McapFile:
         try:
             with self.path.open('rb') as file:
                 summary = make_reader(file).get_summary()
-        except (*DAMAGE, AssertionError, TypeError):
+        except (*DAMAGE, AssertionError, TypeError, OSError):  # OSError: shorter than a footer
             return [], size
         if summary is None:
             return [], size

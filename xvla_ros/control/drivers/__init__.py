@@ -5,7 +5,11 @@ from typing import Any
 
 from xvla_ros.control.drivers.cartesian_pose import CartesianPoseDriver
 from xvla_ros.control.drivers.driver import ArmDriver, ArmStep, GripperDriver
-from xvla_ros.control.drivers.gripper_actions import FrankaGripper, GripperCommandGripper
+from xvla_ros.control.drivers.gripper_actions import (
+    FrankaGripper,
+    GripperCommandGripper,
+    ParallelGripperCommandGripper,
+)
 from xvla_ros.control.drivers.interbotix import InterbotixDriver, InterbotixGripper
 from xvla_ros.control.drivers.joint_position import Float64ArrayGripper, JointPositionDriver
 from xvla_ros.control.drivers.joint_trajectory import JointTrajectoryDriver, JointTrajectoryGripper
@@ -45,6 +49,7 @@ class WithArm(GripperDriver):
 GRIPPER_DRIVERS: dict[str, type[Any]] = {
     'float64_array': Float64ArrayGripper,
     'gripper_command': GripperCommandGripper,
+    'parallel_gripper_command': ParallelGripperCommandGripper,
     'franka_gripper': FrankaGripper,
     'joint_trajectory': JointTrajectoryGripper,
     'interbotix': InterbotixGripper,

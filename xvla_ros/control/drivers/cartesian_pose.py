@@ -40,6 +40,10 @@ class CartesianPoseDriver(ArmDriver):
             )
         return self._switch.trouble() if self._switch else ''
 
+    def implausible(self, joints: Vector) -> str:
+        """Return why joints (n,) cannot be radians, where the robot's description tells."""
+        return self._kinematics.limits.implausible(joints) if self._kinematics else ''
+
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
         """Return the target itself: limits are the gate's, kinematics the controller's."""
         return ArmStep(target=target)

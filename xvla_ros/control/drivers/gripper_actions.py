@@ -110,6 +110,29 @@ class GripperCommandGripper(ActionGripper):
         self._request(self._server, goal)
 
 
+class ParallelGripperCommandGripper(ActionGripper):
+    """
+    control_msgs/ParallelGripperCommand, of one joint: parallel_gripper_action_controller.
+
+    That controller serves `~/gripper_cmd` and refuses more than one position. It uses speed and
+    effort only where its settings name interfaces for them.
+    """
+
+    def __init__(self, node: Any, gripper: GripperSettings) -> None:
+        super().__init__(node, gripper)
+        actions = messages('control_msgs.action', 'ros-jazzy-control-msgs')
+        self._action = actions.ParallelGripperCommand
+        self._server = self._client(self._action, gripper.command_topic)
+
+    def _command(self, opening: float) -> None:
+        goal = self._action.Goal()
+        goal.command.name = [self._gripper.joint_names[0]]
+        goal.command.position = [command_value(self._gripper, opening)]
+        goal.command.velocity = [self._gripper.speed]
+        goal.command.effort = [self._gripper.max_effort]
+        self._request(self._server, goal)
+
+
 class FrankaGripper(ActionGripper):
     """franka_gripper's actions below command_topic: move opens, grasp closes; widths in metres."""
 

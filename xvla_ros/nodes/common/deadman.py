@@ -10,6 +10,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
 
 from xvla_ros.core.chunk import NANOSECONDS
+from xvla_ros.core.errors import Reason
 from xvla_ros.core.settings import ControlSettings
 
 # The switch is checked this often. A silent switch is noticed at most this long after its timeout.
@@ -25,12 +26,14 @@ class Deadman:
     clock or a change of the system time does not affect it.
     """
 
-    def __init__(self, node: Node, settings: ControlSettings, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: Node, settings: ControlSettings, tell: Callable[[Reason], None]
+    ) -> None:
         """
         Begin as if the switch were released.
 
         :param tell: called at every check and message, with the reason why the robot must not
-            move; empty when it may.
+            move; none when it may.
         """
         self._node, self._topic, self._tell = node, settings.deadman_topic, tell
         self._timeout_ns = round(settings.deadman_timeout_s * NANOSECONDS)
@@ -57,10 +60,11 @@ class Deadman:
 
     def _watch(self) -> None:
         if self._pressed_ns is None:
-            self._tell(f'deadman {self._topic}: released')
+            text = f'deadman {self._topic}: released'
+            self._tell(Reason('deadman_released', text, 'deadman'))
         elif time.monotonic_ns() - self._pressed_ns > self._timeout_ns:
-            self._tell(
-                f'deadman {self._topic}: silent for over {self._timeout_ns / NANOSECONDS:g} s'
-            )
+            silent_s = self._timeout_ns / NANOSECONDS
+            text = f'deadman {self._topic}: silent for over {silent_s:g} s'
+            self._tell(Reason('deadman_silent', text, 'deadman'))
         else:
-            self._tell('')
+            self._tell(Reason())

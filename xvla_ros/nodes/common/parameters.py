@@ -2,7 +2,7 @@
 """The one place where ROS parameters meet the settings of an embodiment."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
@@ -12,16 +12,18 @@ from rclpy.node import Node
 from xvla_ros.core.embodiment import Embodiment, embodiment_from_parameters
 from xvla_ros.nodes.common.robot_description import with_descriptions
 
-# May be set while the node is active; everything else is read once, when the node is configured.
-LIVE_PARAMETERS = ('control.strategy', 'policy.checkpoint')
 
-
-def read_embodiment(node: Node) -> Embodiment:
+def read_embodiment(
+    node: Node, live: Callable[[Embodiment], Collection[str]] = lambda _: ()
+) -> Embodiment:
     """
     Return the embodiment that a node's parameters describe, and describe each parameter in return.
 
     The node must have been made with automatically_declare_parameters_from_overrides. Robot
     descriptions on topics are waited for.
+
+    :param live: returns the names of the parameters that may be set while the node runs; all
+        others are read once, and read-only from then on.
 
     :raises ConfigError: a parameter is unknown, missing or wrong; the message names it. Or a robot
         description did not come.
@@ -29,8 +31,9 @@ def read_embodiment(node: Node) -> Embodiment:
     given = {name: _plain(p.value) for name, p in node.get_parameters_by_prefix('').items()}
     source = f'parameters of {node.get_fully_qualified_name()}'
     embodiment = embodiment_from_parameters(given, source)
+    names = live(embodiment)
     for name, value, field in leaves(embodiment):
-        _describe(node, name, value, field)
+        _describe(node, name, value, field, name not in names)
     return with_descriptions(node, embodiment)
 
 
@@ -53,9 +56,9 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (array, tuple)) else value
 
 
-def _describe(node: Node, name: str, value: Any, field: Field[Any]) -> None:
+def _describe(node: Node, name: str, value: Any, field: Field[Any], read_only: bool) -> None:
     """Declare one setting, or describe it if the user already gave it."""
-    descriptor = _descriptor(name, value, field)
+    descriptor = _descriptor(value, field, read_only)
     if not node.has_parameter(name):
         node.declare_parameter(
             name, list(value) if isinstance(value, tuple) else value, descriptor
@@ -65,13 +68,13 @@ def _describe(node: Node, name: str, value: Any, field: Field[Any]) -> None:
         node.set_descriptor(name, descriptor)
 
 
-def _descriptor(name: str, value: Any, field: Field[Any]) -> ParameterDescriptor:
+def _descriptor(value: Any, field: Field[Any], read_only: bool) -> ParameterDescriptor:
     """Return the description, range and choices of one setting."""
     low, high, choices = (field.metadata.get(k) for k in ('low', 'high', 'choices'))
     descriptor = ParameterDescriptor(
         description=field.metadata.get('description', ''),
         additional_constraints=f'one of {", ".join(choices)}' if choices else '',
-        read_only=name not in LIVE_PARAMETERS,
+        read_only=read_only,
     )
     if low is None or high is None or isinstance(value, (bool, str, tuple)):
         return descriptor

@@ -58,7 +58,7 @@ class TfPose:
                 return latest
         except self._tf2.TransformException as error:
             raise ObservationError(
-                f'TF {self._arm.base_frame} <- {self._arm.tool_frame}: {error}'
+                f'TF {self._arm.base_frame} <- {self._arm.tool_frame}: {error}', code='tf'
             ) from error
 
     def _at(self, time: Any) -> tuple[int, Vector, Vector]:
@@ -117,6 +117,7 @@ def unit_quaternion(quaternion: Vector, arm: ArmSettings) -> Vector:
     if not abs(squared - 1.0) <= TOLERANCE:
         raise ObservationError(
             f'TF {arm.base_frame} <- {arm.tool_frame}: expected a unit quaternion, got '
-            f'{quaternion.tolist()}'
+            f'{quaternion.tolist()}',
+            code='quaternion',
         )
     return quaternion / squared**0.5

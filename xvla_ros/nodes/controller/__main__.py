@@ -19,20 +19,20 @@ from xvla_ros.bringup import CONTROL
 from xvla_ros.control.drivers import ArmStep
 from xvla_ros.control.following import Following
 from xvla_ros.control.pace import Pace
+from xvla_ros.control.rest import at_rest
 from xvla_ros.core.ee6d import ArmPose
-from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.errors import ObservationError, Reason, reason_of
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock
-from xvla_ros.nodes.common.links import TARGET_TOPIC
 from xvla_ros.nodes.common.parameters import read_embodiment
 from xvla_ros.nodes.common.running import run
-from xvla_ros.nodes.controller.condition import State
+from xvla_ros.nodes.controller.condition import also, ENDS, HOLDS, RESET, silence, State
 from xvla_ros.nodes.controller.diagnostics import Reporter
 from xvla_ros.nodes.controller.hold_watch import AT_REST, HoldWatch
+from xvla_ros.nodes.controller.only_publisher import OnlyPublisher
 from xvla_ros.nodes.controller.robot import (
-    at_rest,
     check_arrived,
     Measured,
     read_targets,
@@ -65,7 +65,7 @@ class ControllerNode(Node):
         self._seen_ns = 0  # the clock when it was last read
         control = self.embodiment.control
         self._pace = Pace(1.0 / control.rate_hz)
-        self.create_subscription(EndEffectorCommand, TARGET_TOPIC, self._on_target, 1)
+        self._targets = OnlyPublisher(self, self._on_target, self._brake, self._condition)
         self._stop_inputs = StopInputs(self, control, self._on_estop, self._on_deadman)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(1.0 / control.rate_hz, self._tick, clock=steady_clock())
@@ -76,8 +76,8 @@ class ControllerNode(Node):
         self._seen_ns = now_ns
         if now_ns < seen_ns:
             if self._condition.state in (State.MOVING, State.BRAKING):
-                back_s = (seen_ns - now_ns) * 1e-9
-                self._stop(f'the clock went back by {back_s:.3f} s', State.HOLDING)
+                text = f'the clock went back by {(seen_ns - now_ns) * 1e-9:.3f} s'
+                self._stop(Reason('clock_back', text), State.HOLDING)
             else:
                 self._begin_anew()
         return now_ns
@@ -94,17 +94,17 @@ class ControllerNode(Node):
             return
         if message.hold:
             self._condition.begin()
-            self._brake('the policy holds')
+            self._brake(HOLDS)
             return
         try:
             self._execute(message, self._now_ns())
         except ObservationError as error:
-            self._condition.refuse(str(error))
+            self._condition.refuse(reason_of(error))
             self.get_logger().warning(f'refused: {error}', throttle_duration_sec=1.0)
 
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
-        if reason := self._condition.closed or self._stop_inputs.released:
-            raise ObservationError(reason)
+        if reason := self._condition.closed or self._stop_inputs.released or self._targets.reason:
+            raise ObservationError(reason.text, code=reason.code)
         targets = read_targets(message, self.embodiment, self._space, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
         measured = self._robot.measure(now_ns)
@@ -121,10 +121,11 @@ class ControllerNode(Node):
         reasons = [*clamped, *(reason for plan in plans for reason in plan.reasons)]
         if self._condition.state != State.MOVING:
             self._following.reset()
+            self._robot.trust()
         self._pace.execute(now_ns)
         self._condition.counts['executed'] += 1
         self._condition.counts['clamped'] += bool(reasons)
-        self._enter(State.MOVING, '; '.join(reasons))
+        self._enter(State.MOVING, Reason('changed' if reasons else '', '; '.join(reasons)))
 
     def _step(
         self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
@@ -139,7 +140,7 @@ class ControllerNode(Node):
         verdict = self._gate.check_step(targets, measured.poses, dt_s)
         if not (verdict.accepted and verdict.targets):
             self._robot.brake_to(verdict.targets, measured, dt_s)
-            raise ObservationError(f'limits: {verdict.message}')
+            raise ObservationError(f'limits: {verdict.message}', code=verdict.reasons[0])
         plans = self._robot.plan(verdict.targets, measured, dt_s)
         try:
             self._robot.agree(plans, measured)
@@ -166,7 +167,7 @@ class ControllerNode(Node):
             return self._pace.next_s(stamp_ns)
         return self._pace.first_s(now_ns)
 
-    def _brake(self, reason: str) -> None:
+    def _brake(self, reason: Reason) -> None:
         """Begin to brake within the limits, if the arms move."""
         if self._condition.state == State.MOVING:
             self._condition.counts['holds'] += 1
@@ -179,14 +180,13 @@ class ControllerNode(Node):
         now_ns = self._now_ns()
         silent_s, most_s = self._pace.silent_s(now_ns), self.embodiment.control.hold_after_s
         if self._condition.state == State.MOVING and silent_s > most_s:
-            why = self._condition.refusal or 'none came'
-            self._brake(f'no target executed for {silent_s:.2f} s: {why}')
+            self._brake(silence(silent_s, self._condition.refusal))
         if self._condition.state == State.BRAKING:
             self._brake_step(now_ns)
         if self._condition.state in AT_REST:
             self._hold_watch.look(now_ns)
 
-    def _enter(self, state: State, reason: str) -> None:
+    def _enter(self, state: State, reason: Reason) -> None:
         """Change the state; a hold begins where the arms were sent last."""
         self._hold_watch.enter(state, self._condition.state)
         self._condition.enter(state, reason)
@@ -203,13 +203,13 @@ class ControllerNode(Node):
             measured = self._robot.measure(now_ns)
         except ObservationError as error:
             self._begin_anew()
-            self._enter(State.HOLDING, f'{self._condition.reason}; stopped at once: {error}')
+            self._enter(State.HOLDING, also(self._condition.reason, f'stopped at once: {error}'))
             return
         self._robot.brake_to(targets, measured, dt_s)
         if targets is None or (before and at_rest(before, targets)):
             self._enter(State.HOLDING, self._condition.reason)
 
-    def _stop(self, reason: str, state: str) -> None:
+    def _stop(self, reason: Reason, state: State) -> None:
         """Stop all arms at once, at their measured poses."""
         self._condition.counts['holds'] += 1
         self._begin_anew()
@@ -217,17 +217,17 @@ class ControllerNode(Node):
         try:
             self._robot.hold(self._robot.measure(self._now_ns()))
         except ObservationError as error:
-            reason = f'{reason}; no stop command was sent: {error}'
+            reason = also(reason, f'no stop command was sent: {error}')
         self._enter(state, reason)
 
-    def _on_deadman(self, reason: str) -> None:
+    def _on_deadman(self, reason: Reason) -> None:
         """Brake when the switch is released or silent; refuse targets until it is held again."""
         if reason:
             self._brake(reason)
             if self._condition.state == State.HOLDING:
                 self._robot.hold_grippers()
 
-    def _on_estop(self, reason: str) -> None:
+    def _on_estop(self, reason: Reason) -> None:
         """Stop; the stop outlasts the message until ~/reset."""
         if self._condition.state != State.STOPPED:
             self._stop(reason, State.STOPPED)
@@ -237,13 +237,13 @@ class ControllerNode(Node):
         answer.message = self._stop_inputs.pressed
         answer.success = not answer.message
         if answer.success and self._condition.state == State.STOPPED:
-            self._enter(State.HOLDING, 'reset')
+            self._enter(State.HOLDING, RESET)
         return answer
 
     def close(self) -> None:
         """Stop the arms before the node ends."""
         if self._condition.state in (State.MOVING, State.BRAKING):
-            self._stop('the controller ends', State.HOLDING)
+            self._stop(ENDS, State.HOLDING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

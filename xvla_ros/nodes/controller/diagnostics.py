@@ -40,7 +40,10 @@ class Reporter:
     def _publish_status(self) -> None:
         condition = self.condition
         message = ControllerStatus(
-            state=int(condition.state), reason=condition.describe(), **condition.counts
+            state=int(condition.state),
+            reason=condition.describe(),
+            reason_code=condition.code,
+            **condition.counts,
         )
         message.header.stamp = ns_to_stamp(self._clock.now_ns())
         self._status.publish(message)

@@ -11,10 +11,12 @@ from rclpy.node import Node
 from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
 from xvla_ros.control.hold_anchor import BEHIND_M
+from xvla_ros.control.rest import farthest_m
 from xvla_ros.control.step_collisions import step_collisions
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ObservationError
+from xvla_ros.core.errors import ObservationError, Reason
+from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.core.observation import check_streams
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.space import Space
@@ -24,10 +26,6 @@ from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.common.polled import RosGraph
 
 Vector = NDArray[np.float64]
-
-# Braking ends when a step is shorter than this. An arm that lags then still goes on to its last
-# target. Holding it at its measured pose instead would pull it back.
-STOPPED_M, STOPPED_RAD = 1e-5, 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,6 +57,7 @@ class Robot:
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
         self._collisions = step_collisions(embodiment)
         self._joints: dict[str, Vector] = {}  # the last joints sent to each arm
+        self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
 
     def measure(self, now_ns: int) -> Measured:
         """
@@ -72,8 +71,9 @@ class Robot:
         for name, joints in zip(self._drivers, read.joints, strict=True):
             if reason := self._drivers[name].implausible(joints):
                 topic = self._embodiment.arms[name].joint_states_topic
-                raise ObservationError(f'{topic}: {reason}')
+                raise ObservationError(f'{topic}: {reason}', code='joint_implausible')
         pose_stamps = tuple(stamps[f'arm {name}'] for name in self._drivers)
+        self._jumped = self._jumps.look(read.poses, now_ns) or self._jumped
         return Measured(stamps_ns=pose_stamps, poses=read.poses, joints=read.joints)
 
     def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
@@ -87,7 +87,7 @@ class Robot:
             driver.observe(pose)
             trouble = driver.trouble()
             if trouble:
-                raise ObservationError(f'{name}: {trouble}')
+                raise ObservationError(f'{name}: {trouble}', code='driver')
         if len(self._drivers) > 1:
             each = zip(self._drivers.items(), targets, measured.joints, strict=True)
             _all_or_none((n, driver.objection(t, joints)) for (n, driver), t, joints in each)
@@ -112,7 +112,7 @@ class Robot:
             pairs = zip(self._drivers, measured.joints, strict=True)
             before = [self._joints.get(name, joints) for name, joints in pairs]
             if links := self._collisions.touching(plans, before):
-                raise ObservationError(f'collision: {links}')
+                raise ObservationError(f'collision: {links}', code='collision')
 
     def send(self, plans: Sequence[ArmStep]) -> None:
         """Send the plans to all arms and grippers."""
@@ -129,7 +129,13 @@ class Robot:
             self.send(self.plan(targets, measured, dt_s))
 
     def hold(self, measured: Measured) -> None:
-        """Stop all arms at their measured poses; grippers keep their last command."""
+        """
+        Stop all arms at their measured poses; grippers keep their last command.
+
+        :raises ObservationError: a measured pose has jumped: the arms would jump there, too.
+        """
+        if self._jumped:
+            raise ObservationError(self._jumped.text, self._jumped.source, self._jumped.code)
         for name in self._drivers:
             self.hold_arm(name, measured)
 
@@ -142,7 +148,11 @@ class Robot:
 
     def trouble(self, name: str) -> str:
         """Return why one arm cannot be commanded now; empty when it can."""
-        return self._drivers[name].trouble()
+        return self._jumped.text or self._drivers[name].trouble()
+
+    def trust(self) -> None:
+        """Believe the measured poses again: a new motion begins."""
+        self._jumped = Reason()
 
     def forget(self) -> None:
         """Reset the drivers: every arm's next step begins where it is measured."""
@@ -154,19 +164,6 @@ class Robot:
         """Drop gripper commands that have not begun yet."""
         for gripper in self._grippers.values():
             gripper.hold()
-
-
-def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
-    """Return the largest distance between two poses of the same arm [m]."""
-    pairs = zip(some, others, strict=True)
-    return max(float(np.linalg.norm(a.position - b.position)) for a, b in pairs)
-
-
-def at_rest(before: Sequence[ArmPose], after: Sequence[ArmPose]) -> bool:
-    """Tell whether two steps of braking lead to the same place, in joint space of every joint."""
-    pairs = zip(before, after, strict=True)
-    turns = [np.abs(a.joints - b.joints).max() for a, b in pairs if b.joints is not None]
-    return farthest_m(before, after) < STOPPED_M and max(turns, default=0.0) < STOPPED_RAD
 
 
 def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
@@ -181,7 +178,8 @@ def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
     if (off_m := farthest_m(held, measured)) > BEHIND_M:
         raise ObservationError(
             f'an arm is {1000 * off_m:.0f} mm from where it holds, expected at most '
-            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved'
+            f'{1000 * BEHIND_M:.0f} mm: it may lag, or have been moved',
+            code='not_arrived',
         )
 
 
@@ -189,7 +187,8 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
     """Raise an ObservationError when an arm has an objection; pairs of (arm's name, objection)."""
     lost = [f'{name}: {objection}' for name, objection in objections if objection]
     if lost:
-        raise ObservationError(f'neither arm moves, because one cannot: {"; ".join(lost)}')
+        text = f'neither arm moves, because one cannot: {"; ".join(lost)}'
+        raise ObservationError(text, code='out_of_reach')
 
 
 def read_targets(
@@ -206,15 +205,18 @@ def read_targets(
     control = embodiment.control
     age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
     if age_s > control.hold_after_s:
-        raise ObservationError(f'target is {age_s:.3f} s old, limit {control.hold_after_s} s')
+        text = f'target is {age_s:.3f} s old, limit {control.hold_after_s} s'
+        raise ObservationError(text, code='target_old')
     if age_s < -control.future_tolerance_s:
         raise ObservationError(
-            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s'
+            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s',
+            code='target_future',
         )
     names = [target.arm for target in message.targets]
     if names != list(embodiment.arm_names):
         raise ObservationError(
-            f'target is for arms {names}, expected {list(embodiment.arm_names)}'
+            f'target is for arms {names}, expected {list(embodiment.arm_names)}',
+            code='target_arms',
         )
     targets = [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
     if not embodiment.joint_space:
@@ -227,13 +229,15 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
     if target.frame_id != arm.base_frame:
         raise ObservationError(
             f"target of arm '{target.arm}' is in frame '{target.frame_id}', "
-            f"expected '{arm.base_frame}'"
+            f"expected '{arm.base_frame}'",
+            code='target_frame',
         )
     p, q = target.pose.position, target.pose.orientation
     count = len(arm.joint_names) if arm.joints else 0
     if len(target.joints) != count:
         raise ObservationError(
-            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}"
+            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}",
+            code='target_joints',
         )
     try:
         return ArmPose(
@@ -243,4 +247,5 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
             joints=target.joints if count else None,
         )
     except ValueError as error:
-        raise ObservationError(f"target of arm '{target.arm}': {error}") from error
+        text = f"target of arm '{target.arm}': {error}"
+        raise ObservationError(text, code='target_pose') from error

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from rclpy.node import Node
 from std_msgs.msg import Bool
 
+from xvla_ros.core.errors import Reason
 from xvla_ros.core.settings import ControlSettings
 from xvla_ros.nodes.common.any_publisher import AnyPublisher
 from xvla_ros.nodes.common.deadman import Deadman
@@ -18,19 +19,19 @@ class StopInputs:
         self,
         node: Node,
         control: ControlSettings,
-        on_estop: Callable[[str], None],
-        on_deadman: Callable[[str], None],
+        on_estop: Callable[[Reason], None],
+        on_deadman: Callable[[Reason], None],
     ) -> None:
         """
         Subscribe to the topics that the settings name.
 
         :param on_estop: called with the reason whenever the e-stop is pressed.
-        :param on_deadman: called with the reason why the deadman switch forbids motion; empty when
+        :param on_deadman: called with the reason why the deadman switch forbids motion; none when
             it allows it.
         """
         self._topic, self._on_estop, self._on_deadman = control.estop_topic, on_estop, on_deadman
         self._pressed = False
-        self.released = ''  # why the deadman switch forbids motion; empty when it does not
+        self.released = Reason()  # why the deadman switch forbids motion; none when it does not
         if control.estop_topic:
             self._estop = AnyPublisher(node, Bool, control.estop_topic, self._hear_estop)
         self._deadman = Deadman(node, control, self._hear_deadman)
@@ -43,8 +44,8 @@ class StopInputs:
     def _hear_estop(self, message: Bool) -> None:
         self._pressed = message.data
         if message.data:
-            self._on_estop(f'e-stop on {self._topic}')
+            self._on_estop(Reason('estop', f'e-stop on {self._topic}'))
 
-    def _hear_deadman(self, reason: str) -> None:
+    def _hear_deadman(self, reason: Reason) -> None:
         self.released = reason
         self._on_deadman(reason)

@@ -23,7 +23,7 @@ from rclpy.node import Node
 
 from xvla_ros.bringup import choose_transport, IMAGES
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import one_line, show_stack
+from xvla_ros.core.errors import one_line, Reason, show_stack
 from xvla_ros.inputs.observations import ObservationInputs
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock
 from xvla_ros.nodes.common.polled import RosGraph
@@ -32,7 +32,7 @@ from xvla_ros.runtime.inference_loop import FRAME_TIMEOUT_S, InferenceLoop
 from xvla_ros.runtime.inputs import InputWatch, WATCH_PERIOD_S
 from xvla_ros.runtime.predictor import check_fit, make_predictor, Predictor, warm_up
 from xvla_ros.runtime.process import LifeLine, softly
-from xvla_ros.runtime.worker_messages import CheckpointFacts, Failed, Ready, Setup
+from xvla_ros.runtime.worker_messages import Alive, CheckpointFacts, Failed, Ready, Setup, WORKER
 
 # How long leaving DDS may take [s]; the control process kills the worker soon after that
 # (END_TIMEOUT_S).
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         show_stack(error)
-        link.send(Failed(text=one_line(error)))
+        link.send(Failed(reason=Reason('worker_failed', one_line(error), WORKER)))
         return FAILED
     return 0
 
@@ -85,7 +85,9 @@ def _run(link: Link, setup: Setup, ros_arguments: Sequence[str]) -> None:
     inputs = ObservationInputs(RosGraph(node), embodiment, clock)
     loop = InferenceLoop(embodiment, predictor, facts, inputs, clock, link.send)
     watch = InputWatch(inputs, link.send)
-    node.create_timer(WATCH_PERIOD_S, watch.look, clock=steady_clock())
+    steady = steady_clock()
+    node.create_timer(WATCH_PERIOD_S, watch.look, clock=steady)
+    node.create_timer(WATCH_PERIOD_S, lambda: link.send(Alive()), clock=steady)
     # Ready must be the first message: the control process accepts no other until then.
     link.send(Ready(facts=facts))
     spinning = threading.Thread(target=_spin, args=(node,), name='inputs', daemon=True)

@@ -28,6 +28,7 @@ from xvla_ros.nodes.common.parameters import read_embodiment
 from xvla_ros.nodes.common.running import FAILED, initialise, NOTICE_S
 from xvla_ros.nodes.policy.assembly import PolicyCore
 from xvla_ros.nodes.policy.publishers import StatusOutputs
+from xvla_ros.runtime.live_settings import live_names
 from xvla_ros.runtime.process import claim_realtime
 
 NODE_NAME = 'policy_node'
@@ -76,7 +77,7 @@ class PolicyNode(ManagedNode):
     def setup(self) -> None:
         """Read the embodiment, load the checkpoint in the worker, and see whether they fit."""
         self._refusal = ''
-        embodiment = read_embodiment(self)
+        embodiment = read_embodiment(self, live_names)
         self._core = PolicyCore(
             self, self._node_clock, embodiment, self._worker_arguments, self._changed.trigger
         )
@@ -116,6 +117,7 @@ class PolicyNode(ManagedNode):
         status = PolicyStatus(
             state=PolicyStatus.STATE_FAULT if self._refusal else PolicyStatus.STATE_IDLE,
             message=self._refusal or 'not configured',
+            reason_code='refused_start' if self._refusal else 'not_configured',
             processor_share=math.nan,
             controller_state=PolicyStatus.CONTROLLER_UNKNOWN,
         )

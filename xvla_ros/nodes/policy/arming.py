@@ -23,7 +23,7 @@ from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.control import PolicyControl
 from xvla_ros.runtime.state import ARMING, LISTENER
 
-UNHEARD = 'nobody hears policy_node/target: start controller_node'
+UNHEARD = Reason('unheard', 'nobody hears policy_node/target: start controller_node', LISTENER)
 
 
 class Arming:
@@ -35,7 +35,7 @@ class Arming:
         clock: Clock,
         control: PolicyControl,
         outputs: PolicyOutputs,
-        stopped: Callable[[str], None],
+        stopped: Callable[[Reason], None],
         changed: Callable[[], None],
         *,
         starts_armed: bool,
@@ -48,7 +48,7 @@ class Arming:
         """
         self._node, self._clock, self._control, self._outputs = node, clock, control, outputs
         self._changed, self._starts_armed = changed, starts_armed
-        self._trouble = ''
+        self._trouble = Reason()
         self.controller = ControllerWatch(
             node,
             ControllerEvents(
@@ -83,21 +83,21 @@ class Arming:
     def look(self) -> None:
         """Hold while nobody would execute the targets."""
         trouble = self.controller.trouble if self._outputs.heard else UNHEARD
-        trouble = trouble if self._control.armed else ''
+        trouble = trouble if self._control.armed else Reason()
         if trouble:
-            self._control.block(LISTENER, Reason(LISTENER, trouble), self._clock.now_ns())
+            self._control.block(LISTENER, trouble, self._clock.now_ns())
         else:
             self._control.unblock(LISTENER)
         if trouble != self._trouble:
             self._trouble = trouble
             self._changed()
 
-    def _disarm(self, reason: str) -> None:
+    def _disarm(self, reason: Reason) -> None:
         """Hold until somebody arms again, unless nothing is armed."""
         if self._control.armed:
             self._control.set_armed(False)
-            self._control.block(ARMING, Reason(ARMING, reason), self._clock.now_ns())
-            self._node.get_logger().error(reason)
+            self._control.block(ARMING, reason, self._clock.now_ns())
+            self._node.get_logger().error(reason.text)
             self._changed()
         self.look()
 

@@ -19,7 +19,7 @@ from xvla_ros.msg import PolicyStatus
 from xvla_ros.nodes.common.polled import RosGraph
 from xvla_ros.nodes.policy.arming import Arming
 from xvla_ros.nodes.policy.control_thread import ControlThread
-from xvla_ros.nodes.policy.live_parameters import LiveParameter, LiveParameters
+from xvla_ros.nodes.policy.live_parameters import LiveParameter, LiveParameters, LiveSettings
 from xvla_ros.nodes.policy.publishers import PolicyOutputs
 from xvla_ros.nodes.policy.run_task import TaskServer
 from xvla_ros.nodes.policy.services import Interfaces, Requests
@@ -29,8 +29,9 @@ from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.home import home_poses
 from xvla_ros.runtime.policy import PolicyRuntime
 from xvla_ros.runtime.state import Command, Snapshot, State
-from xvla_ros.runtime.worker_messages import Answer, Waiting
-from xvla_ros.runtime.worker_supervisor import WorkerEvents, WorkerSupervisor
+from xvla_ros.runtime.worker_listening import WorkerEvents
+from xvla_ros.runtime.worker_messages import Answer, Waiting, WORKER
+from xvla_ros.runtime.worker_supervisor import WorkerSupervisor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +59,7 @@ class PolicyCore:
         :param changed: called, from any thread, on a new state.
         :raises XvlaError: an arm's state cannot be read as the embodiment says.
         """
-        self._node, self._clock, self._embodiment = node, clock, embodiment
+        self._node, self._clock = node, clock
         self._changed = changed
         self._record = RunRecord()
         self._active: Active | None = None
@@ -80,6 +81,7 @@ class PolicyCore:
                 embodiment, clock, arms, self._outputs, self._worker.send
             )
             self._control = self._runtime.control
+            self._settings = LiveSettings(embodiment, self._runtime)
             self._tasks = TaskServer(node, clock, self._follow, self._snapshot)
             made.callback(self._tasks.close)
             made.callback(LiveParameters(node, self._live_parameters()).close)
@@ -112,7 +114,13 @@ class PolicyCore:
             apply=self._control.set_strategy,
         )
         checkpoint = LiveParameter(check=self._check_checkpoint, apply=self._swap)
-        return {'control.strategy': strategy, 'policy.checkpoint': checkpoint}
+        instruction = LiveParameter(check=str, apply=self._on_instruction_parameter)
+        return {
+            'control.strategy': strategy,
+            'policy.checkpoint': checkpoint,
+            'policy.instruction': instruction,
+            **self._settings.parameters(),
+        }
 
     def close(self) -> None:
         """End the worker and withdraw everything; safe after a load that failed."""
@@ -125,17 +133,17 @@ class PolicyCore:
         requests = Requests(
             set_instruction=self._on_instruction, go_home=self._go_home, arm=self._arming.set
         )
-        rate_hz = self._embodiment.control.rate_hz
+        embodiment = self._settings.embodiment
         self._active = Active(
-            interfaces=Interfaces(
-                self._node, self._clock, self._embodiment, self._control, requests
+            interfaces=Interfaces(self._node, self._clock, embodiment, self._control, requests),
+            thread=ControlThread(
+                self._runtime, self._clock, embodiment.control.rate_hz, self._changed
             ),
-            thread=ControlThread(self._runtime, self._clock, rate_hz, self._changed),
         )
         self._tasks.start()
         self._active.thread.start()
         self._arming.look()
-        self._follow(self._embodiment.policy.instruction)
+        self._follow(self._node.get_parameter('policy.instruction').value)
 
     def stop(self) -> None:
         """Stop the work, then send the last hold, then close the interfaces."""
@@ -157,11 +165,16 @@ class PolicyCore:
         self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
         self._follow(instruction.strip())
 
+    def _on_instruction_parameter(self, instruction: str) -> None:
+        """Follow it, or, while the node is inactive, once it is active."""
+        if self._active:
+            self._on_instruction(instruction)
+
     def _follow(self, instruction: str) -> None:
         self._runtime.follow(instruction)
         self._outputs.follow(instruction)
 
-    def _on_controller(self, stopped: str) -> None:
+    def _on_controller(self, stopped: Reason) -> None:
         self._runtime.heed_controller(stopped)
         self._changed()
 
@@ -174,7 +187,7 @@ class PolicyCore:
 
     def _check_checkpoint(self, checkpoint: str) -> None:
         """Refuse what cannot be loaded, as far as that shows at once."""
-        if self._embodiment.policy.server_url:
+        if self._settings.embodiment.policy.server_url:
             raise ConfigError('policy.server_url is asked: there is no checkpoint to change')
         if not checkpoint:
             raise ConfigError('policy.checkpoint must name a checkpoint')
@@ -182,9 +195,12 @@ class PolicyCore:
 
     def _swap(self, checkpoint: str) -> None:
         """Hold, and let the worker start again with another checkpoint."""
-        policy = replace(self._embodiment.policy, checkpoint=checkpoint, adapter='')
-        self._embodiment = replace(self._embodiment, policy=policy)
-        self._worker.swap(self._embodiment, f'changing to the checkpoint {checkpoint}')
+        embodiment = self._settings.embodiment
+        policy = replace(embodiment.policy, checkpoint=checkpoint, adapter='')
+        self._settings.embodiment = replace(embodiment, policy=policy)
+        text = f'changing to the checkpoint {checkpoint}'
+        reason = Reason('checkpoint_change', text, WORKER)
+        self._worker.swap(self._settings.embodiment, reason)
 
     # Told by the worker, on the supervisor's thread
 
@@ -198,9 +214,9 @@ class PolicyCore:
         self._runtime.hear(waiting)
         self._changed()
 
-    def _on_lost(self, reason: str) -> None:
+    def _on_lost(self, reason: Reason) -> None:
         self._runtime.lost(reason)
-        self._node.get_logger().error(reason)
+        self._node.get_logger().error(reason.text)
         self._changed()
 
     def _on_restarted(self) -> None:
@@ -211,7 +227,7 @@ class PolicyCore:
         self._changed()
 
     def _on_failed(self, text: str) -> None:
-        self._control.fault(Reason('worker link', text), self._clock.now_ns())
+        self._control.fault(Reason('worker_link', text), self._clock.now_ns())
         self._node.get_logger().error(text, throttle_duration_sec=1.0)
         self._changed()
 

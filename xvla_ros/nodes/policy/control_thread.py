@@ -14,6 +14,8 @@ from xvla_ros.runtime.state import State
 
 # A simulation's clock that has stood still for this long of real time is a reason to hold [s].
 STANDSTILL_S = 1.0
+STOPPED = Reason('clock_stopped', '/clock stands still', 'clock')
+UNHEARD = Reason('clock_unheard', '/clock has not been heard: does the simulation run?', 'clock')
 
 
 class ControlThread:
@@ -60,7 +62,7 @@ class ControlThread:
             except Exception as error:
                 show_stack(error)
                 now_ns = self._clock.now_ns()
-                self._control.fault(Reason('control thread', one_line(error)), now_ns)
+                self._control.fault(Reason('control_thread', one_line(error)), now_ns)
 
     def _advances(self, now_ns: int) -> bool:
         """
@@ -73,8 +75,7 @@ class ControlThread:
             self._control.unblock('clock')
             return True
         if time.monotonic() - self._advanced_s > STANDSTILL_S:
-            what = 'stands still' if now_ns else 'has not been heard: does the simulation run?'
-            self._control.block('clock', Reason('clock', f'/clock {what}'), now_ns)
+            self._control.block('clock', STOPPED if now_ns else UNHEARD, now_ns)
             self._show_state(now_ns)
         return False
 

@@ -16,13 +16,21 @@ from rclpy.event_handler import (
 )
 from rclpy.node import Node
 
+from xvla_ros.core.errors import Reason
 from xvla_ros.msg import ControllerStatus, PolicyStatus
 from xvla_ros.nodes.common.links import CONTROLLER_STATUS_QOS, CONTROLLER_STATUS_TOPIC
+from xvla_ros.runtime.state import ARMING, CONTROLLER, LISTENER
 
-GONE = 'the controller is gone: start it, then arm again'
-STARTED = 'a controller has started: arm again'
-SILENT = 'the controller gives no sign of life'
-WAITING = 'the controller has just started and waits for a hold'
+GONE = Reason('controller_gone', 'the controller is gone: start it, then arm again', ARMING)
+STARTED = Reason('controller_started', 'a controller has started: arm again', ARMING)
+SILENT = Reason('controller_silent', 'the controller gives no sign of life', LISTENER)
+WAITING = Reason(
+    'controller_waits', 'the controller has just started and waits for a hold', LISTENER
+)
+
+TWO_PUBLISHERS = Reason(
+    'two_publishers', 'the controller hears more than one publisher of targets', LISTENER
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +38,12 @@ class ControllerEvents:
     """
     What the watch tells, on the executor's thread.
 
-    stopped: why the controller executes nothing until it is reset, empty when it obeys again.
+    stopped: why the controller executes nothing until it is reset, none when it obeys again.
     came: a controller is there; whether it is another than one that was there before.
     gone: none is there any more. changed: `trouble` may have changed.
     """
 
-    stopped: Callable[[str], None]
+    stopped: Callable[[Reason], None]
     came: Callable[[bool], None]
     gone: Callable[[], None]
     changed: Callable[[], None]
@@ -50,7 +58,7 @@ class ControllerWatch:
         self._last: ControllerStatus | None = None
         self._known = False  # whether a controller has ever been there
         self._here = self._alive = False
-        self.stopped = ''  # why the controller executes nothing until it is reset
+        self.stopped = Reason()  # why the controller executes nothing until it is reset
         self._subscription = node.create_subscription(
             ControllerStatus,
             CONTROLLER_STATUS_TOPIC,
@@ -66,23 +74,26 @@ class ControllerWatch:
         self._node.destroy_subscription(self._subscription)
 
     @property
-    def absent(self) -> str:
-        """Why arming makes no sense: the controller that was there is gone. Empty otherwise."""
-        return GONE if self._known and not self._here else ''
+    def absent(self) -> Reason:
+        """Why arming makes no sense: the controller that was there is gone. None otherwise."""
+        return GONE if self._known and not self._here else Reason()
 
     @property
-    def trouble(self) -> str:
-        """Why targets would not be executed now, of what passes by itself; empty without one."""
+    def trouble(self) -> Reason:
+        """Why targets would not be executed now, of what passes by itself; none without one."""
         if self._here and not self._alive:
             return SILENT
+        if self._last and self._last.reason_code == TWO_PUBLISHERS.code:
+            return TWO_PUBLISHERS
         starting = self._last and self._last.state == ControllerStatus.STATE_WAITING
-        return WAITING if self._here and starting else ''
+        return WAITING if self._here and starting else Reason()
 
     def show(self, status: PolicyStatus) -> None:
         """Fill in the controller's part of a policy's status."""
         last = self._last if self._here else None
         status.controller_state = last.state if last else PolicyStatus.CONTROLLER_UNKNOWN
-        status.controller_reason = last.reason if last else self.absent
+        status.controller_reason = last.reason if last else self.absent.text
+        status.controller_reason_code = last.reason_code if last else self.absent.code
 
     def _on_matched(self, info: QoSSubscriptionMatchedInfo) -> None:
         """Note who came and went; a killed controller is counted until its DDS lease ends."""
@@ -102,13 +113,14 @@ class ControllerWatch:
     def _obey_again(self) -> None:
         """End a stop whose controller is gone: the next one says what holds for it."""
         if self.stopped:
-            self.stopped = ''
-            self._events.stopped('')
+            self.stopped = Reason()
+            self._events.stopped(self.stopped)
 
     def _on_status(self, message: ControllerStatus) -> None:
         self._last = message
         stops = message.state == ControllerStatus.STATE_STOPPED
-        stopped = f'the controller has stopped: {message.reason}' if stops else ''
+        text = f'the controller has stopped: {message.reason}'
+        stopped = Reason(message.reason_code, text, CONTROLLER) if stops else Reason()
         if stopped != self.stopped:
             self.stopped = stopped
             self._events.stopped(stopped)

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters that may be set while the policy runs: all of a request are checked, then set."""
+"""
+The parameters that may be set while the policy runs: all of a request are checked, then set.
+
+`runtime.live_settings` says which changes are refused.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.runtime.live_settings import GRIPPER, SAFER, with_limit, with_warm_start
+from xvla_ros.runtime.policy import PolicyRuntime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,3 +55,45 @@ class LiveParameters:
         for parameter in parameters:
             if parameter.name in self._known:
                 self._known[parameter.name].apply(parameter.value)
+
+
+class LiveSettings:
+    """The embodiment as parameters have changed it, and the policy that goes by it."""
+
+    def __init__(self, embodiment: Embodiment, runtime: PolicyRuntime) -> None:
+        """Begin with what the policy was started with."""
+        self.embodiment = self._given = embodiment
+        self._runtime = runtime
+
+    def parameters(self) -> dict[str, LiveParameter]:
+        """Return limits, grippers' thresholds and the warm start."""
+        limits = {f'limits.{key}': partial(self._with_limit, key) for key in SAFER}
+        grippers = {
+            f'arms.{arm}.gripper.{key}': partial(self._with_gripper, arm, key)
+            for arm in self.embodiment.arm_names
+            for key in GRIPPER
+        }
+        warm_start = {'policy.warm_start_time': self._with_warm_start}
+        return {k: self._parameter(f) for k, f in {**limits, **grippers, **warm_start}.items()}
+
+    def _parameter(self, changed: Callable[[Any], Embodiment]) -> LiveParameter:
+        return LiveParameter(check=changed, apply=lambda value: self._use(changed(value)))
+
+    def _use(self, embodiment: Embodiment) -> None:
+        self.embodiment = embodiment
+        self._runtime.retune(embodiment)
+
+    def _with_limit(self, key: str, value: float) -> Embodiment:
+        limits, armed = self.embodiment.limits, self._runtime.control.armed
+        limits = with_limit(limits, key, value, given=self._given.limits, armed=armed)
+        return replace(self.embodiment, limits=limits)
+
+    def _with_gripper(self, arm: str, key: str, value: float) -> Embodiment:
+        arms = self.embodiment.arms
+        gripper = replace(arms[arm].gripper, **{key: value})
+        changed = replace(arms[arm], gripper=gripper)
+        return replace(self.embodiment, arms={**arms, arm: changed})
+
+    def _with_warm_start(self, time: float) -> Embodiment:
+        policy = with_warm_start(self.embodiment.policy, time)
+        return replace(self.embodiment, policy=policy)

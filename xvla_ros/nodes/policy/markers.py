@@ -23,14 +23,18 @@ LIFETIME = Duration(sec=2)
 def chunk_markers(chunk: ActionChunk) -> MarkerArray:
     """Return a line with points per arm, and the gate's reasons where the chunk begins."""
     markers: list[Marker] = []
-    for index, first in enumerate(chunk.steps[0].targets if chunk.steps else []):
+    firsts = chunk.steps[0].targets if chunk.steps else []
+    shared = len({first.frame_id for first in firsts}) < len(firsts)
+    for index, first in enumerate(firsts):
+        # In TF each frame exists once, so arms with equal base frames have a prefix there.
+        frame = f'{first.arm}/{first.frame_id}' if shared else first.frame_id
         points = [step.targets[index].pose.position for step in chunk.steps]
         for kind, size in ((Marker.LINE_STRIP, LINE_WIDTH_M), (Marker.SPHERE_LIST, POINT_M)):
-            marker = _marker(chunk, first.frame_id, f'chunk/{first.arm}', kind, size)
+            marker = _marker(chunk, frame, f'chunk/{first.arm}', kind, size)
             marker.points = points
             markers.append(marker)
         if index == 0:
-            text = _marker(chunk, first.frame_id, 'verdict', Marker.TEXT_VIEW_FACING, TEXT_M)
+            text = _marker(chunk, frame, 'verdict', Marker.TEXT_VIEW_FACING, TEXT_M)
             text.text = '\n'.join(chunk.reasons)
             text.pose.position = first.pose.position
             text.action = Marker.ADD if chunk.reasons else Marker.DELETE

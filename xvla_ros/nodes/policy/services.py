@@ -86,8 +86,8 @@ class Interfaces:
     def _on_estop(self, message: Bool) -> None:
         self._control.heed_estop(message.data, self._now_ns())
 
-    def _on_deadman(self, reason: str) -> None:
+    def _on_deadman(self, reason: Reason) -> None:
         if reason:
-            self._control.block('deadman', Reason('deadman', reason), self._now_ns())
+            self._control.block('deadman', reason, self._now_ns())
         else:
             self._control.unblock('deadman')

@@ -40,6 +40,8 @@ def status_message(snapshot: Snapshot, lateness: Lateness, now_ns: int) -> Polic
     message = PolicyStatus(
         state=int(snapshot.state),
         message=snapshot.message,
+        reason_code=snapshot.reason.code,
+        reason_source=snapshot.reason.source,
         armed=snapshot.armed,
         sequence=snapshot.sequence,
         image_age_s=snapshot.timing.image_age_s,

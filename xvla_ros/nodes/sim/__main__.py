@@ -31,6 +31,7 @@ from xvla_ros.nodes.common.clock import CLOCK_TOPIC, ignore_clock_topic
 from xvla_ros.nodes.common.parameters import read_embodiment
 from xvla_ros.nodes.common.running import run
 from xvla_ros.nodes.sim.drivers import make_servers
+from xvla_ros.nodes.sim.frames import FrameFeedback
 from xvla_ros.nodes.sim.publishers import ArmFeedback, CameraFeedback, SceneFeedback
 from xvla_ros.sim.pace import Pace
 from xvla_ros.sim.scenes import EVALUATE, sample_scene, Scene, TRAIN, VALIDATE
@@ -69,6 +70,7 @@ class SimNode(Node):
         self._arms = [ArmFeedback(self, name, arm) for name, arm in arms]
         self._cameras = CameraFeedback(self, self.embodiment)
         self._markers = SceneFeedback(self, self.embodiment)
+        self._frames = FrameFeedback(self, self.embodiment)
         self._world = World(self.embodiment)
         self._requested: Scene | None = self._scene
         self._begun = threading.Condition()
@@ -180,6 +182,7 @@ class SimNode(Node):
             if elapsed_s >= markers_s:
                 markers_s = elapsed_s + 1.0 / SCENE_RATE_HZ
                 self._markers.publish(world, self._scene, stamp)
+                self._frames.publish(world, stamp)
             self._report_factor(factor, elapsed_s)
             self._slow_down(pace)
             pace.next_step()

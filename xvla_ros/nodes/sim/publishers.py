@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -20,8 +20,9 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.sim_settings import SimArmSettings
+from xvla_ros.core.sim_settings import SimArmSettings, SimSettings
 from xvla_ros.nodes.common.conversions import point, pose_to_message
+from xvla_ros.sim.frames import intrinsics, optical_frame, WORLD_FRAME
 from xvla_ros.sim.scenes import Scene
 from xvla_ros.sim.world import World
 
@@ -33,7 +34,6 @@ EXTRA_CAMERA_RATE_HZ = 5.0
 # (piper_ctrl_single_node.py, end_pose_stamped).
 POSE_TOPICS = {'piper': ('', 'link6')}
 RGBA = {'red': (0.85, 0.1, 0.1), 'green': (0.1, 0.65, 0.15), 'blue': (0.1, 0.2, 0.85)}
-WORLD_FRAME = 'world'
 
 
 class ArmFeedback:
@@ -82,12 +82,17 @@ class ArmFeedback:
 
 
 class CameraFeedback:
-    """Renders the cameras that are due, one per call, so that a step waits for one image only."""
+    """
+    Renders the cameras that are due, one per call, so that a step waits for one image only.
+
+    Each image has a camera_info beside it, in the camera's optical frame.
+    """
 
     def __init__(self, node: Node, embodiment: Embodiment) -> None:
         assert embodiment.sim is not None
         self._size = (embodiment.sim.image_width, embodiment.sim.image_height)
         self._publishers: dict[str, Publisher] = {}
+        self._infos: dict[str, tuple[Publisher, CameraInfo]] = {}
         self._periods: dict[str, float] = {}
         for name in embodiment.sim.cameras:
             camera = embodiment.cameras.get(name)
@@ -99,6 +104,10 @@ class CameraFeedback:
             topic = camera.topic if camera else f'camera/{name}/image_raw'
             rate_hz = embodiment.sim.camera_rate_hz if camera else EXTRA_CAMERA_RATE_HZ
             self._publishers[name] = node.create_publisher(Image, topic, qos_profile_sensor_data)
+            self._infos[name] = (
+                node.create_publisher(CameraInfo, info_topic(topic), qos_profile_sensor_data),
+                camera_info(name, embodiment.sim),
+            )
             self._periods[name] = 1.0 / rate_hz
         self._wanted = set(embodiment.camera_names)
         self._due = dict.fromkeys(self._publishers, 0.0)
@@ -127,9 +136,28 @@ class CameraFeedback:
         pixels = world.render(name, *self._size)
         height, width, _ = pixels.shape
         message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-        message.header.stamp, message.header.frame_id = stamp, f'{name}_optical_frame'
+        message.header.stamp, message.header.frame_id = stamp, optical_frame(name)
         message.data = array.array('B', pixels.tobytes())  # a numpy array would cost 85 ms
         self._publishers[name].publish(message)
+        publisher, info = self._infos[name]
+        info.header.stamp = stamp
+        publisher.publish(info)
+
+
+def info_topic(image_topic: str) -> str:
+    """Return the topic of the intrinsics of the images on a topic, as image_transport has it."""
+    return '/'.join([*image_topic.split('/')[:-1], 'camera_info'])
+
+
+def camera_info(name: str, sim: SimSettings) -> CameraInfo:
+    """Return the intrinsics of a simulated camera, without a stamp."""
+    width, height = sim.image_width, sim.image_height
+    matrix = intrinsics(sim.cameras[name].fov_deg, width, height)
+    info = CameraInfo(width=width, height=height, distortion_model='plumb_bob', d=[0.0] * 5)
+    info.header.frame_id = optical_frame(name)
+    info.k, info.r = matrix.ravel(), np.eye(3).ravel()
+    info.p = np.hstack([matrix, np.zeros((3, 1))]).ravel()
+    return info
 
 
 class SceneFeedback:

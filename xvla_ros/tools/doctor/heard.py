@@ -7,11 +7,16 @@ from typing import Any
 
 @dataclass(kw_only=True, slots=True)
 class Heard:
-    """What came over one topic."""
+    """
+    What came over one topic.
+
+    last_of: the last message that names a joint. Several drivers may share a topic of joints.
+    """
 
     times_s: list[float] = field(default_factory=list)
     ages_s: list[float] = field(default_factory=list)
     last: Any = None
+    last_of: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rate_hz(self) -> float:

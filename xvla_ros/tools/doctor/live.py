@@ -79,6 +79,7 @@ class GraphProbe:
             if hasattr(message, 'header'):
                 heard.ages_s.append((now_ns - stamp_to_ns(message.header.stamp)) / NANOSECONDS)
             heard.last = message
+            heard.last_of.update(dict.fromkeys(getattr(message, 'name', ()), message))
 
         return count
 
@@ -190,33 +191,40 @@ class GraphProbe:
                 arm = self._embodiment.arms[name]
                 pose_from_message(heard.last, arm.base_frame, stream.topic)
             elif hasattr(heard.last, 'position'):
-                positions = joint_positions(heard.last, self._joints(stream), stream.topic)
-                return self._implausible(kind, self._embodiment.arms[name], positions)
+                return self._joints(stream, heard)
         except ObservationError as error:
             return str(error), 'correct the embodiment file or the driver'
         return None
 
-    def _implausible(
-        self, kind: str, arm: ArmSettings, positions: NDArray[np.float64]
-    ) -> tuple[str, str] | None:
-        """Return why the positions of a topic cannot be in the units that are expected."""
-        reason = ''
-        if kind == 'gripper':
-            reason = implausible_position(arm.gripper, positions[0])
-        elif arm.urdf and not arm.urdf_topic:
-            limits = arm_kinematics(arm).limits
-            reason = limits.implausible(positions[: len(arm.joint_names)])
-        return (reason, 'have the driver publish radians and metres') if reason else None
+    def _joints(self, stream: Stream, heard: Heard) -> tuple[str, str] | None:
+        """
+        Return why the joints of a topic cannot be used; arm and fingers may come apart.
 
-    def _joints(self, stream: Stream) -> tuple[str, ...]:
-        """Return the joints that a topic must hold."""
+        :raises ObservationError: one is missing, named twice or not finite.
+        """
         kind, _, name = stream.role.partition(' ')
         arm = self._embodiment.arms[name]
-        fingers = arm.gripper.joint_names[:1]
-        if kind == 'gripper':
-            return fingers
         shared = (arm.gripper.joint_states_topic or arm.joint_states_topic) == stream.topic
-        return (*arm.joint_names, *fingers) if shared else arm.joint_names
+        wanted = {'arm': arm.joint_names} if kind != 'gripper' else {}
+        if kind == 'gripper' or shared:
+            wanted['gripper'] = arm.gripper.joint_names[:1]
+        for part, names in wanted.items():
+            message = heard.last_of.get(names[0], heard.last)
+            positions = joint_positions(message, names, stream.topic)
+            if found := self._implausible(part, arm, positions):
+                return found
+        return None
+
+    def _implausible(
+        self, part: str, arm: ArmSettings, positions: NDArray[np.float64]
+    ) -> tuple[str, str] | None:
+        """Return why the positions of an arm or its gripper cannot be in the expected units."""
+        reason = ''
+        if part == 'gripper':
+            reason = implausible_position(arm.gripper, positions[0])
+        elif arm.urdf and not arm.urdf_topic:
+            reason = arm_kinematics(arm).limits.implausible(positions)
+        return (reason, 'have the driver publish radians and metres') if reason else None
 
     def _listener(self, name: str, topic: str) -> LiveFinding:
         """Return whether somebody takes an arm's commands, and nobody else sends them."""

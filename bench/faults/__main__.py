@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Run the fault matrix: every row, or those that `--only` names by group or by words of their name.
+
+    make faults [ARGS="--only camera --only server"]
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+import json
+from pathlib import Path
+import sys
+
+from bench.faults.cell import Cell
+from bench.faults.rows_inputs import ROWS as INPUTS
+from bench.faults.rows_system import ROWS as SYSTEM
+from bench.faults.run import run_row
+from bench.faults.table import page, Row, save
+
+ROWS: tuple[Row, ...] = (*INPUTS, *SYSTEM)
+PAGE = Path('docs/reliability.md')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run rows one after the other in one cell; 0 when all pass."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument('--only', action='append', help='a group, or words of a name; repeatable')
+    parser.add_argument('--out', type=Path, default=Path('out/faults.json'))
+    parser.add_argument('--page', type=Path, help='write the table into this Markdown file, too')
+    args = parser.parse_args(arguments)
+    rows = [row for row in ROWS if chosen(row, args.only)]
+    outcomes = []
+    cell = Cell(args.out.parent / 'faults')
+    try:
+        for row in rows:
+            outcome = run_row(cell, row)
+            outcomes.append(outcome)
+            held = '-' if outcome.hold_ms is None else f'{outcome.hold_ms:.0f} ms'
+            said = '; '.join(outcome.wrong) or 'passed'
+            print(f'{row.group:8} {row.name:42} {outcome.reason:20} {held:>8}  {said}', flush=True)
+            save(args.out, [outcome])
+    finally:
+        cell.close()
+    if args.page:
+        known = {row['fault']: row for row in json.loads(args.out.read_text(encoding='utf-8'))}
+        args.page.write_text(page(ROWS, known), encoding='utf-8')
+    passed = sum(outcome.passed for outcome in outcomes)
+    print(f'{passed} of {len(rows)} rows passed; figures are in {args.out}')
+    return int(passed < len(rows))
+
+
+def chosen(row: Row, only: Sequence[str] | None) -> bool:
+    """Tell whether a row was asked for."""
+    return not only or any(words == row.group or words in row.name for words in only)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The server under load: batches over one at a time, and deadlines over first come, first served.
+
+Throughput is of the demo policy in this process, asked by closed-loop clients. Deadlines are met
+or missed by the real batcher in front of a model that only takes the time that the demo policy
+took: robots ask at random times, with plans of random length.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvla_ros.core.checkpoints import checkpoint_folder
+from xvla_ros.model import load_policy, Policy
+from xvla_ros.serve.batcher import Batcher, Predict
+from xvla_ros.serve.batching import answers, batch_key
+from xvla_ros.serve.requests import InferenceRequest
+
+CLIENTS, BATCH, STEPS = 8, 8, 4
+MEASURE_S, LOAD_S = 12.0, 12.0
+CURVE = (1, 2, 4, 8, 16, 32, 64)
+# How long robots' plans last when they ask [s]: from nearly over to a whole chunk.
+SLACK_S = (0.15, 3.0)
+LOADS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)
+
+
+def run() -> dict[str, dict[str, Any]]:
+    """Return the figures of `make bench`."""
+    policy = load_policy(checkpoint_folder('demo_policy'))
+    curve = {}
+    for clients in CURVE:
+        curve[clients] = throughput(policy, clients, BATCH)
+    alone, batched = throughput(policy, CLIENTS, 1), curve[CLIENTS]
+    single_ms = curve[1]['p99_ms']
+    cost_s = 1 / curve[1]['per_s']
+    fifo, deadline, load = deadlines(cost_s)
+    return {
+        'serve.throughput': {
+            'ours': batched['per_s'] / alone['per_s'],
+            'unit': 'x',
+            'n': batched['n'],
+            'batched_per_s': batched['per_s'],
+            'single_per_s': alone['per_s'],
+        },
+        'serve.p99': {
+            'ours': batched['p99_ms'] / single_ms,
+            'unit': 'x single',
+            'n': batched['n'],
+            'p99_ms': batched['p99_ms'],
+            'single_p99_ms': single_ms,
+        },
+        'serve.deadline_missed_percent': {
+            'ours': deadline,
+            'unit': '%',
+            'n': round(LOAD_S * load / cost_s),
+            'anchor': fifo,
+            'load': load,
+        },
+        'serve.curve': {
+            'ours': max(row['per_s'] for row in curve.values()),
+            'unit': '1/s',
+            'n': sum(row['n'] for row in curve.values()),
+            **{f'clients_{n}': _figures(row) for n, row in curve.items()},
+        },
+    }
+
+
+def _figures(row: dict[str, Any]) -> list[float]:
+    return [round(row[name], 1) for name in ('per_s', 'p50_ms', 'p99_ms')]
+
+
+def request(number: int) -> InferenceRequest:
+    """Return the question of one robot: three views, words of its own."""
+    random = np.random.default_rng(number)
+    return InferenceRequest(
+        images=tuple(random.integers(0, 256, (224, 224, 3), np.uint8) for _ in range(2)),
+        proprio=np.zeros(20, np.float32),
+        instruction='pick up the red block',
+        domain_id=0,
+        steps=STEPS,
+    )
+
+
+def throughput(policy: Policy, clients: int, batch: int) -> dict[str, Any]:
+    """Return answers per second and latencies of clients that ask again as soon as answered."""
+    batcher = Batcher(partial(answers, policy), batch_key, batch, waiting=128)
+    latencies: list[float] = []
+    stop_s = time.monotonic() + MEASURE_S
+
+    def ask(number: int) -> None:
+        asked = request(number)
+        while time.monotonic() < stop_s:
+            begun_s = time.monotonic()
+            batcher.submit(asked).result()
+            latencies.append(time.monotonic() - begun_s)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(clients)]
+    begun_s = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took_s = time.monotonic() - begun_s
+    batcher.close()
+    p50, p99 = np.percentile(latencies, (50, 99)) * 1000
+    return {'per_s': len(latencies) / took_s, 'p50_ms': p50, 'p99_ms': p99, 'n': len(latencies)}
+
+
+def deadlines(cost_s: float) -> tuple[float, float, float]:
+    """Return the share [%] missed by order of arrival and by deadline, and the load for it."""
+    fifo = ours = load = 0.0
+    for load in LOADS:
+        fifo = missed(cost_s, load, by_deadline=False)
+        if fifo >= 5.0:
+            ours = missed(cost_s, load, by_deadline=True)
+            break
+    return fifo, ours, load
+
+
+def missed(cost_s: float, load: float, *, by_deadline: bool) -> float:
+    """Return how many answers [%] came after the end of their robot's plan."""
+    random = np.random.default_rng(1)
+    batcher = Batcher(slow_model(cost_s), lambda _: None, 1, waiting=1000)
+    late: list[bool] = []
+    asked = request(0)
+    count = round(LOAD_S * load / cost_s)
+    times = np.sort(random.uniform(0.0, LOAD_S, count)) + time.monotonic()
+    slacks = random.uniform(*SLACK_S, count)
+    waiting: list[Future[NDArray[np.float32]]] = []
+    for at_s, slack_s in zip(times, slacks, strict=True):
+        time.sleep(max(0.0, at_s - time.monotonic()))
+        due_s = time.monotonic() + slack_s
+        told = replace(asked, slack_s=float(slack_s) if by_deadline else None)
+        future = batcher.submit(told)
+        future.add_done_callback(lambda _, due_s=due_s: late.append(time.monotonic() > due_s))
+        waiting.append(future)
+    for future in waiting:
+        future.result()
+    batcher.close()
+    return 100 * sum(late) / len(late)
+
+
+def slow_model(cost_s: float) -> Predict:
+    """Return a model that answers each request after a time."""
+
+    def predict(requests: Sequence[InferenceRequest]) -> list[NDArray[np.float32]]:
+        time.sleep(cost_s * len(requests))
+        return [np.zeros((1, 20), np.float32)] * len(requests)
+
+    return predict

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Six rows of `make faults` in a running system; times are judged there, on an idle machine."""
+
+import json
+
+import pytest
+
+pytest.importorskip('rclpy', reason='the matrix needs ROS')
+
+from bench.faults.__main__ import chosen, ROWS
+from bench.faults.cell import Cell
+from bench.faults.run import run_row
+from bench.faults.table import Outcome, page, save
+from xvla_ros.core.reason_codes import MEANING
+
+pytestmark = [pytest.mark.ros, pytest.mark.serial]
+TRIED = (
+    'a camera freezes, newly stamped',
+    'a joint is NaN',
+    'the pose jumps by 0.3 m',
+    'the worker hangs',
+    'the e-stop is pressed',
+    'a second publisher of targets',
+)
+
+
+@pytest.fixture(scope='module')
+def cell(tmp_path_factory):
+    cell = Cell(tmp_path_factory.mktemp('faults'))
+    yield cell
+    cell.close()
+
+
+@pytest.mark.parametrize('row', [row for row in ROWS if row.name in TRIED], ids=lambda r: r.name)
+def test_a_fault_ends_in_a_hold_with_its_reason_and_motion_comes_back(cell, row):
+    outcome = run_row(cell, row, timed=False)
+    assert not outcome.wrong, outcome
+    assert outcome.recovered
+
+
+def test_there_are_enough_rows_each_with_known_reasons():
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names) >= 60
+    assert set(TRIED) <= set(names)
+    assert {code for row in ROWS for code in row.codes} <= set(MEANING)
+
+
+def test_rows_are_chosen_by_group_or_by_words():
+    assert all(row.group == 'camera' for row in ROWS if chosen(row, ['camera stops']))
+    assert [row.name for row in ROWS if chosen(row, ['e-stop'])] == ['the e-stop is pressed']
+    assert all(chosen(row, None) for row in ROWS)
+
+
+def test_rows_that_did_not_run_keep_their_figures(tmp_path):
+    path = tmp_path / 'faults.json'
+    save(path, [Outcome(fault=row.name, group=row.group, passed=True) for row in ROWS[:2]])
+    save(path, [Outcome(fault=ROWS[0].name, group='camera', wrong=['late'])])
+    known = {row['fault']: row for row in json.loads(path.read_text())}
+    assert [known[row.name]['passed'] for row in ROWS[:2]] == [False, True]
+    assert '1 of 2 rows passed' in page(ROWS, known)
