@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 
 from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.control.spaces import make_model, make_space
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.ee6d import ArmPose, pack
@@ -22,7 +23,6 @@ from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.nodes.controller.condition import State
-from xvla_ros.runtime.spaces import make_model, make_space
 
 pytestmark = pytest.mark.ros
 FILES = sorted((ROOT / 'config').glob('*_sim.yaml'))

@@ -21,5 +21,9 @@ def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
 def at_rest(before: Sequence[ArmPose], after: Sequence[ArmPose]) -> bool:
     """Tell whether two steps of braking lead to the same place, in joint space of every joint."""
     pairs = zip(before, after, strict=True)
-    turns = [np.abs(a.joints - b.joints).max() for a, b in pairs if b.joints is not None]
+    turns = [
+        float(np.abs(a.joints - b.joints).max())
+        for a, b in pairs
+        if a.joints is not None and b.joints is not None
+    ]
     return farthest_m(before, after) < STOPPED_M and max(turns, default=0.0) < STOPPED_RAD

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.spaces import make_profile
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason, reason_of, XvlaError
@@ -19,7 +20,6 @@ from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
 from xvla_ros.runtime.predictor import Predictor
 from xvla_ros.runtime.process import ProcessorShare
-from xvla_ros.runtime.spaces import make_profile
 from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,

@@ -20,6 +20,7 @@ from xvla_ros.control.drivers import ArmStep
 from xvla_ros.control.following import Following
 from xvla_ros.control.pace import Pace
 from xvla_ros.control.rest import at_rest
+from xvla_ros.control.spaces import make_model, make_space
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError, Reason, reason_of
 from xvla_ros.core.safety import SafetyGate
@@ -39,7 +40,6 @@ from xvla_ros.nodes.controller.robot import (
     Robot,
 )
 from xvla_ros.nodes.controller.stop_inputs import StopInputs
-from xvla_ros.runtime.spaces import make_model, make_space
 
 # When no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 
 from xvla_ros.control.arm_kinematics import arm_kinematics
+from xvla_ros.control.collisions.steps import step_collisions
 from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
 from xvla_ros.control.hold_anchor import BEHIND_M
 from xvla_ros.control.rest import farthest_m
-from xvla_ros.control.step_collisions import step_collisions
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
