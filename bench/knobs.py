@@ -45,10 +45,12 @@ SETTINGS = {
     'tolerance_0.2mm_0.1deg': Knobs(tolerance=(0.2, 0.1)),
     'tolerance_1mm_0.5deg': Knobs(tolerance=(1.0, 0.5)),
     'bfloat16': Knobs(dtype='bfloat16'),
+    'int8': Knobs(dtype='int8'),
     # One step from the plan in execution, at the last of the reference's ten times; the first
     # chunk of an episode has no plan and takes two.
     'warm_start': Knobs(steps=1, warm_start_time=0.1),
     'warm_start_bfloat16': Knobs(steps=1, warm_start_time=0.1, dtype='bfloat16'),
+    'warm_start_int8': Knobs(steps=1, warm_start_time=0.1, dtype='int8'),
 }
 
 

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-make parity: our network against the published implementation, lerobot 0.4.4.
+make parity: our network against the published implementations, lerobot 0.4.4 and 0.6.1.
 
 The same seeded random weights are written in each of the three layouts and loaded back; every
-stage is compared with what `.venv-reference` answered. `--size small --write-fixture` rewrites
-the small reference that the tests compare with.
+stage is compared with what the references answered in environments of their own. `--size small
+--write-fixture` rewrites the small references that the tests compare with.
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 import shutil
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 import time
 
 import numpy as np
@@ -23,7 +25,7 @@ from bench.reference_network import config_json, seeded_inputs, seeded_values
 from xvla_ros.model.checkpoint import load_network, write_weights
 from xvla_ros.model.config import parse_config
 from xvla_ros.model.conversion import lerobot_json
-from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.denoiser import context_of
 from xvla_ros.model.florence import tie_embeddings
 from xvla_ros.model.layouts import from_network, is_transposed, LAYOUTS
 from xvla_ros.model.packing import pack
@@ -34,7 +36,9 @@ from xvla_ros.model.writing import write_json
 from xvla_ros.model.xvla import XVLA
 
 ROOT = Path(__file__).resolve().parents[1]
-FIXTURE = ROOT / 'test' / 'model' / 'data' / 'reference_small.npz'
+DATA = ROOT / 'test' / 'model' / 'data'
+# Small answers of each published version.
+FIXTURES = {'0.4.4': DATA / 'reference_small.npz', '0.6.1': DATA / 'reference_native_small.npz'}
 # Largest absolute differences allowed in fp32 (issue 3).
 LIMITS = {'image_features': 1e-4, 'encoder': 1e-4, 'head': 1e-3, 'chunk': 1e-3}
 VIEWS = (1, 3)
@@ -89,15 +93,8 @@ def our_outputs(
         head = noisy
         if stages:
             head = network.transformer(noisy, proprio, t['head_time'], encoded, rest, domain)
-        hoisted = Denoiser(
-            network.transformer,
-            torch.tensor(times),
-            encoded,
-            rest,
-            proprio,
-            domain,
-            noisy.shape[1],
-        )
+        context = context_of(network.transformer, encoded, rest, domain, noisy.shape[1])
+        hoisted = network.denoiser(context, proprio, domain, torch.tensor(times))
         raw, _ = sample(
             lambda x, index: hoisted(mode.preprocess(proprio, x)[1], index),
             t['noise'],
@@ -109,12 +106,19 @@ def our_outputs(
     return {name: tensor.float().numpy() for name, tensor in found.items()}
 
 
-def reference_outputs(size: str, out: Path) -> None:
-    """Run the published implementation in its own environment; it writes its outputs."""
-    script = Path(__file__).with_name('reference_run.py')
-    command = [make_reference(), script, '--size', size, '--seed', SEED, '--steps', STEPS, 'run']
-    with out.with_suffix('.log').open('w') as log:
-        subprocess.run([*map(str, command), '--out', out], check=True, stderr=log)
+def reference_outputs(version: str, size: str, out: Path) -> None:
+    """Run a published implementation in its own environment; it writes its outputs."""
+    here, told = Path(__file__).parent, ['--size', size, '--seed', SEED, '--steps', STEPS]
+    log = out.with_suffix('.log')
+    with log.open('w') as log_file, TemporaryDirectory(dir=out.parent) as folder:
+        if version == '0.4.4':
+            command = [make_reference(), here / 'reference_run.py', *told, 'run']
+        else:
+            weights = Path(folder) / 'weights'
+            write_layout(weights, seeded_network(size), '2toinf')
+            command = [make_reference('--native'), here / 'reference_native.py', *told]
+            command += ['--checkpoint', weights]
+        subprocess.run([*map(str, command), '--out', out], check=True, stderr=log_file)
 
 
 def compare(network: XVLA, size: str, expected: dict[str, np.ndarray]) -> dict[str, float]:
@@ -134,24 +138,29 @@ def table(size: str, rows: dict[str, dict[str, float]], network: XVLA, seconds: 
         f'{size} size, {millions:.1f} M parameters, fp32, {STEPS} steps, {VIEWS} valid views, '
         f'seed {SEED}, torch {torch.__version__}; {seconds:.0f} s.',
         '',
-        '| layout | ' + ' | '.join(LIMITS) + ' |',
-        '|---|' + '---|' * len(LIMITS),
+        '| lerobot | layout | ' + ' | '.join(LIMITS) + ' |',
+        '|---|---|' + '---|' * len(LIMITS),
     ]
     lines += [
         f'| {layout} | ' + ' | '.join(f'{row[stage]:.1e}' for stage in LIMITS) + ' |'
         for layout, row in rows.items()
     ]
-    lines.append('| allowed | ' + ' | '.join(f'{limit:.0e}' for limit in LIMITS.values()) + ' |')
+    lines.append('| | allowed | ' + ' | '.join(f'{limit:.0e}' for limit in LIMITS.values()) + ' |')
     return '\n'.join(lines)
 
 
-def measure(size: str, folder: Path, keep: bool, answered: Path | None = None) -> tuple[str, bool]:
+def answers(version: str, size: str, folder: Path) -> dict[str, np.ndarray]:
+    """Return what a reference answered, asked now unless an earlier run has left it."""
+    file = folder / f'reference_{version}_{size}.npz'
+    if not file.is_file():
+        reference_outputs(version, size, file)
+    return dict(np.load(file))
+
+
+def measure(size: str, folder: Path, keep: bool, versions: Sequence[str]) -> tuple[str, bool]:
     """Compare every layout; return the table and whether all is within the limits."""
     start = time.perf_counter()
-    if answered is None:
-        answered = folder / f'reference_{size}.npz'
-        reference_outputs(size, answered)
-    expected = dict(np.load(answered))
+    expected = {version: answers(version, size, folder) for version in versions}
     network, rows = seeded_network(size), {}
     for layout in tqdm(LAYOUTS, desc='layouts', file=sys.stderr):
         path = folder / f'{size}_{layout}'
@@ -159,7 +168,8 @@ def measure(size: str, folder: Path, keep: bool, answered: Path | None = None) -
         write_layout(path, network, layout)
         loaded = load_network(path, read_config(path), torch.float32)
         pack(loaded, torch.float32)
-        rows[layout] = compare(loaded, size, expected)
+        for version in versions:
+            rows[f'{version} | {layout}'] = compare(loaded, size, expected[version])
         if not keep:
             shutil.rmtree(path)
     passed = all(row[stage] <= LIMITS[stage] for row in rows.values() for stage in LIMITS)
@@ -171,9 +181,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--size', choices=('small', 'full'), default='full')
     parser.add_argument('--out', type=Path, default=Path('out/parity'), help='working folder')
     parser.add_argument('--keep', action='store_true', help='keep the written checkpoints')
-    parser.add_argument('--answered', type=Path, help='reference answers of an earlier run')
     parser.add_argument(
-        '--write-fixture', action='store_true', help=f'write {FIXTURE.relative_to(ROOT)} instead'
+        '--lerobot', nargs='+', choices=tuple(FIXTURES), default=list(FIXTURES),
+        help='versions to compare with; their answers in the working folder are used again',
+    )  # fmt: skip
+    parser.add_argument(
+        '--write-fixture', action='store_true', help=f'write to {DATA.relative_to(ROOT)} instead'
     )
 
 
@@ -181,10 +194,11 @@ def run(args: Namespace) -> int:
     """Compare, print the table, and write it to the working folder."""
     args.out.mkdir(parents=True, exist_ok=True)
     if args.write_fixture:
-        reference_outputs('small', FIXTURE)
-        FIXTURE.with_suffix('.log').unlink()
+        for version in args.lerobot:
+            reference_outputs(version, 'small', FIXTURES[version])
+            FIXTURES[version].with_suffix('.log').unlink()
         return 0
-    text, passed = measure(args.size, args.out, args.keep, args.answered)
+    text, passed = measure(args.size, args.out, args.keep, args.lerobot)
     (args.out / f'parity_{args.size}.md').write_text(text + '\n')
     print(text)
     print('within the limits' if passed else 'OUTSIDE the limits')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes `.venv-reference`, the environment of the published implementation, when needed."""
+"""Makes the environments of the published implementations when needed."""
 
 from pathlib import Path
 import subprocess
@@ -8,6 +8,7 @@ from xvla_ros.core.errors import XvlaError
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv-reference'
+NATIVE = ROOT / '.venv-reference-native'
 
 
 class MissingReferenceError(XvlaError):
@@ -18,7 +19,8 @@ def make_reference(*options: str) -> Path:
     """
     Make `.venv-reference`, with lines of progress; milliseconds when it is there.
 
-    :param options: of scripts/bootstrap-reference: `--sources` for lerobot's own files alone.
+    :param options: of scripts/bootstrap-reference: `--sources` for lerobot's own files alone,
+        `--native` for lerobot 0.6.1 in an environment of its own.
     :return: its Python.
     :raises MissingReferenceError: it cannot be made; the message says why.
     """
@@ -26,4 +28,4 @@ def make_reference(*options: str) -> Path:
     result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if result.returncode:
         raise MissingReferenceError(result.stderr.strip())
-    return VENV / 'bin' / 'python'
+    return (NATIVE if '--native' in options else VENV) / 'bin' / 'python'

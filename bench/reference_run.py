@@ -22,7 +22,11 @@ def outputs(model: torch.nn.Module, data: dict[str, np.ndarray], steps: int) -> 
     finally:
         torch.randn = drawn
     pixels, mask = inputs['image_input'], inputs['image_mask']
-    features = model.vlm._encode_image(pixels.flatten(0, 1)[mask.flatten()])
+    valid = pixels.flatten(0, 1)[mask.flatten()]
+    if hasattr(model.vlm, '_encode_image'):
+        features = model.vlm._encode_image(valid)
+    else:  # transformers' own Florence-2, see reference_native.py
+        features = model.vlm.get_image_features(valid).pooler_output
     encoded = model.forward_vlm(inputs['input_ids'], pixels, mask)
     proprio, noisy = model.action_space.preprocess(inputs['proprio'], noise)
     head = model.transformer(

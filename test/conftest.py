@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 # Tests that neither talk over DDS nor need the processor for themselves run beside each other: of
 # these folders and files all, of any other none. `make test` runs them first.
 PARALLEL = (
-    *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/'),
+    *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/', 'data/'),
     *('control/test_kinematics.py', 'embodiments/test_files.py'),
     *('embodiments/test_reference_page.py', 'replay/test_deterministic.py'),
     *('replay/test_report.py', 'replay/test_testing.py', 'tools/'),
@@ -26,6 +26,7 @@ PARALLEL = (
 SERIAL = (
     'package/test_fastdds.py',
     'tools/test_doctor.py',
+    'data/test_rosbag_live.py',
     'tools/test_stock_drivers.py',
 )  # of those folders nevertheless
 if 'PYTEST_XDIST_WORKER' in os.environ:

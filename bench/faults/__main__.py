@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             held = '-' if outcome.hold_ms is None else f'{outcome.hold_ms:.0f} ms'
             said = '; '.join(outcome.wrong) or 'passed'
             print(f'{row.group:8} {row.name:42} {outcome.reason:20} {held:>8}  {said}', flush=True)
-            save(args.out, [outcome])
+            save(args.out, [outcome], ROWS)
     finally:
         cell.close()
     if args.page:

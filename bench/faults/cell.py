@@ -192,7 +192,14 @@ class Cell:
             self.wait(lambda: self.policies and self.policies[-1][1].ticks > 0, START_S, name)
             self._say()
         else:
-            self.arm()
+            self.wait(self._rearmed, START_S, 'motion after arming')
+
+    def _rearmed(self) -> bool:
+        """Arm again until it lasts: a new controller disarms when it is noticed."""
+        if not self.policies[-1][1].armed:
+            self.call(SetBool, 'policy_node/arm', SetBool.Request(data=True))
+            time.sleep(0.5)
+        return self.moving()
 
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = SOON_S) -> Any:
         """Call a service and return its answer."""

@@ -22,7 +22,7 @@ from bench.faults.server import Handler
 from bench.faults.table import Row
 
 TIMEOUT_S = 2.0  # policy.request_timeout_s of the cell
-PLAN_S = 3.0  # how long a chunk lasts
+PLAN_S = 3.5  # a chunk lasts 3 s of the simulation's clock, which may be slower than ours
 LEASE_S = 2.0  # of the controller's liveliness
 Reply = Callable[[Handler, Any], None]
 
@@ -118,6 +118,12 @@ def restarted(name: str) -> Callable[[Cell], object]:
 def out_of_memory(cell: Cell) -> None:
     """Let the worker take no memory beyond what it has."""
     psutil.Process(cell.pid('worker')).rlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
+
+
+def another_worker(cell: Cell) -> None:
+    """Kill the worker, and wait until its death is known."""
+    begun_s = cell.kill('worker')
+    cell.wait(lambda: 'worker_died' in cell.codes(begun_s), 10.0, 'word of the worker')
 
 
 def no_descriptors(cell: Cell) -> float:
@@ -327,7 +333,7 @@ ROWS = (
     worker(
         'the worker gets no more memory',
         out_of_memory,
-        recover=lambda cell: cell.kill('worker'),
+        recover=another_worker,
     ),
     worker(
         'no file descriptors, and the worker dies',

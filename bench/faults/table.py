@@ -59,9 +59,10 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-def save(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the outcomes, merged with those of rows that were not run now."""
-    known = {row['fault']: row for row in _known(path)}
+def save(path: Path, outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
+    """Write the outcomes, merged with those of rows that were not run now and still exist."""
+    names = {row.name for row in rows}
+    known = {row['fault']: row for row in _known(path) if row['fault'] in names}
     for outcome in outcomes:
         row: dict[str, Any] = {
             name: getattr(outcome, name) for name in Outcome.__dataclass_fields__

@@ -75,7 +75,8 @@ def check_lerobot(folder):
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        ([], 'expected either --demo, or --simulated N'),
+        ([], 'expected either --demo, or demonstrations'),
+        (['--simulated', '2', '--source', 'bag'], 'expected one of them'),
         (['--simulated', '2', '--embodiment', 'ur5e'], '--checkpoint is missing'),
         (['--simulated', '2', '--checkpoint', 'demo_policy'], '0 embodiments are named'),
         (

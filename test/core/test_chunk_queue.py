@@ -33,9 +33,11 @@ def position(targets):
     return targets[0].position
 
 
+@pytest.mark.parametrize('first', [0, 1])
 @pytest.mark.parametrize('strategy', STRATEGIES)
-def test_a_chunk_is_met_exactly_when_its_anchors_are_due(line, strategy):
-    queue, chunk = ChunkQueue(strategy=strategy), line(stamp_ns=7)
+def test_a_chunk_is_met_exactly_when_its_anchors_are_due(line, strategy, first):
+    queue, chunk = ChunkQueue(strategy=strategy), line(stamp_ns=7, first=first)
+    assert chunk.due_ns(0) == 7 + first * 100 * MS
     assert queue.take(7) is None
     assert queue.put(chunk, 7)
     for i, row in enumerate(chunk.actions):
@@ -281,14 +283,16 @@ def test_the_ramp_outlasts_the_chunks_that_come_meanwhile(
             np.testing.assert_allclose(before, ramp.at(now)[0][:3], atol=1e-9)
 
 
-def test_a_plan_shows_what_will_be_taken(line):
+@pytest.mark.parametrize('first', [0, 1])
+def test_a_plan_shows_what_will_be_taken(line, first):
     queue = ChunkQueue()
     assert queue.plan(0, 0.1, 5) is None
-    queue.put(line(stamp_ns=0), 0)
-    queue.put(line(stamp_ns=1, start=(0.5, 0.1, 0.3)), 100 * MS)
+    queue.put(line(stamp_ns=0, first=first), 0)
+    queue.put(line(stamp_ns=1, start=(0.5, 0.1, 0.3), first=first), 100 * MS)
     shown = queue.plan(200 * MS, 0.05, 6)
-    assert shown.actions.shape == (6, 20)
-    assert shown.stamp_ns == 200 * MS
+    assert shown.actions.shape == (7 - first, 20)
+    assert (shown.stamp_ns, shown.due_ns(0)) == (200 * MS, (200 + 50 * first) * MS)
+    assert shown.end_ns == 500 * MS
     for i, row in enumerate(shown.actions):
         np.testing.assert_allclose(position(queue.take(shown.due_ns(i))), row[:3], atol=1e-12)
     assert queue.plan(10**12, 0.1, 5) is None

@@ -16,6 +16,7 @@ def test_the_plan_is_firm_up_to_the_latency_and_then_fades():
 
 def test_without_time_to_fade_the_answer_is_left_alone_at_once():
     assert plan_weights(0.1, 5, firm_s=0.2, fade_s=0.0).tolist() == [1, 1, 0, 0, 0]
+    assert plan_weights(0.1, 5, firm_s=0.2, fade_s=0.0, first=0).tolist() == [1, 1, 1, 0, 0]
 
 
 @given(firm_s=st.floats(0, 4), fade_s=st.floats(0, 4))

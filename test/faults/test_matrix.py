@@ -53,8 +53,8 @@ def test_rows_are_chosen_by_group_or_by_words():
 
 def test_rows_that_did_not_run_keep_their_figures(tmp_path):
     path = tmp_path / 'faults.json'
-    save(path, [Outcome(fault=row.name, group=row.group, passed=True) for row in ROWS[:2]])
-    save(path, [Outcome(fault=ROWS[0].name, group='camera', wrong=['late'])])
+    save(path, [Outcome(fault=row.name, group=row.group, passed=True) for row in ROWS[:2]], ROWS)
+    save(path, [Outcome(fault=ROWS[0].name, group='camera', wrong=['late'])], ROWS)
     known = {row['fault']: row for row in json.loads(path.read_text())}
     assert [known[row.name]['passed'] for row in ROWS[:2]] == [False, True]
     assert '1 of 2 rows passed' in page(ROWS, known)

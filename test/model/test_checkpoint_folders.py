@@ -95,7 +95,7 @@ def test_two_revisions_without_a_main_are_named(cached):
 
 
 def test_a_hub_name_that_is_not_here_says_how_to_download_it(cached):
-    with pytest.raises(CheckpointError, match='hf download lerobot/xvla-base --local-dir DIR'):
+    with pytest.raises(CheckpointError, match='xvla fetch lerobot/xvla-base --out DIR'):
         load_policy('lerobot/xvla-base')
 
 
@@ -152,7 +152,7 @@ def test_a_file_and_an_empty_folder_are_told_apart(copied, tmp_path):
     ('base', 'named'), [('lerobot/xvla-base', 'lerobot/xvla-base'), (None, 'its base')]
 )
 @pytest.mark.parametrize('with_config', [True, False])
-def test_an_adapter_given_as_a_checkpoint_names_its_base(copied, base, named, with_config):
+def test_an_adapter_whose_base_is_not_here_names_it(cached, copied, base, named, with_config):
     (copied / 'model.safetensors').rename(copied / 'adapter_model.safetensors')
     if not with_config:
         (copied / 'config.json').unlink()

@@ -10,7 +10,7 @@ import torch
 
 from xvla_ros.core.errors import InferenceError, ObservationError
 from xvla_ros.model import load_policy, Tolerance, WarmStart
-from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.denoiser import context_of
 from xvla_ros.model.sampler import flow_times, sample
 from xvla_ros.testing.miniature import noise, observation
 
@@ -59,8 +59,9 @@ def test_hoisted_denoising_equals_the_plain_forward(policy, steps):
         return network.transformer(actions, proprio, t, encoded, auxiliary, domain)
 
     embedded = torch.tensor(times)
-    hoisted = Denoiser(network.transformer, embedded, encoded, auxiliary, proprio, domain, 6)
     with torch.inference_mode():
+        context = context_of(network.transformer, encoded, auxiliary, domain, 6)
+        hoisted = network.denoiser(context, proprio, domain, embedded)
         expected, _ = sample(plain, start, times, mode)
         actual, _ = sample(
             lambda x, i: hoisted(mode.preprocess(proprio, x)[1], i), start, times, mode

@@ -21,8 +21,8 @@ import yaml
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.bringup.arguments import ARGUMENTS, check_names, DEFAULTS, overrides
 from xvla_ros.core.embodiment import load_embodiment
-from xvla_ros.runtime.live_settings import live_names
-from xvla_ros.tools.cli import COMMANDS, FOLDERS
+from xvla_ros.core.live_settings import live_names
+from xvla_ros.tools.cli import COMMANDS, module_of
 
 ALL = commands()
 # Options in brackets and names to fill in are for reading: each is given a value that parses.
@@ -35,6 +35,7 @@ FILL = (
     (r'--embodiment (…|X|FILE)', '--embodiment franka'),
     (r'embodiment:=X', 'embodiment:=franka'),
     (r' \.\.\.', ' --checkpoint DIR'),
+    (r'(serve --token-file FILE)$', r'\1 --checkpoint DIR'),
 )
 # Services and topics that nodes of this package have, by node.
 SERVICES = {
@@ -70,9 +71,8 @@ def in_parser(command):
     assert name in COMMANDS
     if not rest or rest == ['--help']:
         return
-    place = f'{name}.command' if name in FOLDERS else name
     parser = ArgumentParser(exit_on_error=False)
-    import_module(f'xvla_ros.tools.{place}').add_arguments(parser)
+    import_module(module_of(name)).add_arguments(parser)
     parser.parse_args(rest)
 
 
@@ -166,7 +166,11 @@ ELSEWHERE = "belongs to another package: the robot's driver, ROS or a tool"
 FRESH = 'needs a machine with ROS: `make ros-workspace-test` takes these steps on the wheels'
 # The first pattern that matches a command decides.
 TABLE = (
-    (r'(ros2|xvla|make)( launch| bag| topic echo| param set)?$', None, 'only the name of a tool'),
+    (
+        r'(ros2|xvla|make)( launch| bag| topic echo| param [gs]et)?$',
+        None,
+        'only the name of a tool',
+    ),
     (r'make ', in_make, ''),
     (r'\.venv/bin/xvla doctor --no-model --embodiment config/ur5e_sim.yaml$', in_whole, ''),
     (r'(\.venv/bin/)?xvla( |$)', in_parser, ''),
@@ -178,7 +182,7 @@ TABLE = (
     (r'ros2 param set ', as_parameter, ''),
     (r'\.venv/bin/python -m xvla_ros\.nodes\.', as_node, ''),
     (r'scripts/', as_file, ''),
-    (r'(ros2 (control|launch|run)|bash can_config) ?', None, ELSEWHERE),
+    (r'(ros2 (control|launch|run|security)|bash can_config) ?', None, ELSEWHERE),
     (r'nvidia-smi|\.venv/bin/python -c "import torch', None, 'needs a GPU'),
     (r'source |cd |touch |rosdep |python3 -m |pip install -r', None, FRESH),
     (r'pip install \.', None, 'test/package/test_wheel.py builds and installs the wheel'),

@@ -22,7 +22,8 @@ LAYERS = {  # layer: the layers it may import
     'runtime': {'core', 'model', 'control', 'serve'},
     'inputs': {'core', 'control', 'serve', 'bags', 'runtime'},
     'replay': {'core', 'model', 'control', 'bags', 'runtime', 'inputs'},
-    'adapt': {'core', 'model', 'control', 'sim', 'bags', 'runtime'},
+    'data': {'core', 'control', 'serve', 'bags', 'runtime', 'inputs', 'replay'},
+    'adapt': {'core', 'model', 'control', 'sim', 'bags', 'runtime', 'data'},
     'nodes': {
         *('core', 'model', 'control', 'sim', 'serve', 'bags', 'bringup', 'runtime', 'inputs'),
         *('msg', 'action'),
@@ -39,6 +40,7 @@ ABSENT = {  # layer: what must not even be loaded when all of it is imported
     'runtime': {'rclpy', 'mujoco'},
     'inputs': {'rclpy', 'torch', 'mujoco'},
     'replay': {'rclpy', 'mujoco'},
+    'data': {'rclpy', 'torch', 'transformers', 'mujoco'},
     'adapt': {'rclpy'},
 }
 # Read by launch files only; `launch` comes with ROS and not from PyPI.

@@ -60,7 +60,8 @@ ROSDEP = {
 }
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
-    *('report', 'inspect', 'convert', 'doctor', 'bench'),
+    *('report', 'fetch', 'inspect', 'convert', 'joints', 'doctor', 'bench'),
+    *('export', 'tune', 'check', 'convert-data'),
 )
 # Modules that only some labs have: where one is absent, the error names its apt package.
 OPTIONAL = {
@@ -72,6 +73,7 @@ OPTIONAL = {
     'launch_testing',
     'rpyutils',
     'ray',  # xvla serve behind Ray Serve, for who has it
+    *('onnxruntime', 'openvino', 'onnx', 'onnxscript'),  # policy.backend, xvla export
     *('accelerate', 'peft'),  # xvla adapt with several processes, or with --lora
 }
 RANGES = ('core', 'runtime', 'opencv')  # what the wheel needs; the other files pin

@@ -19,12 +19,19 @@ from xvla_ros.core.profile import ActionProfile
 from xvla_ros.runtime.committed import CommittedMotion
 
 CONFIG = Path(__file__).parents[2] / 'config'
-EMBODIMENTS = {path.stem: load_embodiment(path) for path in sorted(CONFIG.glob('*.yaml'))}
+FILES = {path.stem: load_embodiment(path) for path in sorted(CONFIG.glob('*.yaml'))}
+EMBODIMENTS = {name: each for name, each in FILES.items() if not each.joint_space}
 COUNT = 30
 seeds = st.integers(0, 2**32 - 1)
 seconds = st.floats(0.0, 5.0)
 FEW = settings(max_examples=10_000 if FULL else 20)
+firsts = st.integers(0, 1)
 each_embodiment = pytest.mark.parametrize('name', EMBODIMENTS)
+
+
+def with_first(embodiment, first):
+    """Return an embodiment whose chunks begin so many periods after their observation."""
+    return replace(embodiment, policy=replace(embodiment.policy, first_anchor_index=first))
 
 
 def random_arms(embodiment, rng):
@@ -47,14 +54,14 @@ def random_plan(embodiment, rng):
 
 @each_embodiment
 @FEW
-@given(seed=seeds, late=st.integers(0, COUNT + 5))
-def test_a_plan_seen_later_is_the_plan_shifted_until_it_is_over(name, seed, late):
-    embodiment, rng = EMBODIMENTS[name], np.random.default_rng(seed)
+@given(seed=seeds, late=st.integers(0, COUNT + 5), first=firsts)
+def test_a_plan_seen_later_is_the_plan_shifted_until_it_is_over(name, seed, late, first):
+    embodiment, rng = with_first(EMBODIMENTS[name], first), np.random.default_rng(seed)
     plan = random_plan(embodiment, rng)
     stamp_ns = plan.stamp_ns + late * plan.period_ns
     guess = CommittedMotion(embodiment).guess(plan, stamp_ns, COUNT)
     expected = ActionProfile(embodiment).raw(plan)[np.minimum(np.arange(COUNT) + late, COUNT - 1)]
-    if late > COUNT:
+    if late > COUNT - 1 + first:
         assert guess is None
     else:
         np.testing.assert_allclose(guess, expected, atol=2e-6)
@@ -65,16 +72,18 @@ def test_without_a_plan_nothing_is_guessed(franka):
 
 
 @FEW
-@given(seed=seeds, reach_s=seconds, late_s=seconds, most=st.integers(0, COUNT - 1))
-def test_a_prefix_is_the_settled_beginning_of_the_guess(franka, seed, reach_s, late_s, most):
-    rng = np.random.default_rng(seed)
+@given(seed=seeds, reach_s=seconds, late_s=seconds, most=st.integers(0, COUNT - 1), first=firsts)
+def test_a_prefix_is_the_settled_beginning_of_the_guess(
+    franka, seed, reach_s, late_s, most, first
+):
+    franka, rng = with_first(franka, first), np.random.default_rng(seed)
     plan, motion = random_plan(franka, rng), CommittedMotion(franka)
     stamp_ns = plan.stamp_ns + round(late_s * NANOSECONDS)
     prefix = motion.prefix(plan, stamp_ns, reach_s, most)
     whole = motion.guess(plan, stamp_ns, COUNT)
     settled_ns = min(stamp_ns + round(reach_s * NANOSECONDS), plan.end_ns)
-    due_ns = stamp_ns + np.arange(1, COUNT + 1) * plan.period_ns
-    count = min(int((due_ns <= settled_ns).sum()), most)
+    due_ns = stamp_ns + np.arange(first, COUNT + first) * plan.period_ns
+    count = min(int((due_ns <= settled_ns).sum()), most) if reach_s else 0
     if count:
         assert np.array_equal(prefix, whole[:count])
     else:

@@ -113,6 +113,8 @@ def parameters(file, scene, checkpoint, tmp_path_factory):
     parameters = read_parameter_file(file)
     parameters['policy']['checkpoint'] = str(checkpoint)
     parameters['policy'] |= {'seed': noise_seed(CONDITIONS, scene), 'denoising_steps': 2}
+    if load_embodiment(file).joint_space:  # as LeRobot trains: at the observation's stamp
+        parameters['policy']['first_anchor_index'] = 0
     parameters['control'] |= {'replan_period_s': REPLAN_S, 'max_skew_s': AGE_S}
     for camera in parameters['cameras'].values():
         camera['max_age_s'] = AGE_S

@@ -44,13 +44,26 @@ def pose():
 def line():
     """Make a chunk that moves along a straight line at 0.1 m/s, turning and closing on its way."""
 
-    def make(stamp_ns=0, count=30, period_s=0.1, start=(0.5, 0.0, 0.3), velocity=(0.1, 0.0, 0.0)):
+    def make(
+        stamp_ns=0,
+        count=30,
+        period_s=0.1,
+        start=(0.5, 0.0, 0.3),
+        velocity=(0.1, 0.0, 0.0),
+        first=1,
+    ):
         steps = np.arange(count)
         actions = np.zeros((count, 20))
-        actions[:, :3] = start + (steps[:, None] + 1) * period_s * np.array(velocity)
+        actions[:, :3] = start + (steps[:, None] + first) * period_s * np.array(velocity)
         turns = np.outer(np.pi - 0.01 * steps, [1.0, 0.0, 0.0])
         actions[:, 3:9] = Rotation.from_rotvec(turns).as_matrix()[:, :, :2].reshape(count, 6)
         actions[:, 9] = steps >= count // 2
-        return Chunk(stamp_ns=stamp_ns, period_s=period_s, actions=actions, sequence=1)
+        return Chunk(
+            stamp_ns=stamp_ns,
+            period_s=period_s,
+            actions=actions,
+            sequence=1,
+            first_index=first,
+        )
 
     return make

@@ -4,9 +4,9 @@
 import numpy as np
 import torch
 
-from xvla_ros.adapt.episodes import Episode
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
+from xvla_ros.data.episodes import Episode
 from xvla_ros.model.writing import save_policy
 from xvla_ros.testing.miniature import small_network, small_tokenizer
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from xvla_ros.core.embodiment import load_embodiment
+from xvla_ros.core.findings import OK, PROBLEM
 from xvla_ros.core.rotations import matrix_to_rotate6d
 from xvla_ros.tools.cli import main
 from xvla_ros.tools.doctor import machine
 from xvla_ros.tools.doctor.checkpoint import rotation_finding
-from xvla_ros.tools.doctor.machine import OK, PROBLEM
 
 CONFIG = ROOT / 'config' / 'franka_sim.yaml'
 

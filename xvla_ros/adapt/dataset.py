@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 import torch
 from tqdm import tqdm
 
-from xvla_ros.adapt.episodes import Episode, Pictures
 from xvla_ros.adapt.trainer.batches import Batch
 from xvla_ros.adapt.trainer.features import Features
 from xvla_ros.adapt.windows import WindowMaker
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.model.backends.network import Network
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.tokenizer import TextProcessor
-from xvla_ros.model.xvla import XVLA
 
 # Largest relative change of brightness and of each colour channel. X-VLA's train.py jitters
 # brightness, contrast and saturation by 0.2.
@@ -37,7 +37,7 @@ class Preparation:
     anchors: int
 
     @classmethod
-    def of(cls, network: XVLA, images: ImageProcessor, text: TextProcessor) -> 'Preparation':
+    def of(cls, network: Network, images: ImageProcessor, text: TextProcessor) -> 'Preparation':
         """Read the sizes from a network."""
         config = network.config
         return cls(images=images, text=text, views=config.view_slots, anchors=config.num_actions)
@@ -102,9 +102,8 @@ class Dataset:
         episode = self.episodes[self.episode[sample]]
         pictures = episode.look(int(self.frame[sample]))
         if not 1 <= len(pictures) <= self.preparation.views:
-            raise ConfigError(
-                f'episode {episode.name}: has {len(pictures)} cameras, the checkpoint has '
-                f'{self.preparation.views} slots; --views {len(pictures)} makes room'
+            raise episode.error(
+                f'has {len(pictures)} cameras, the checkpoint has {self.preparation.views} slots'
             )
         return pictures
 

@@ -2,6 +2,7 @@
 """One adaptation from a checkpoint and episodes to a policy for a robot."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import torch
 
 from xvla_ros.adapt.dataset import Dataset, Preparation
-from xvla_ros.adapt.episodes import Episode, split
 from xvla_ros.adapt.feeding import EpisodeBatches
 from xvla_ros.adapt.figures import curves, ERRORS
 from xvla_ros.adapt.options import Options
 from xvla_ros.adapt.output import write_lerobot, write_policy
 from xvla_ros.adapt.processes import Processes
 from xvla_ros.adapt.rows import check_others, check_row, copy_row, fingerprints
+from xvla_ros.adapt.split import split
 from xvla_ros.adapt.trainer.lora import add_lora, merged
 from xvla_ros.adapt.trainer.memory import expected, Memory
 from xvla_ros.adapt.trainer.objective import Student
@@ -29,6 +30,7 @@ from xvla_ros.adapt.windows import WindowMaker
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.data.episodes import Episode
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.loading import read_processors
 from xvla_ros.model.normalisation import read_normalisation
@@ -36,6 +38,7 @@ from xvla_ros.model.policy import Policy
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.writing import write_json
 from xvla_ros.model.xvla import XVLA
+from xvla_ros.runtime.predictor import as_told
 
 Report = Callable[[str], None]
 
@@ -56,11 +59,15 @@ class Adaptation:
         :raises CheckpointError: the checkpoint cannot be read. ConfigError: the data, the rows or
             the options do not fit it.
         """
-        self.options, self.embodiment = options, embodiment
+        self.options = options
         self.processes = processes or Processes()
         self.folder = checkpoint_folder(options.checkpoint)
         self.student, self.preparation = self._load(len(embodiment.camera_names))
-        self.maker = WindowMaker(embodiment, self.preparation.anchors)
+        network = self.student.network
+        self.embodiment = as_told(embodiment, network.config.first_anchor_index)
+        first = self.embodiment.policy.first_index
+        network.config = replace(network.config, first_anchor_index=first)  # it is saved with it
+        self.maker = WindowMaker(self.embodiment, self.preparation.anchors)
         train, held_out = split(episodes, options.held_out, options.seed)
         self.data = Dataset(train, self.maker, self.preparation)
         self.held_out = Dataset(held_out, self.maker, self.preparation)

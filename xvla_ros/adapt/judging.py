@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from xvla_ros.adapt.dataset import Dataset, Preparation
-from xvla_ros.adapt.episodes import Episode
 from xvla_ros.adapt.validation import measure
 from xvla_ros.adapt.windows import WindowMaker
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.data.episodes import Episode
 from xvla_ros.model.policy import Policy
+from xvla_ros.runtime.predictor import as_told
 
 
 def judge(
@@ -29,6 +30,7 @@ def judge(
     :raises ConfigError: the data does not fit the robot or the checkpoint.
     """
     preparation = Preparation.of(policy.network, policy.images, policy.text)
+    embodiment = as_told(embodiment, policy.config.first_anchor_index)
     data = Dataset(episodes, WindowMaker(embodiment, preparation.anchors), preparation)
     return measure(policy, data, data.spread(samples), row, steps).summary()
 

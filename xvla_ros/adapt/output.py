@@ -8,7 +8,7 @@ import torch
 
 from xvla_ros.model.checkpoint import write_weights
 from xvla_ros.model.config import authors_json
-from xvla_ros.model.conversion import lerobot_json, write_companions
+from xvla_ros.model.conversion import lerobot_json, write_companions, write_own
 from xvla_ros.model.lerobot_processors import processors_json
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.writing import write_json
@@ -48,6 +48,7 @@ def write_lerobot(
     write_companions(folder, images, tokenizer)
     config = lerobot_json(network.config, network, images.size)
     write_json(folder / 'config.json', config)
+    write_own(folder, network.config)
     for name, data in processors_json(config, domain).items():
         write_json(folder / name, data)
     write_weights(folder, state, 'lerobot')

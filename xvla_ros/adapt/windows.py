@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
-from xvla_ros.adapt.episodes import Episode
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ARM_SIZE, EE6D_SIZE, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.profile import ActionProfile
 from xvla_ros.core.rotations import matrix_to_rotate6d
+from xvla_ros.data.episodes import Episode, Motion
 
 # A sample is left out where no arm moves by this much until its first anchor, in any of its ten
 # numbers (X-VLA datasets/dataset.py). It would teach the robot to wait.
@@ -66,39 +66,44 @@ class WindowMaker:
         self.layout = policy.rotation_6d_layout
         # The robot executes every anchor_stride-th anchor, one period apart.
         self.period_s = policy.anchor_period_s / policy.anchor_stride
-        self.offsets_s = self.period_s * np.arange(1, anchors + 1)
+        self.first = policy.first_index
+        self.offsets_s = self.period_s * np.arange(self.first, self.first + anchors)
         self._closed = [arm.gripper.closed_probability for arm in embodiment.arms.values()]
 
     def windows(self, episode: Episode) -> Windows:
         """
         Return the samples of an episode, one per frame that something moves after.
 
-        Behind the end of the episode the arms stay where they ended.
+        Anchors are of the commanded motion, where there is one, else of the measured. Behind the
+        end of the episode the arms stay where they ended.
 
         :raises ConfigError: the episode has other arms than the embodiment.
         """
         track = self._track(episode)
         times = episode.times_s[:, None] + self.offsets_s
         actions = track.at(np.minimum(times, episode.times_s[-1]))
-        moved = np.abs(actions[:, 0] - track.at(episode.times_s)).max(axis=-1) >= STILL
-        moved[-1] = False  # the last frame has no future
-        frames = np.flatnonzero(moved)
+        later = actions[:, min(1 - self.first, actions.shape[1] - 1)]
+        moved = np.abs(later - track.at(episode.times_s)).max(axis=-1) >= STILL
+        allowed = np.zeros(len(episode), bool)
+        allowed[slice(*(episode.starts or (0, None)))] = True
+        allowed[-1] = False  # the last frame has no future
+        frames = np.flatnonzero(moved & allowed)
         poses = [self.profile.proprio(episode.poses(frame)) for frame in frames]
         return Windows(
             proprio=np.stack(poses) if poses else np.empty((0, EE6D_SIZE), np.float32),
             actions=self._raw(actions[frames]),
             frame=frames,
-            still=int((~moved[:-1]).sum()),
+            still=int((allowed & ~moved).sum()),
         )
 
     def _track(self, episode: Episode) -> 'Track':
         arms, expected = episode.positions.shape[1], len(self._closed)
         if arms != expected:
-            raise ConfigError(
-                f'episode {episode.name}: has {arms} arms, embodiment '
-                f"'{self.embodiment.robot}' has {expected}"
+            raise episode.error(
+                f"has {arms} arms, embodiment '{self.embodiment.robot}' has {expected}"
             )
-        return Track(episode, self._closed, self.layout)
+        motion = episode.commanded or episode.motion
+        return Track(episode.times_s, motion, self._closed, self.layout)
 
     def _raw(self, actions: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return actions (N, T, 20) in the frame of the model."""
@@ -112,15 +117,21 @@ class WindowMaker:
 class Track:
     """The arms of an episode at any time: EE6D, base frame, grippers as the model has them."""
 
-    def __init__(self, episode: Episode, closed: Sequence[float], layout: str) -> None:
-        self._times, self._layout = episode.times_s, layout
+    def __init__(
+        self,
+        times_s: NDArray[np.float64],
+        motion: Motion,
+        closed: Sequence[float],
+        layout: str,
+    ) -> None:
+        self._times, self._layout = times_s, layout
         self._arms = [
             (
-                episode.positions[:, arm],
-                Slerp(episode.times_s, Rotation.from_quat(episode.quaternions[:, arm])),
-                closed[arm] + (1 - 2 * closed[arm]) * episode.openings[:, arm],
+                motion.positions[:, arm],
+                Slerp(times_s, Rotation.from_quat(motion.quaternions[:, arm])),
+                closed[arm] + (1 - 2 * closed[arm]) * motion.openings[:, arm],
             )
-            for arm in range(episode.positions.shape[1])
+            for arm in range(motion.positions.shape[1])
         ]
 
     def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:

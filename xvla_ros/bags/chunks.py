@@ -55,7 +55,7 @@ class TargetSaid:
 def recorded_chunks(bag: Bag, embodiment: Embodiment) -> list[ChunkSaid]:
     """Return the chunks of a bag, in the order of their receipt; unreadable ones are left out."""
     return [
-        _chunk(message, time_ns, embodiment)
+        as_said(message, time_ns, embodiment)
         for time_ns, message in _said(bag, CHUNK)
         if message.verdict < len(VERDICTS) and _is_regular(message, embodiment)
     ]
@@ -115,7 +115,8 @@ def stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
 
 
-def _chunk(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
+def as_said(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
+    """Return a chunk's message as what was said, of whatever kind the message is."""
     stamp = stamp_ns(message.header)
     rows = np.array([[_row(target) for target in step.targets] for step in message.steps])
     return ChunkSaid(
@@ -131,18 +132,31 @@ def _chunk(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
 
 def _as_chunk(message: Any, rows: NDArray[np.float64], embodiment: Embodiment) -> Chunk:
     """Return rows (T, arms, 8) as a chunk; in joint space the message's joints."""
-    first = message.steps[0].time_from_start
     if embodiment.joint_space:
         actions = _joint_actions(message)
     else:
         actions = _pose_actions(rows, embodiment.policy.rotation_6d_layout)
+    period_s, first_index = _pace(message, embodiment.policy.anchor_period_s)
     return Chunk(
         stamp_ns=stamp_ns(message.header),
-        period_s=first.sec + first.nanosec / NANOSECONDS,
+        period_s=period_s,
         actions=actions,
         sequence=int(message.sequence),
+        first_index=first_index,
         joint_counts=embodiment.joint_counts,
     )
+
+
+def _pace(message: Any, usual_s: float) -> tuple[float, int]:
+    """Return the time between steps [s], and in how many of them the first is due."""
+    first_s, *later_s = (_seconds(step.time_from_start) for step in message.steps[:2])
+    if not first_s:
+        return (later_s[0] if later_s else usual_s), 0
+    return first_s, 1
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.sec + duration.nanosec / NANOSECONDS)
 
 
 def _joint_actions(message: Any) -> NDArray[np.float64]:

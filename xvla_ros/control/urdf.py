@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading one arm's chain of joints from a URDF."""
 
+from dataclasses import dataclass
 from pathlib import Path
 import xml.etree.ElementTree as ElementTree
 
@@ -40,6 +41,43 @@ def read_chain(
     if base_frame:
         _rebase(model, base_frame, source)
     return source, model, _limits(model, joint_names, endless)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointRange:
+    """A joint as the URDF has it: its ends [rad], infinite without limits; speed [rad/s]."""
+
+    lower: float
+    upper: float
+    speed: float
+
+
+def joint_ranges(urdf: str | Path) -> dict[str, JointRange]:
+    """
+    Return the turning joints of a URDF in its order.
+
+    :raises ConfigError: the URDF cannot be read.
+    """
+    source, text = _text(urdf)
+    try:
+        joints = ElementTree.fromstring(text).iter('joint')
+        return {
+            joint.get('name', ''): _range(joint)
+            for joint in joints
+            if joint.get('type') in ('revolute', 'continuous')
+        }
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ConfigError(f'{source}: cannot read the URDF: {error}') from error
+
+
+def _range(joint: ElementTree.Element) -> JointRange:
+    limit, endless = joint.find('limit'), joint.get('type') == 'continuous'
+    told = {} if limit is None else limit.attrib
+    return JointRange(
+        lower=-np.inf if endless else float(told.get('lower', 0)),
+        upper=np.inf if endless else float(told.get('upper', 0)),
+        speed=float(told.get('velocity', 0)),
+    )
 
 
 def _text(urdf: str | Path) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def named_place(name: str, working_folder: bool) -> Path:
     if is_hub_name(name):
         hint = (
             '. Nothing is downloaded here: if it is a model of the Hugging Face hub, run '
-            f'`hf download {name} --local-dir DIR` and give DIR'
+            f'`xvla fetch {name} --out DIR` and give DIR'
         )
     looked = ', '.join(str(place) for place in dict.fromkeys(p.absolute() for p in places))
     raise CheckpointError(f'{name}: no such checkpoint; looked for {looked}{hint}')

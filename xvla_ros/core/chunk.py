@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 from xvla_ros.core.ee6d import arm_count, EE6D_SIZE
 
 NANOSECONDS = 1_000_000_000
+# Periods from an observation to the first action of its chunk, in the authors' checkpoints (X-VLA
+# datasets/domain_handler/base.py). In LeRobot's it is 0 (policies/xvla/configuration_xvla.py,
+# action_delta_indices).
+FIRST_INDEX = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -19,7 +23,8 @@ class Chunk:
     stamp_ns: when the oldest input of the observation was measured. period_s: time between
     anchors. actions: (T, 20) in the embodiment's Rotate6D layout, robot base frame, metres;
     grippers are the model's probabilities. Values are not checked here and may be NaN: the safety
-    gate checks them. sequence: number of the inference, from 1.
+    gate checks them. sequence: number of the inference, from 1. first_index: how many periods
+    after `stamp_ns` the first anchor is due, 0 or 1.
 
     joint_counts: how many joints each arm has, in joint space. The actions are (T, sum of n + 1)
     there, per arm its joints [rad] and the opening of its gripper, 0 closed to 1 open, NaN where
@@ -30,6 +35,7 @@ class Chunk:
     period_s: float
     actions: NDArray[np.float64]
     sequence: int = 0
+    first_index: int = FIRST_INDEX
     joint_counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -42,6 +48,8 @@ class Chunk:
             )
         if not 0 < self.period_s < float('inf'):
             raise ValueError(f'chunk period must be positive and finite, got {self.period_s} s')
+        if self.first_index not in (0, 1):
+            raise ValueError(f'chunk first_index must be 0 or 1, got {self.first_index}')
         actions.setflags(write=False)
         object.__setattr__(self, 'actions', actions)
 
@@ -61,9 +69,5 @@ class Chunk:
         return self.due_ns(len(self.actions) - 1)
 
     def due_ns(self, index: int) -> int:
-        """
-        Return when anchor `index` is due.
-
-        The first is one period after the observation (X-VLA datasets/domain_handler/base.py).
-        """
-        return self.stamp_ns + (index + 1) * self.period_ns
+        """Return when anchor `index` is due."""
+        return self.stamp_ns + (index + self.first_index) * self.period_ns

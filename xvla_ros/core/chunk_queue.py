@@ -186,8 +186,9 @@ class ChunkQueue:
 
     def plan(self, now_ns: int, period_s: float, count: int) -> Chunk | None:
         """
-        Return what will be commanded as a chunk observed at `now_ns`; None without a plan.
+        Return what will be commanded within `count` periods, as a chunk observed at `now_ns`.
 
+        Its first anchor is due as that of the newest plan is. None without a plan.
         Used as the prefix of real-time chunking, and as the proprioception of checkpoints that get
         the commanded pose.
         """
@@ -195,12 +196,15 @@ class ChunkQueue:
             curve, plans = self._curve, self._plans
         if curve is None or not plans or now_ns > curve.settled_ns():
             return None
-        actions = sampled(curve, now_ns, round(period_s * NANOSECONDS), count, self._space)
+        first, period_ns = plans[-1].first_index, round(period_s * NANOSECONDS)
+        first_ns, anchors = now_ns + first * period_ns, count + 1 - first
+        actions = sampled(curve, first_ns, period_ns, anchors, self._space)
         return Chunk(
             stamp_ns=now_ns,
             period_s=period_s,
             actions=np.nan_to_num(actions),  # NaN: a gripper that is left as it is
             sequence=plans[-1].sequence,
+            first_index=first,
             joint_counts=self._space.joint_counts,
         )
 

@@ -30,10 +30,10 @@ class Curve(Protocol):
 
 
 def sampled(
-    curve: Curve, stamp_ns: int, period_ns: int, count: int, space: Space
+    curve: Curve, first_ns: int, period_ns: int, count: int, space: Space
 ) -> NDArray[np.float64]:
-    """Return a curve as the actions (count, D) of a chunk observed at `stamp_ns`."""
-    return space.rows([curve.at(stamp_ns + (i + 1) * period_ns) for i in range(count)])
+    """Return a curve as the actions (count, D) of a chunk whose first is due at `first_ns`."""
+    return space.rows([curve.at(first_ns + i * period_ns) for i in range(count)])
 
 
 @dataclass(frozen=True)

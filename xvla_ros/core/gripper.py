@@ -66,11 +66,11 @@ class GripperFilter:
 class ContinuousGripper:
     """A joint-space checkpoint's gripper: it gives openings, not probabilities."""
 
+    def retune(self, settings: GripperSettings) -> None:
+        """Use other settings; there is no threshold."""
+
     def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
         """Begin a motion; nothing is remembered."""
-
-    def retune(self, settings: GripperSettings) -> None:
-        """Use other settings; an opening needs none."""
 
     def update(self, opening: float, now_ns: int) -> float:
         """Return the opening to command, 0.0 closed to 1.0 open; NaN leaves it."""

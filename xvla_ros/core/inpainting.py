@@ -4,20 +4,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.core.chunk import FIRST_INDEX
 from xvla_ros.core.ee6d import ARM_SIZE, GRIPPER
 
 GRIPPERS = slice(GRIPPER, None, ARM_SIZE)
 
 
-def plan_weights(period_s: float, count: int, firm_s: float, fade_s: float) -> NDArray[np.float64]:
+def plan_weights(
+    period_s: float, count: int, firm_s: float, fade_s: float, first: int = FIRST_INDEX
+) -> NDArray[np.float64]:
     """
     Return how firmly an answer keeps each anchor of the plan (count,), 1 to 0.
 
-    :param period_s: anchor i is due (i + 1) * period_s after the observation.
+    :param period_s: anchor i is due (i + first) * period_s after the observation.
     :param firm_s: until then the plan is executed in any case: 1.
     :param fade_s: within this time after it the weight falls evenly to 0.
     """
-    after_s = period_s * np.arange(1, count + 1) - firm_s
+    after_s = period_s * np.arange(first, first + count) - firm_s
     weights: NDArray[np.float64] = np.clip(1 - after_s / max(fade_s, 1e-9), 0.0, 1.0)
     return weights
 

@@ -185,6 +185,7 @@ class Trajectory:
         """
         self.stamp_ns = chunk.stamp_ns
         self.sequence = chunk.sequence
+        self.first_index = chunk.first_index
         self.end_ns = chunk.end_ns
         self._first_ns = chunk.due_ns(0)
         self._period_ns = chunk.period_ns

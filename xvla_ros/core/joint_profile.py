@@ -81,6 +81,7 @@ class JointProfile:
             period_s=self._policy.anchor_period_s,
             actions=actions,
             sequence=sequence,
+            first_index=self._policy.first_index,
             joint_counts=self._counts,
         )
 

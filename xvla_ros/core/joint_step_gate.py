@@ -45,7 +45,7 @@ class JointStepGate:
         self.reset()
 
     def limit(self, limits: LimitSettings) -> None:
-        """Use other limits from the next step on."""
+        """Use other limits of the tools from the next step on; those of the joints stay."""
         self._limits = limits
 
     def reset(self) -> None:

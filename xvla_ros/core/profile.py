@@ -106,8 +106,13 @@ class ActionProfile:
             for index, arm in enumerate(self._in_policy(reference)):
                 actions[:, ARM_SIZE * index :][:, POSITION] += arm.position
         moved = self._moved(actions, self._to_base)
-        period_s = self._policy.anchor_period_s
-        return Chunk(stamp_ns=stamp_ns, period_s=period_s, actions=moved, sequence=sequence)
+        return Chunk(
+            stamp_ns=stamp_ns,
+            period_s=self._policy.anchor_period_s,
+            actions=moved,
+            sequence=sequence,
+            first_index=self._policy.first_index,
+        )
 
     def raw(self, chunk: Chunk) -> NDArray[np.float32]:
         """

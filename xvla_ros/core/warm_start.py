@@ -29,7 +29,7 @@ def shifted_plan(
 
     Values between anchors are interpolated; after its end the last one is repeated.
 
-    :param chunk: (num_actions, dim), anchor i due (i + 1) * period_s after its observation.
+    :param chunk: (num_actions, dim), its anchors period_s apart.
     :param elapsed_s: time between the two observations.
     """
     rows = np.arange(len(chunk)) + elapsed_s / period_s

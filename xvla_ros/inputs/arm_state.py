@@ -102,7 +102,7 @@ class JointsTopic:
         positions = self._view.positions(found[1])
         if reason := self._kinematics.limits.implausible(positions):
             raise ObservationError(f'{self._view.topic}: {reason}', code='joint_implausible')
-        pose = (found[0], *self._kinematics.forward(positions))
+        pose = found[0], *self._kinematics.forward(positions)
         return (*pose, positions) if self._joint_space else pose
 
 

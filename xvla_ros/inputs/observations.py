@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's inputs: the last frames and the arms' state, joined to an Observation on demand."""
 
+from collections.abc import Mapping
 import math
 import threading
 import time
@@ -32,8 +33,15 @@ class Frame(NamedTuple):
 
 
 Frames = dict[str, Frame | None]
-# Frames, stamps [ns] by stream, and the arms, of one observation.
-Together = tuple[dict[str, Frame], dict[str, int], tuple[ArmPose, ...]]
+
+
+class Seen(NamedTuple):
+    """Frames by camera, stamps [ns] by stream, and the arms, of one observation."""
+
+    frames: dict[str, Frame]
+    stamps_ns: dict[str, int]
+    arms: tuple[ArmPose, ...]
+
 
 # How often a camera that lags is checked while nothing arrives [s].
 LOOK_S = 0.005
@@ -152,7 +160,7 @@ class ObservationInputs:
 
         :raises ObservationError: naming the input that is missing, stale, early or malformed.
         """
-        return min(self._read(self._newest())[1].values())
+        return min(self._read(self._newest()).stamps_ns.values())
 
     def observe(self, instruction: str) -> Observation:
         """
@@ -161,23 +169,41 @@ class ObservationInputs:
         :raises ObservationError: naming the input that is missing, stale, from the future or
             malformed.
         """
-        frames, stamps, arms = self._read(self._newest())
-        self._used_ns = {n: stamps[f'camera {n}'] for n in frames}
+        seen = self.look()
+        return Observation(
+            images=self.decode(seen.frames),
+            arms=seen.arms,
+            instruction=instruction,
+            stamps_ns=seen.stamps_ns,
+        )
+
+    def look(self) -> Seen:
+        """
+        Return what `observe` would freeze now, with pictures not yet decoded.
+
+        :raises ObservationError: as `observe`.
+        """
+        seen = self._read(self._newest())
+        self._used_ns = {n: seen.stamps_ns[f'camera {n}'] for n in seen.frames}
         self._gathering_ns = None
+        return seen
+
+    def decode(self, frames: Mapping[str, Frame]) -> tuple[NDArray[np.uint8], ...]:
+        """
+        Return the pictures (H, W, 3) uint8 RGB of frames, in their order.
+
+        :raises ObservationError: one cannot be decoded.
+        """
         images = []
         for name, frame in frames.items():
             with blamed_on(f'camera {name}'):
                 images.append(self._cameras[name].decode(frame))
-        return Observation(
-            images=tuple(images), arms=arms, instruction=instruction, stamps_ns=stamps
-        )
+        return tuple(images)
 
     def _newest(self) -> Frames:
         return {name: camera.last() for name, camera in self._cameras.items()}
 
-    def _read(
-        self, frames: Frames
-    ) -> tuple[dict[str, Frame], dict[str, int], tuple[ArmPose, ...]]:
+    def _read(self, frames: Frames) -> Seen:
         """Return frames, stamps by stream and arms of one observation."""
         present = {name: frame for name, frame in frames.items() if frame is not None}
         stamps = {f'camera {name}': frame.stamp_ns for name, frame in present.items()}
@@ -193,4 +219,4 @@ class ObservationInputs:
         check_skew(together, control.max_skew_s)
         for name, frame in present.items():
             self._frozen[name].check(frame.stamp_ns, frame.message.data, nearest.poses)
-        return present, together, nearest.poses
+        return Seen(present, together, nearest.poses)

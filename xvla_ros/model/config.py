@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xvla_ros.core.chunk import FIRST_INDEX
 from xvla_ros.core.errors import CheckpointError
 
 # X-VLA's processor: 50 padded text tokens and 3 view slots (models/processing_xvla.py).
@@ -25,6 +26,8 @@ class NetworkConfig:
     :param view_slots: camera views the sequence has room for, the main view first.
     :param head_dropout: dropout of the head while training.
     :param schema: `2toinf` or `lerobot`, the schema the file was written in.
+    :param first_anchor_index: periods from an observation to its first action: 1, in lerobot's
+        schema 0 (its action_delta_indices begin at 0).
     """
 
     action_mode: str
@@ -46,6 +49,7 @@ class NetworkConfig:
     view_slots: int = VIEW_SLOTS
     head_dropout: float = HEAD_DROPOUT
     schema: str = '2toinf'
+    first_anchor_index: int = FIRST_INDEX
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,6 +71,10 @@ class NetworkConfig:
                 f'config: hidden_size {self.hidden_size} is not a multiple of '
                 f'num_heads {self.num_heads}'
             )
+        if self.first_anchor_index not in (0, 1):
+            raise CheckpointError(
+                f'config: first_anchor_index is {self.first_anchor_index}, expected 0 or 1'
+            )
         if self.real_action_dim > self.max_action_dim:
             raise CheckpointError(
                 f'config: real_action_dim {self.real_action_dim} is more than '
@@ -75,7 +83,7 @@ class NetworkConfig:
 
 
 # This project's own block of `config.json`.
-OURS = ('text_length', 'view_slots', 'head_dropout', 'dim_proprio')
+OURS = ('text_length', 'view_slots', 'head_dropout', 'dim_proprio', 'first_anchor_index')
 # Lists of the authors' v2 branch: where not empty, actions and state are not what they are in v1.
 V2_LISTS = ('idx_for_delta', 'idx_for_mask_proprio')
 GEOMETRY = (
@@ -107,7 +115,9 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
         raise CheckpointError(f'{source}: {", ".join(missing)} missing; the shape needs it')
     _refuse_unsupported(data, source)
     schema = _lerobot_part(data, source) if lerobot else _authors_part(data)
-    values = {key: data[key] for key in GEOMETRY} | schema | _our_part(data, source)
+    values = {key: data[key] for key in GEOMETRY} | schema
+    values['first_anchor_index'] = 0 if lerobot else FIRST_INDEX
+    values |= _our_part(data, source)
     values |= {'num_actions': data[length], 'florence': data['florence_config']}
     values['use_hetero_proj'] = bool(data.get('use_hetero_proj', False))
     values['action_mode'] = str(values['action_mode']).lower()
@@ -209,6 +219,7 @@ def authors_json(config: NetworkConfig) -> dict[str, Any]:
         **config.extra,
     }
     usual = {'text_length': TEXT_LENGTH, 'view_slots': VIEW_SLOTS, 'head_dropout': HEAD_DROPOUT}
+    usual['first_anchor_index'] = FIRST_INDEX
     ours = {k: getattr(config, k) for k, v in usual.items() if getattr(config, k) != v}
     if config.dim_proprio is not None:
         ours['dim_proprio'] = config.dim_proprio

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.checkpoint import read_state, write_weights
 from xvla_ros.model.config import authors_json, HEAD_DROPOUT, NetworkConfig
@@ -16,7 +15,8 @@ from xvla_ros.model.image_settings import read_image_processor
 from xvla_ros.model.layouts import LAYOUTS
 from xvla_ros.model.lora import read_adapter
 from xvla_ros.model.processor import ImageProcessor
-from xvla_ros.model.reading import read_config, WeightFiles
+from xvla_ros.model.reading import OWN, read_config, WeightFiles
+from xvla_ros.model.sources import find_sources
 from xvla_ros.model.writing import preprocessor_json, write_json
 from xvla_ros.model.xvla import XVLA
 
@@ -49,26 +49,28 @@ def convert(
     :param dtype: cast the weights on the way; None keeps what is stored.
     :param adapter: directory of a LoRA adapter to merge into the result.
     """
-    source, target = checkpoint_folder(source), Path(target)
+    sources, target = find_sources(source, adapter), Path(target)
     if layout not in LAYOUTS:
         raise CheckpointError(f'layout {layout!r} is unknown; known: {", ".join(LAYOUTS)}')
     if target.exists() and not target.is_dir():
         raise CheckpointError(f'{target}: is not a directory')
     if target.exists() and any(target.iterdir()):
         raise CheckpointError(f'{target}: is not empty')
-    config = read_config(source)
-    images = read_image_processor(source, config)
-    lora = read_adapter(adapter)
+    config = read_config(sources.settings)
+    images = read_image_processor(sources.settings, config)
+    lora = read_adapter(sources.adapter)
     with torch.device('meta'):
         network = XVLA(config)
-    state = read_state(WeightFiles(source), network, dtype, lora)
+    state = read_state(WeightFiles(sources.weights), network, dtype, lora)
     target.mkdir(parents=True, exist_ok=True)
     config = standard_proprio(config, network.mode.dim_proprio)
     usual = layout == '2toinf'
     data = authors_json(config) if usual else lerobot_json(config, network, images.size)
     write_json(target / 'config.json', data)
-    write_companions(target, images, source)
-    for file in source.glob(PROCESSOR_FILES):
+    if not usual:
+        write_own(target, config)
+    write_companions(target, images, sources.words)
+    for file in sources.settings.glob(PROCESSOR_FILES):
         shutil.copy(file, target / file.name)
     write_weights(target, state, layout)
 
@@ -84,6 +86,12 @@ def write_companions(folder: Path, images: ImageProcessor, tokenizer: Path) -> N
         if (tokenizer / name).is_file() and tokenizer != folder:
             shutil.copy(tokenizer / name, folder / name)
     write_json(folder / 'preprocessor_config.json', preprocessor_json(images))
+
+
+def write_own(folder: Path, config: NetworkConfig) -> None:
+    """Write beside a config in lerobot's schema what that has no place for, where it matters."""
+    if config.first_anchor_index:
+        write_json(folder / OWN, {'first_anchor_index': config.first_anchor_index})
 
 
 def standard_proprio(config: NetworkConfig, usual: int) -> NetworkConfig:

@@ -3,8 +3,8 @@
 
 import torch
 
+from xvla_ros.model.backends.network import Network
 from xvla_ros.model.forward import answer, Batch, Geometry
-from xvla_ros.model.xvla import XVLA
 
 # Runs before the recording: libraries choose their kernels and take their workspaces in them.
 WARM_RUNS = 3
@@ -18,7 +18,7 @@ class CapturedAnswer:
         `torch.inference_mode()`, as the calls must be.
     """
 
-    def __init__(self, network: XVLA, batch: Batch, geometry: Geometry) -> None:
+    def __init__(self, network: Network, batch: Batch, geometry: Geometry) -> None:
         self.inputs = Batch(*(tensor.clone() for tensor in batch))
         side = torch.cuda.Stream(batch.noise.device)
         with torch.cuda.device(batch.noise.device):

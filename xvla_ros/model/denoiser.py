@@ -7,9 +7,36 @@ of the action tokens that the proprioceptive vector and the time contribute, and
 block, only the rows that are read.
 """
 
+from typing import NamedTuple
+
 import torch
 
 from xvla_ros.model.head import Attention, Block, SoftPromptedTransformer, time_embedding
+
+
+class Context(NamedTuple):
+    """
+    What no denoising step changes.
+
+    tokens: (B, N, hidden), the encoder's, the other views' and the prompts; qkv: (B, N, 3 *
+    hidden), their share of the first block.
+    """
+
+    tokens: torch.Tensor
+    qkv: torch.Tensor
+
+
+def context_of(
+    head: SoftPromptedTransformer,
+    encoded: torch.Tensor,
+    auxiliary: torch.Tensor,
+    domain: torch.Tensor,
+    num_actions: int,
+) -> Context:
+    """Prepare encoder output (B, N, C) and other views' features (B, M, C) for the steps."""
+    tokens = head.context(encoded, auxiliary, domain, num_actions)
+    first = head.layers[0]
+    return Context(tokens, first.attn.qkv(first.norm1(tokens)))
 
 
 class Denoiser:
@@ -17,21 +44,20 @@ class Denoiser:
     Clean-action predictions for one observation.
 
     :param times: (steps,) flow times of the run, from the first step to the last.
-    :param encoded: (B, N, C); `auxiliary`: (B, M, C); `proprio`: (B, dim_proprio), preprocessed.
+    :param proprio: (B, dim_proprio), preprocessed.
     """
 
     def __init__(
         self,
         head: SoftPromptedTransformer,
         times: torch.Tensor,
-        encoded: torch.Tensor,
-        auxiliary: torch.Tensor,
+        context: Context,
         proprio: torch.Tensor,
         domain: torch.Tensor,
         num_actions: int,
     ) -> None:
-        self.head, self.num_actions = head, num_actions
-        self.dtype = encoded.dtype
+        self.head, self.context = head, context
+        self.dtype = context.tokens.dtype
         weight, bias = head.action_encoder.gather(domain)
         split = (head.dim_action, head.dim_proprio, head.dim_time)
         self.action_weight, proprio_weight, time_weight = weight.split(split, dim=1)
@@ -40,29 +66,25 @@ class Denoiser:
         constant = constant + head.pos_emb[:, :num_actions]  # (B, T, hidden)
         self.offsets = [constant + step @ time_weight for step in embedded[:, None, None]]
         self.decoder = head.action_decoder.gather(domain)
-        self.context = head.context(encoded, auxiliary, domain, num_actions)
-        first = head.layers[0]
-        self.context_qkv = first.attn.qkv(first.norm1(self.context))
 
     def __call__(self, actions: torch.Tensor, index: int) -> torch.Tensor:
         """Predict clean actions from preprocessed noisy ones (B, T, dim) at the index-th time."""
         tokens = torch.baddbmm(self.offsets[index], actions.to(self.dtype), self.action_weight)
-        return predict_actions(self.head, tokens, self.context, self.context_qkv, *self.decoder)
+        return predict_actions(self.head, tokens, self.context, *self.decoder)
 
 
 def predict_actions(
     head: SoftPromptedTransformer,
     tokens: torch.Tensor,
-    context: torch.Tensor,
-    context_qkv: torch.Tensor,
+    context: Context,
     weight: torch.Tensor,
     bias: torch.Tensor,
 ) -> torch.Tensor:
-    """Run the blocks on action tokens (B, T, hidden) and prepared context (B, N, hidden)."""
+    """Run the blocks on action tokens (B, T, hidden) and prepared context."""
     length = tokens.shape[1]
     first, *middle = head.layers
-    x = torch.cat([tokens, context], dim=1)
-    qkv = torch.cat([first.attn.qkv(first.norm1(tokens)), context_qkv], dim=1)
+    x = torch.cat([tokens, context.tokens], dim=1)
+    qkv = torch.cat([first.attn.qkv(first.norm1(tokens)), context.qkv], dim=1)
     last = middle.pop() if middle else None
     x = finish(first, x, qkv, x.shape[1] if last else length)
     for block in middle:

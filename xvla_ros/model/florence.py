@@ -168,8 +168,8 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         lacking = self.window_size**2 - rows * columns
         if lacking:
             _, key, value = self.qkv.bias.to(qkv.dtype).view(3, 1, heads, 1, -1)
-            k = torch.cat([k, key.expand(len(k), -1, -1, -1)], dim=2)
-            v = torch.cat([v, value.expand(len(v), -1, -1, -1)], dim=2)
+            k = torch.cat([k, key.expand(k.shape[0], -1, -1, -1)], dim=2)
+            v = torch.cat([v, value.expand(v.shape[0], -1, -1, -1)], dim=2)
         explicit = self.config._attn_implementation == 'eager'
         out = attend(q, k, v, explicit=explicit, repeats=max(lacking, 1))
         out = out.view(batch, down, across, heads, rows, columns, -1)

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from xvla_ros.model.denoiser import Denoiser
+from xvla_ros.model.backends.network import Network
 from xvla_ros.model.sampler import sample, Tolerance
-from xvla_ros.model.xvla import XVLA
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +48,7 @@ class Batch(NamedTuple):
 
 
 def answer(
-    network: XVLA,
+    network: Network,
     batch: Batch,
     geometry: Geometry,
     prefix: torch.Tensor | None = None,
@@ -64,19 +63,11 @@ def answer(
     mode, state = network.mode, batch.state
     features = network.image_features(batch.pixels)
     slots = in_slots(features, geometry.views, network.config.view_slots)
-    encoded, auxiliary = network.fuse(slots, batch.words)
+    context = network.context(slots, batch.words, batch.domain)
     proprio, _ = mode.preprocess(state, batch.noise)
-    denoiser = Denoiser(
-        network.transformer,
-        batch.times,
-        encoded,
-        auxiliary,
-        proprio,
-        batch.domain,
-        batch.noise.shape[1],
-    )
+    step = network.denoiser(context, proprio, batch.domain, batch.times)
     raw, used = sample(
-        lambda noisy, step: denoiser(mode.preprocess(state, noisy)[1], step),
+        lambda noisy, index: step(mode.preprocess(state, noisy)[1], index),
         batch.noise,
         geometry.times,
         mode,

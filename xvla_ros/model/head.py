@@ -172,7 +172,7 @@ class SoftPromptedTransformer(nn.Module):
         parts += [self.project(self.aux_visual_proj, auxiliary, domain)]
         tokens = torch.cat(parts, dim=1)
         tokens = tokens + self.pos_emb[:, first : first + tokens.shape[1]]
-        prompts = self.soft_prompt_hub(domain).view(len(domain), self.len_soft_prompts, -1)
+        prompts = self.soft_prompt_hub(domain).view(domain.shape[0], self.len_soft_prompts, -1)
         return torch.cat([tokens, prompts], dim=1)
 
     def forward(

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.layouts import to_network
 from xvla_ros.model.lora import Adapter
 from xvla_ros.model.reading import read_config, WeightFiles
+from xvla_ros.model.sources import find_sources
+from xvla_ros.model.training_data import read_training_data, TrainingData
 from xvla_ros.model.xvla import XVLA
 
 HUB = 'transformer.soft_prompt_hub.weight'
@@ -45,11 +46,18 @@ class DomainRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """A checkpoint's facts; `similarity` is (domains, domains), cosines between rows."""
+    """
+    A checkpoint's facts.
+
+    adapter: the LoRA adapter that belongs to it; weights and rows are then those of its base.
+    similarity: (domains, domains), cosines between rows.
+    """
 
     path: str
+    adapter: str | None
     layout: str
     config: NetworkConfig
+    data: TrainingData
     dim_action: int
     real_dim: int
     dim_proprio: int
@@ -64,9 +72,9 @@ class Inspection:
 
 def inspect(path: str | Path) -> Inspection:
     """Read a checkpoint directory without building the network."""
-    path = checkpoint_folder(path)
-    config = read_config(path)
-    files = WeightFiles(path)
+    sources = find_sources(path)
+    config = read_config(sources.settings)
+    files = WeightFiles(sources.weights)
     mode = action_mode(config)
     sizes = {to_network(name): math.prod(shape) for name, shape in files.shapes.items()}
     parts: Counter[str] = Counter()
@@ -74,9 +82,11 @@ def inspect(path: str | Path) -> Inspection:
         parts['.'.join(name.split('.')[:2])] += size
     rows, similarity = domain_rows(files)
     return Inspection(
-        path=str(path),
+        path=str(sources.given),
+        adapter=None if sources.adapter is None else str(sources.adapter),
         layout=files.layout,
         config=config,
+        data=read_training_data(sources.settings, config.view_slots),
         dim_action=mode.dim,
         real_dim=mode.real_dim,
         dim_proprio=mode.dim_proprio if config.dim_proprio is None else config.dim_proprio,

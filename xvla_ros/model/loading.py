@@ -8,6 +8,9 @@ import torch
 
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model.backends.choice import AUTO, chosen_backend, TORCH
+from xvla_ros.model.backends.exported import load_exported, read_manifest
+from xvla_ros.model.backends.int8 import pack_int8, read_float_layers
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.florence import text_settings
@@ -19,10 +22,11 @@ from xvla_ros.model.packing import pack
 from xvla_ros.model.policy import Policy
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.reading import read_config
+from xvla_ros.model.sources import find_sources
 from xvla_ros.model.tokenizer import load_tokenizer, TextProcessor
 from xvla_ros.model.xvla import check_sequence
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'int8': torch.int8}
 
 
 def load_policy(
@@ -30,41 +34,73 @@ def load_policy(
     device: str = 'cpu',
     dtype: str = 'float32',
     adapter: str | Path | None = None,
+    backend: str = AUTO,
 ) -> Policy:
     """
-    Load a checkpoint directory in any published layout, ready to answer but not to train.
+    Load a checkpoint directory in any published layout, or one that `xvla export` wrote.
 
-    :param dtype: `float32` or `bfloat16`, what matrix products are computed in.
+    The policy is ready to answer but not to train.
+
+    :param path: it may hold a LoRA adapter that names its base; both are merged.
+    :param dtype: `float32`, `bfloat16` or `int8`, what matrix products are computed in.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
+    :param backend: `auto`, `torch`, `onnxruntime` or `openvino`, see `chosen_backend`.
     :raises CheckpointError: the directory is incomplete or does not fit its own config, or the
         device is not there.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f'dtype {dtype!r} is unknown; known: {", ".join(DTYPES)}')
+    folder = checkpoint_folder(path)
+    backend = chosen_backend(folder, backend, dtype, device)
+    if backend != TORCH:
+        return _load_graphs(folder, device, dtype, adapter, backend)
     check_device(device)
-    path = checkpoint_folder(path)
-    config = read_config(path)
-    images, text = read_processors(path, config)
-    lora = read_adapter(adapter)
-    network = load_network(path, config, torch.float32, lora)
+    sources = find_sources(path, adapter)
+    config = read_config(sources.settings)
+    images, text = read_processors(sources.settings, config, sources.words)
+    lora = read_adapter(sources.adapter)
+    network = load_network(sources.weights, config, torch.float32, lora)
     trained = trained_domains(network, lora)
     lengths = network.dim_proprio, network.mode.real_dim
-    normalisation = read_normalisation(path, config, *lengths)
-    pack(network, DTYPES[dtype], device)
+    normalisation = read_normalisation(sources.settings, config, *lengths)
+    if dtype == 'int8':
+        pack_int8(network, device, read_float_layers(sources.settings))
+    else:
+        pack(network, DTYPES[dtype], device)
     policy = Policy(network, images, text, device, trained, normalisation)
     check_geometry(policy)
     return policy
 
 
-def read_processors(path: Path, config: NetworkConfig) -> tuple[ImageProcessor, TextProcessor]:
+def _load_graphs(
+    path: Path, device: str, dtype: str, adapter: str | Path | None, backend: str
+) -> Policy:
+    """Load an exported folder; the tensors between its graphs are the processor's."""
+    if adapter is not None:
+        raise CheckpointError(f'{path}: holds graphs; give the adapter to xvla export')
+    config = read_config(path)
+    images, text = read_processors(path, config)
+    network = load_exported(path, config, backend, device, dtype)
+    lengths = network.dim_proprio, network.mode.real_dim
+    normalisation = read_normalisation(path, config, *lengths)
+    trained = read_manifest(path).trained_domains
+    policy = Policy(network, images, text, 'cpu', trained, normalisation)
+    check_geometry(policy)
+    return policy
+
+
+def read_processors(
+    path: Path, config: NetworkConfig, words: Path | None = None
+) -> tuple[ImageProcessor, TextProcessor]:
     """
     Read how a checkpoint folder wants its pictures and words.
 
+    :param words: folder of the tokenizer where that is another.
     :raises CheckpointError: a file is missing, cannot be read or does not fit the network.
     """
     images = read_image_processor(path, config)
     vocabulary = text_settings(config.florence.get('text_config') or {})['vocab_size']
-    return images, load_tokenizer(path, config.text_length, vocabulary)
+    return images, load_tokenizer(words or path, config.text_length, vocabulary)
 
 
 def check_device(device: str) -> None:

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 
-from xvla_ros.core.checkpoints import ADAPTER_CONFIG, checkpoint_folder
+from xvla_ros.core.checkpoints import ADAPTER_CONFIG
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.layouts import PROJECTION, to_network
 from xvla_ros.model.lora_settings import lora_settings
@@ -18,6 +18,7 @@ from xvla_ros.model.reading import (
     read_json,
     TRAINING_WRAPPERS,
 )
+from xvla_ros.model.sources import adapter_folder
 
 WEIGHTS = 'adapter_model.safetensors'
 # `default` is the adapter's name in old files; the others are the wrappers that PEFT puts around a
@@ -149,15 +150,7 @@ def read_adapter(path: str | Path | None) -> Adapter | None:
 
     :raises CheckpointError: there is none, or it cannot be merged.
     """
-    if path is None:
-        return None
-    folder = checkpoint_folder(path)
-    if not (folder / ADAPTER_CONFIG).is_file():
-        raise CheckpointError(
-            f'{folder}: has no {ADAPTER_CONFIG}, so it is no LoRA adapter; a whole checkpoint is '
-            'given as the checkpoint itself'
-        )
-    return Adapter(folder)
+    return None if path is None else Adapter(adapter_folder(path))
 
 
 def product(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:

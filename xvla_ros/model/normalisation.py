@@ -150,9 +150,9 @@ def _affine(
     path: Path, name: str, feature: str, kind: str, wanted: Mapping[str, str]
 ) -> Affine | None:
     """Read the map of one feature from one processor file."""
-    step = _step(path, name)
+    step = processor_step(path, name)
     told = wanted.get(kind, IDENTITY)
-    mode = (_settings(step).get('norm_map') or {}).get(kind, IDENTITY) if step else IDENTITY
+    mode = (step_settings(step).get('norm_map') or {}).get(kind, IDENTITY) if step else IDENTITY
     if mode != told:
         reason = f'says {mode}' if step else f'has no step {name}' if path.is_file() else 'missing'
         raise CheckpointError(
@@ -164,7 +164,7 @@ def _affine(
     return _from_statistics(path, step, feature, mode)
 
 
-def _step(path: Path, name: str) -> Mapping[str, Any] | None:
+def processor_step(path: Path, name: str) -> Mapping[str, Any] | None:
     """Return the step with this name, or None; refuse a file with an unknown step."""
     if not path.is_file():
         return None
@@ -179,14 +179,15 @@ def _step(path: Path, name: str) -> Mapping[str, Any] | None:
     return found
 
 
-def _settings(step: Mapping[str, Any]) -> Mapping[str, Any]:
+def step_settings(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a step."""
     settings: Mapping[str, Any] = step.get('config') or {}
     return settings
 
 
 def _applies(step: Mapping[str, Any], feature: str) -> bool:
     """Say whether a step is told to change a feature: it may list the observations it changes."""
-    listed = _settings(step).get('normalize_observation_keys')
+    listed = step_settings(step).get('normalize_observation_keys')
     return feature == ACTION or listed is None or feature in listed
 
 
@@ -194,16 +195,21 @@ def _from_statistics(path: Path, step: Mapping[str, Any], feature: str, mode: st
     """Build the map of one mode from the statistics that a step names."""
     if mode not in MODES:
         raise CheckpointError(f'{path}: mode {mode!r} is unknown; known: {", ".join(MODES)}')
-    file = path.parent / Path(str(step.get('state_file'))).name
+    file = statistics_file(path, step)
     stored = read_statistics(file)
     first, second = (_statistic(stored, f'{feature}.{part}', file) for part in MODES[mode])
     if first.shape != second.shape:
         raise CheckpointError(f'{file}: the statistics of {feature} differ in length')
-    eps = float(_settings(step).get('eps', EPS))
+    eps = float(step_settings(step).get('eps', EPS))
     if mode == 'MEAN_STD':
         return Affine(mode=mode, shift=first, divisor=second + eps, factor=second)
     half = np.where(second == first, eps, second - first) / 2.0
     return Affine(mode=mode, shift=first + half, divisor=half, factor=half)
+
+
+def statistics_file(path: Path, step: Mapping[str, Any]) -> Path:
+    """Return the file that a step of the processor file at `path` names."""
+    return path.parent / Path(str(step.get('state_file'))).name
 
 
 def read_statistics(file: Path) -> dict[str, Array]:

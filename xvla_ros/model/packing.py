@@ -12,7 +12,7 @@ small per-domain layers stay in float32. Bfloat16 for the whole network, as lero
 faster and moved the demo policy's targets three times as far.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -188,13 +188,25 @@ def bfloat16_slower(width: int, device: str = 'cpu') -> str | None:
     return f'bfloat16 layers take {ratio:.1f} x as long as float32 ones on this processor'
 
 
-def replace(module: nn.Module, layer: type[nn.Module], dtype: torch.dtype) -> None:
-    """Replace the linear layers below a module."""
+def replace(
+    module: nn.Module,
+    layer: type[nn.Module],
+    dtype: torch.dtype,
+    names: Collection[str] | None = None,
+    inside: str = '',
+) -> None:
+    """
+    Replace the linear layers below a module.
+
+    :param names: of the layers that are replaced; all without.
+    :param inside: what the module's own name begins with.
+    """
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.Linear):
+        full = f'{inside}{name}'
+        if not isinstance(child, nn.Linear):
+            replace(child, layer, dtype, names, f'{full}.')
+        elif names is None or full in names:
             setattr(module, name, layer(child, dtype, gelu_behind(module, name)))
-        else:
-            replace(child, layer, dtype)
 
 
 def gelu_behind(module: nn.Module, name: str) -> str | None:

@@ -11,6 +11,7 @@ import torch
 
 from xvla_ros.core.errors import InferenceError, ObservationError
 from xvla_ros.core.warm_start import WarmStart
+from xvla_ros.model.backends.network import Network
 from xvla_ros.model.config import NetworkConfig
 from xvla_ros.model.cuda_graph import CapturedAnswer
 from xvla_ros.model.forward import answer, Batch, Geometry, in_slots
@@ -25,7 +26,6 @@ from xvla_ros.model.normalisation import Normalisation
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.sampler import Tolerance
 from xvla_ros.model.tokenizer import TextProcessor
-from xvla_ros.model.xvla import XVLA
 
 
 class Row(NamedTuple):
@@ -54,15 +54,16 @@ class Policy:
 
     def __init__(
         self,
-        network: XVLA,
+        network: Network,
         images: ImageProcessor,
         text: TextProcessor,
         device: str = 'cpu',
         trained: tuple[int, ...] | None = None,
         normalisation: Normalisation | None = None,
     ) -> None:
-        self.network = network.to(device).eval()
-        self.images, self.text = images, text
+        if isinstance(network, torch.nn.Module):
+            network.to(device).eval()
+        self.network, self.images, self.text = network, images, text
         self.config: NetworkConfig = network.config
         self.mode = network.mode
         self.device = torch.device(device)
@@ -234,7 +235,6 @@ class Policy:
         return actions
 
     def _stacked(self, arrays: Sequence[NDArray[np.float32]]) -> torch.Tensor:
-        """Stack one array per row on the device."""
         return torch.from_numpy(np.stack(arrays)).to(self.device)
 
     def _committed(self, actions: NDArray[Any], name: str = 'prefix') -> torch.Tensor:

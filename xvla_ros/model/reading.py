@@ -18,6 +18,8 @@ from xvla_ros.model.layouts import detect_layout
 
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
+# This project's block of config.json, beside one that LeRobot shall read: it refuses other keys.
+OWN = 'xvla_ros.json'
 # How every Git LFS pointer begins (git-lfs, docs/spec.md).
 LFS_POINTER = b'version https://git-lfs'
 # What torch.compile, FSDP and DDP put into the names of a network's tensors.
@@ -41,20 +43,15 @@ def read_config(path: Path) -> NetworkConfig:
     """Read a checkpoint directory's `config.json`."""
     if not path.is_dir():
         raise CheckpointError(f'{path}: not a checkpoint directory')
-    check_not_adapter(path)
-    return parse_config(read_json(path / CONFIG), str(path / CONFIG))
+    data = read_json(path / CONFIG)
+    if (path / OWN).is_file():
+        data['xvla_ros'] = {**data.get('xvla_ros', {}), **read_json(path / OWN)}
+    return parse_config(data, str(path / CONFIG))
 
 
-def check_not_adapter(path: Path) -> None:
-    """Refuse the directory of a LoRA adapter; the message names its base where it is known."""
-    whole = any((path / name).is_file() for name in (WEIGHTS, INDEX))
-    if whole or not (path / ADAPTER_CONFIG).is_file():
-        return
-    base = read_json(path / ADAPTER_CONFIG).get('base_model_name_or_path') or 'its base'
-    raise CheckpointError(
-        f'{path}: is a LoRA adapter, not a checkpoint; give {base} as the checkpoint and this '
-        'directory as the adapter (--adapter, policy.adapter)'
-    )
+def has_weights(path: Path) -> bool:
+    """Say whether a directory holds the tensors of a whole network."""
+    return any((path / name).is_file() for name in (WEIGHTS, INDEX))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +121,10 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     """Find the single weight file or the shards that the index names."""
     if (path / WEIGHTS).is_file():
         return (path / WEIGHTS,)
+    if (path / ADAPTER_CONFIG).is_file() and not has_weights(path):
+        raise CheckpointError(
+            f'{path}: is a LoRA adapter without its base; merge them first (xvla convert)'
+        )
     if not (path / INDEX).is_file():
         raise CheckpointError(
             f'{path}: neither {WEIGHTS} nor {INDEX}; only safetensors is read, no pickled weights'

@@ -2,7 +2,7 @@
 """From an instruction to token ids, with the tokenizer that lies beside the weights."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,18 @@ class TextProcessor:
             )
         return self.encode(instruction)
 
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        """The same tokenizer, which cuts nothing and adds nothing."""
+        whole = Tokenizer.from_str(self.tokenizer.to_str())
+        whole.no_truncation()
+        whole.no_padding()
+        return whole
+
+    def count(self, instruction: str) -> int:
+        """Return how many tokens an instruction has; what is beyond `length` is not read."""
+        return len(self._whole.encode(instruction).ids)
+
     def _encode(self, instruction: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(instruction).ids)
 
@@ -58,7 +70,7 @@ def load_tokenizer(folder: Path, length: int, vocabulary: int) -> TextProcessor:
     :raises CheckpointError: it is missing, cannot be read, or has more tokens than rows.
     """
     fast = (folder / FAST).is_file()
-    if not fast and not any((folder / name).is_file() for name in (VOCABULARY, MERGES)):
+    if not has_tokenizer(folder):
         raise CheckpointError(
             f'{folder / FAST}: missing, and there is no {VOCABULARY} with {MERGES}; a lerobot '
             'checkpoint names facebook/bart-large instead of carrying its tokenizer: copy '
@@ -76,6 +88,11 @@ def load_tokenizer(folder: Path, length: int, vocabulary: int) -> TextProcessor:
             f'{path}: {tokenizer.get_vocab_size()} tokens, but the embedding has {vocabulary} rows'
         )
     return TextProcessor(tokenizer, length)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Say whether a folder holds a tokenizer, or a part of one."""
+    return any((folder / name).is_file() for name in (FAST, VOCABULARY, MERGES))
 
 
 def _fast(path: Path) -> Tokenizer:

@@ -8,6 +8,7 @@ from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model import padded_modes  # noqa: F401 - registers its modes
 from xvla_ros.model.action_modes import action_mode
 from xvla_ros.model.config import NetworkConfig
+from xvla_ros.model.denoiser import Context, context_of, Denoiser
 from xvla_ros.model.florence import build_florence
 from xvla_ros.model.head import SoftPromptedTransformer
 
@@ -50,6 +51,18 @@ class XVLA(nn.Module):
         encoder = self.vlm.language_model.encoder
         encoded = encoder(inputs_embeds=inputs, attention_mask=None).last_hidden_state
         return encoded, views[:, 1:].flatten(1, 2)
+
+    def context(self, views: torch.Tensor, text: torch.Tensor, domain: torch.Tensor) -> Context:
+        """Fuse views and text, see `fuse`, and prepare them for the steps of domain rows (B,)."""
+        encoded, auxiliary = self.fuse(views, text)
+        return context_of(self.transformer, encoded, auxiliary, domain, self.config.num_actions)
+
+    def denoiser(
+        self, context: Context, state: torch.Tensor, domain: torch.Tensor, times: torch.Tensor
+    ) -> Denoiser:
+        """Return the steps of a run at times (steps,) with a preprocessed state (B, dim)."""
+        length = self.config.num_actions
+        return Denoiser(self.transformer, times, context, state, domain, length)
 
     def encode(
         self, tokens: torch.Tensor, pixels: torch.Tensor, mask: torch.Tensor

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a bag is replayed: what the user asked for, else what the bag says, else defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xvla_ros import __version__
 from xvla_ros.bags.bag import Bag
@@ -16,6 +17,9 @@ from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError
 from xvla_ros.replay.graph import Transforms
 from xvla_ros.replay.policy import Tasks
+
+if TYPE_CHECKING:  # imports torch
+    from xvla_ros.runtime.predictor import Predictor
 
 DEFAULT_LATENCY_S = 0.1
 DEFAULT_SEED = 0
@@ -31,7 +35,8 @@ class Options:
     bag's. latency_s: of every inference. recorded_schedule: infer when the live policy did.
     model: False takes the recorded chunks as the answers. start_s, duration_s: the part of the bag
     to replay. remap: topics of the bag under other names. transforms: reads an arm's pose from
-    the bag's TF; without it a robot whose pose is from TF cannot be replayed.
+    the bag's TF; without it a robot whose pose is from TF cannot be replayed. wrap: put around
+    what answers.
     """
 
     embodiment: Path | None = None
@@ -45,6 +50,7 @@ class Options:
     start_s: float = 0.0
     duration_s: float | None = None
     remap: Mapping[str, str] = field(default_factory=dict)
+    wrap: Callable[['Predictor'], 'Predictor'] = lambda predictor: predictor
 
 
 def chosen_embodiment(bag: Bag, options: Options) -> Embodiment:

@@ -140,19 +140,22 @@ def _inference(
     schedule: Schedule = FixedLatency(options.latency_s, embodiment.control.replan_period_s)
     if recorded:
         schedule = RecordedSchedule(usable)
-    make = _model_loop(embodiment) if options.model else _recorded_loop(embodiment, usable)
+    make = (
+        _model_loop(embodiment, options) if options.model else _recorded_loop(embodiment, usable)
+    )
     return make, schedule
 
 
-def _model_loop(embodiment: Embodiment) -> MakeLoop:
+def _model_loop(embodiment: Embodiment, options: Options) -> MakeLoop:
     """Load the model that the embodiment names."""
     from xvla_ros.runtime.predictor import make_predictor
 
     predictor, facts = make_predictor(embodiment.policy)
     check_fit(embodiment, facts)
+    answering = options.wrap(predictor)
 
     def make(inputs: Inputs, clock: Clock, send: Callable[[object], None]) -> Loop:
-        return InferenceLoop(embodiment, predictor, facts, inputs, clock, send)
+        return InferenceLoop(embodiment, answering, facts, inputs, clock, send)
 
     return make
 

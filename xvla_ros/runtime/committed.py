@@ -50,7 +50,7 @@ class CommittedMotion:
             return None
         period_ns = round(self._policy.anchor_period_s * NANOSECONDS)
         reach_ns = min(round(reach_s * NANOSECONDS), plan.end_ns - stamp_ns)
-        count = min(reach_ns // period_ns, most)
+        count = min(reach_ns // period_ns + 1 - self._policy.first_index, most)
         return self._anchors(plan, stamp_ns, count) if count >= 1 else None
 
     def kept(
@@ -65,8 +65,9 @@ class CommittedMotion:
         if upcoming is None or not plan.firm_s or not self.expressible:
             return answer
         period_s, count = self._policy.anchor_period_s, len(answer)
-        weights = plan_weights(period_s, count, plan.firm_s, plan.fade_s)
-        due_ns = stamp_ns + round(period_s * NANOSECONDS) * np.arange(1, count + 1)
+        first = self._policy.first_index
+        weights = plan_weights(period_s, count, plan.firm_s, plan.fade_s, first)
+        due_ns = stamp_ns + round(period_s * NANOSECONDS) * np.arange(first, first + count)
         weights[due_ns > upcoming.end_ns] = 0.0
         anchors = self._anchors(upcoming, stamp_ns, count)
         return drawn_to_plan(answer, anchors, weights, self._profile.decisions)
@@ -87,15 +88,18 @@ class CommittedMotion:
         return self._policy.anchor_stride == 1 and not self._policy.relative_position
 
     def _anchors(self, plan: Chunk, stamp_ns: int, count: int) -> NDArray[np.float32]:
-        """Return the plan (count, D) at an observation's anchors; its last pose is repeated."""
+        """Return the plan (count, D) at an observation's anchors; its last state is repeated."""
         period_s = self._policy.anchor_period_s
         period_ns = round(period_s * NANOSECONDS)
-        actions = sampled(self._trajectory(plan), stamp_ns, period_ns, count, self._space)
+        first = self._policy.first_index
+        first_ns = stamp_ns + first * period_ns
+        actions = sampled(self._trajectory(plan), first_ns, period_ns, count, self._space)
         return self._profile.raw(
             Chunk(
                 stamp_ns=stamp_ns,
                 period_s=period_s,
                 actions=actions,
+                first_index=first,
                 joint_counts=self._space.joint_counts,
             )
         )

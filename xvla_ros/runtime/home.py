@@ -52,7 +52,7 @@ class HomeMotion:
         space: Space | None = None,
     ) -> None:
         """
-        Plan the motion to begin now, as fast as `SHARE` of the limits allows.
+        Plan a motion that begins now, as fast as `SHARE` of the limits allows.
 
         :param space: that it is straight in; None: of tool poses.
         """

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_data import PoseCheck
 from xvla_ros.control.spaces import make_profile
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
@@ -18,7 +19,7 @@ from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
-from xvla_ros.runtime.predictor import Predictor
+from xvla_ros.runtime.predictor import as_told, Predictor
 from xvla_ros.runtime.process import ProcessorShare
 from xvla_ros.runtime.worker_messages import (
     Answer,
@@ -59,9 +60,11 @@ class InferenceLoop:
 
         :param send: sends an Answer or a Waiting to the control side.
         """
+        embodiment = as_told(embodiment, facts.first_anchor_index)
         self._embodiment, self._predictor, self._facts = embodiment, predictor, facts
         self._inputs, self._clock, self._send = inputs, clock, send
         self._profile, self._committed = make_profile(embodiment), CommittedMotion(embodiment)
+        self._pose_check = PoseCheck(embodiment, facts.state_range)
         self._changed = threading.Condition()
         self._stopping, self._ended = False, threading.Event()
         self._task = Task(instruction='', epoch=0, active=False)
@@ -148,6 +151,7 @@ class InferenceLoop:
         """Predict once and send the chunk; return the stamp of its oldest image."""
         ready_ns = time.monotonic_ns()
         observation = self._inputs.observe(task.instruction)
+        self._pose_check.check(observation.arms)
         frozen_ns, now_ns = time.monotonic_ns(), self._clock.now_ns()
         image_ns = min(
             ns for name, ns in observation.stamps_ns.items() if name.startswith('camera ')

@@ -2,17 +2,21 @@
 """What predicts a chunk: a local checkpoint or a server, behind one protocol."""
 
 from collections.abc import Iterator, Sequence
-from typing import cast, Protocol, TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_data import arms_data
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import CheckpointError, ConfigError
+from xvla_ros.core.joint_detective import DataRange
 from xvla_ros.core.joint_profile import JointProfile
-from xvla_ros.core.settings import PolicySettings
+from xvla_ros.core.policy_settings import FROM_CHECKPOINT, PolicySettings
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.runtime.worker_messages import CheckpointFacts
 
@@ -82,8 +86,26 @@ def _local(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
     from xvla_ros.model import load_policy
 
     torch.set_num_threads(settings.threads)
-    policy = load_policy(path, settings.device, settings.dtype, adapter)
-    return policy, facts_of(policy)
+    policy = load_policy(path, settings.device, settings.dtype, adapter, settings.backend)
+    return policy, replace(facts_of(policy), **data_ranges(path))
+
+
+def data_ranges(folder: Path) -> dict[str, Any]:
+    """Return the ranges of a checkpoint's training data, as far as they are stored with it."""
+    from xvla_ros.model.normalisation import ACTION, STATE
+    from xvla_ros.model.sources import find_sources
+    from xvla_ros.model.training_data import stored_statistics
+
+    stored, found = stored_statistics(find_sources(folder).settings), {}
+    for name, feature in (('action_range', ACTION), ('state_range', STATE)):
+        values = stored[feature].values if feature in stored else {}
+        # Commands jump now and then, which measured joints cannot.
+        robust = feature == ACTION and {'q01', 'q99'} <= values.keys()
+        ends = ('q01', 'q99') if robust else ('min', 'max')
+        if values.keys() >= set(ends):
+            low, high = (tuple(values[end].tolist()) for end in ends)
+            found[name] = DataRange(low=low, high=high)
+    return found
 
 
 def facts_of(policy: 'Policy') -> CheckpointFacts:
@@ -98,6 +120,7 @@ def facts_of(policy: 'Policy') -> CheckpointFacts:
         view_slots=config.view_slots,
         num_domains=config.num_domains,
         trained_domains=policy.trained_domains,
+        first_anchor_index=config.first_anchor_index,
     )
 
 
@@ -123,8 +146,17 @@ def _remote(settings: PolicySettings) -> tuple[Predictor, CheckpointFacts]:
         view_slots=len(cameras) if isinstance(cameras, list) else None,
         num_domains=len(domains) if isinstance(domains, list) else None,
         trained_domains=tuple(trained) if isinstance(trained, list) else None,
+        first_anchor_index=told.get('first_anchor_index'),
     )
     return predictor, facts
+
+
+def as_told(embodiment: Embodiment, first_anchor_index: int | None) -> Embodiment:
+    """Return an embodiment that says what it left to the checkpoint, where that says it."""
+    policy = embodiment.policy
+    if policy.first_anchor_index != FROM_CHECKPOINT or first_anchor_index not in (0, 1):
+        return embodiment
+    return replace(embodiment, policy=replace(policy, first_anchor_index=first_anchor_index))
 
 
 def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:
@@ -144,13 +176,7 @@ def check_fit(embodiment: Embodiment, facts: CheckpointFacts) -> None:
 
 def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     policy, cameras = embodiment.policy, embodiment.camera_names
-    if facts.action_mode is not None and facts.action_mode != policy.action_mode:
-        yield f"its action mode is '{facts.action_mode}', not '{policy.action_mode}'"
-    width, what = EE6D_SIZE, 'EE6D has'
-    if embodiment.joint_space:
-        width, what = JointProfile(embodiment).width, 'the joints tables have'
-    if facts.dim_action is not None and facts.dim_action != width:
-        yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
+    yield from _action_misfits(embodiment, facts)
     if facts.view_slots is not None and len(cameras) > facts.view_slots:
         names = ', '.join(cameras)
         yield f'it has {facts.view_slots} view slots for {len(cameras)} cameras ({names})'
@@ -163,3 +189,18 @@ def _misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
     if facts.num_actions is not None and policy.anchor_stride > facts.num_actions:
         stride = policy.anchor_stride
         yield f'policy.anchor_stride is {stride}, its chunks have {facts.num_actions} anchors'
+
+
+def _action_misfits(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[str]:
+    """Yield what is wrong with the meaning of the numbers."""
+    mode = embodiment.policy.action_mode
+    if facts.action_mode is not None and facts.action_mode != mode:
+        yield f"its action mode is '{facts.action_mode}', not '{mode}'"
+    width, what = EE6D_SIZE, 'EE6D has'
+    if embodiment.joint_space:
+        width, what = JointProfile(embodiment).width, 'the joints tables have'
+    if facts.dim_action is not None and facts.dim_action != width:
+        yield f'it answers {facts.dim_action} numbers per action, {what} {width}'
+        return
+    for data in arms_data(embodiment, facts.action_range, facts.state_range):
+        yield from data.misfits()

@@ -16,6 +16,7 @@ from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
+from xvla_ros.core.joint_detective import DataRange
 
 # The source of reasons that are the worker's own.
 WORKER = 'worker'
@@ -69,7 +70,8 @@ class CheckpointFacts:
     """
     The facts of a checkpoint; None where it, or its server, does not state them.
 
-    trained_domains: rows of the soft prompts that training may have changed.
+    trained_domains: rows of the soft prompts that training may have changed. first_anchor_index:
+    see `PolicySettings`. action_range, state_range: of its training data.
     """
 
     action_mode: str | None = None
@@ -80,6 +82,9 @@ class CheckpointFacts:
     view_slots: int | None = None
     num_domains: int | None = None
     trained_domains: tuple[int, ...] | None = None
+    first_anchor_index: int | None = None
+    action_range: DataRange | None = None
+    state_range: DataRange | None = None
 
 
 # What an answer passes in the worker: it is free for it, has the frames, has frozen them with the

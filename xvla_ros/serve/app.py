@@ -69,6 +69,7 @@ class Service:
             'dim_noise': contract.dim_noise,
             'extensions': list(EXTENSIONS),
             'trained_domains': contract.trained_domains,
+            'first_anchor_index': contract.first_anchor_index,
         }
 
     def authorise(self, headers: Headers) -> None:

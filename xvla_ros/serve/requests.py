@@ -33,6 +33,7 @@ class Contract:
     :param cameras: view slots, `image0` the main view; `domains`: rows of the soft prompts.
     :param dim_noise: width of the network's own action, what `noise` is drawn in.
     :param trained_domains: rows that training may have seen, None where the weights cannot tell.
+    :param first_anchor_index: periods from an observation to its first action, None: not known.
     """
 
     checkpoint: str
@@ -44,6 +45,7 @@ class Contract:
     dim_action: int
     dim_noise: int
     trained_domains: tuple[int, ...] | None = None
+    first_anchor_index: int | None = None
 
     @property
     def action_shape(self) -> tuple[int, int]:

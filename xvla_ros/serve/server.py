@@ -51,6 +51,7 @@ class ServerSettings:
     token_file: Path | None = None
     device: str = 'cpu'
     dtype: str = 'float32'
+    backend: str = 'auto'
     batch: int = 8
     body_mib: int = 32
     slurm: bool = False
@@ -122,6 +123,7 @@ def describe(policy: Policy, name: str) -> Contract:
         dim_action=policy.mode.real_dim,
         dim_noise=policy.mode.dim,
         trained_domains=policy.trained_domains,
+        first_anchor_index=policy.config.first_anchor_index,
     )
 
 
@@ -129,7 +131,9 @@ def build_app(settings: ServerSettings) -> FastAPI:
     """Load and warm a policy, and put it behind a batcher and the protocol."""
     token = settings.token()
     folder = checkpoint_folder(settings.checkpoint)
-    policy = load_policy(folder, settings.device, settings.dtype, settings.adapter)
+    policy = load_policy(
+        folder, settings.device, settings.dtype, settings.adapter, settings.backend
+    )
     warm_up(policy)
     batcher = Batcher(partial(answers, policy), batch_key, settings.batch)
     limits = Limits(body_bytes=settings.body_mib * 2**20)

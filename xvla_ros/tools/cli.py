@@ -12,22 +12,28 @@ from typing import Protocol
 from xvla_ros import __version__
 from xvla_ros.core.errors import one_line, show_stack, XvlaError
 
-# Subcommands and what they do. The code is in the module of the same name; for those in FOLDERS it
-# is in the folder's command.py.
+# Subcommands and what they do. The code is in the module of the same name, with _ for -; for those
+# in FOLDERS it is in the folder's command.py.
 COMMANDS = {
     'demo': 'let a policy drive a simulated robot over ROS 2',
     'serve': "serve a checkpoint in X-VLA's wire protocol",
     'adapt': 'train a checkpoint on demonstrations',
+    'check': 'check demonstrations before training',
+    'convert-data': 'convert demonstrations between formats',
     'evaluate': 'measure a policy on demonstrations or in simulated scenes',
     'replay': 'run a policy on a recorded bag',
     'record': 'record episodes into a bag',
     'report': 'turn a bag or a run into pictures',
+    'fetch': 'bring a published checkpoint from the hub',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
+    'export': 'write a checkpoint as graphs for ONNX Runtime or OpenVINO',
+    'tune': 'find the cheapest setting of a policy within a stated error',
+    'joints': 'write the joints table of a joint-space checkpoint',
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
-FOLDERS = {'adapt', 'demo', 'doctor', 'evaluate'}
+FOLDERS = {'adapt', 'check', 'convert-data', 'demo', 'doctor', 'evaluate', 'fetch', 'tune'}
 USAGE_ERROR = 2
 UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 
@@ -47,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, rest = _choose(arguments)
-        place = f'{name}.command' if name in FOLDERS else name
-        module: Command = import_module(f'xvla_ros.tools.{place}')
+        module: Command = import_module(module_of(name))
         parser = ArgumentParser(
             prog=f'xvla {name}',
             description=module.__doc__,
@@ -73,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
 
 
+def module_of(name: str) -> str:
+    """Return the module that holds a subcommand."""
+    place = name.replace('-', '_') + ('.command' if name in FOLDERS else '')
+    return f'xvla_ros.tools.{place}'
+
+
 def _unread() -> bool:
     """Tell whether the reader of our output has closed the pipe, as `head` does."""
     output = select.poll()
@@ -82,7 +93,7 @@ def _unread() -> bool:
 
 def _choose(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Return the subcommand and the arguments after it."""
-    listing = '\n'.join(f'  {name:10}{text}' for name, text in COMMANDS.items())
+    listing = '\n'.join(f'  {name:14}{text}' for name, text in COMMANDS.items())
     parser = ArgumentParser(
         prog='xvla',
         description='X-VLA on ROS 2.',

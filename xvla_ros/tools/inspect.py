@@ -2,6 +2,7 @@
 """Show what a checkpoint contains, and which of its domain rows are trained."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from xvla_ros.core.errors import XvlaError
 
 if TYPE_CHECKING:  # imports torch, which --help can do without
     from xvla_ros.model.inspection import Inspection
+    from xvla_ros.model.training_data import TrainingData
 
 MEGABYTE = 1e6
 TRAINED = {True: 'yes', False: 'no', None: '?'}
@@ -45,14 +47,19 @@ def run(args: Namespace) -> int:
 def describe(found: 'Inspection') -> str:
     """Return the facts as text."""
     config = found.config
+    merged = f', with the adapter in {found.adapter}' if found.adapter else ''
     lines = [
-        f'{found.path}: layout {found.layout}, {found.files} file(s), '
+        f'{found.path}: layout {found.layout}, {config.schema} config, {found.files} file(s), '
         f'{found.bytes / MEGABYTE:.1f} MB, {found.parameters / 1e6:.2f} M values '
-        f'({", ".join(f"{count} {dtype}" for dtype, count in found.dtypes.items())})',
+        f'({", ".join(f"{count} {dtype}" for dtype, count in found.dtypes.items())}){merged}',
         f'action mode {config.action_mode}: {config.num_actions} actions of {found.real_dim} '
         f'numbers (network width {found.dim_action}), proprioception {found.dim_proprio}',
         f'{config.view_slots} view slots, {config.text_length} text tokens, head '
         f'{config.depth} x {config.hidden_size}, {config.len_soft_prompts} soft prompts',
+        *data_lines(found.data),
+        f'first anchor index {config.first_anchor_index}: the first action is due '
+        + ('one period after' if config.first_anchor_index else 'at the stamp of')
+        + ' its observation',
         'values per part: '
         + ', '.join(f'{name} {size / 1e6:.2f} M' for name, size in found.parts.items()),
         '',
@@ -66,6 +73,26 @@ def describe(found: 'Inspection') -> str:
     if any(row.trained is None for row in found.rows):
         lines.append('trained ?: all biases are zero, so the weights do not show it')
     return '\n'.join(lines)
+
+
+def data_lines(data: 'TrainingData') -> Iterator[str]:
+    """Yield what a checkpoint says of its training data; the authors' schema says nothing."""
+    if data.features:
+        shapes = (f'{name} {list(shape)}' for name, shape in data.features.items())
+        yield f'features: {", ".join(shapes)}'
+    if data.cameras:
+        empty = f', then {data.empty} empty' if data.empty else ''
+        yield f'cameras in order: {", ".join(data.cameras)}{empty}'
+    if data.dataset:
+        yield f'trained on: {data.dataset}'
+    for name, statistics in data.statistics.items():
+        stored = ', '.join(sorted(statistics.values)) or 'none stored'
+        yield f'statistics of {name}: {statistics.mode} ({stored})'
+        if statistics.spread is not None:
+            numbers = ' '.join(f'{value:.3g}' for value in statistics.spread)
+            yield f'spread of {name}: {numbers}'
+    for warning in data.warnings():
+        yield f'WARNING: {warning}'
 
 
 def draw(found: 'Inspection', path: Path) -> None:

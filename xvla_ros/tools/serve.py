@@ -28,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--token-file', type=Path, help='file with a bearer token that clients must send'
     )
     parser.add_argument('--device', default='cpu', help='torch device, such as cuda')
-    parser.add_argument('--dtype', default='float32', help='arithmetic: float32 or bfloat16')
+    parser.add_argument('--dtype', default='float32', help='arithmetic: float32, bfloat16 or int8')
+    parser.add_argument(
+        '--backend',
+        default='auto',
+        choices=('auto', 'torch', 'onnxruntime', 'openvino'),
+        help='what runs the network (default: torch, or the fastest for exported graphs)',
+    )
     parser.add_argument('--batch', type=int, default=8, help='requests run together at most')
     parser.add_argument('--body-mib', type=int, default=32, help='largest request [MiB]')
     parser.add_argument(

@@ -11,6 +11,7 @@ pytest.importorskip('rclpy', reason='messages need ROS')
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 
+from xvla_ros.bags.chunks import as_said
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import pack, unpack
 from xvla_ros.core.embodiment import load_embodiment
@@ -78,7 +79,8 @@ def test_stamps_keep_every_nanosecond():
         assert stamp_to_ns(ns_to_stamp(ns)) == ns
 
 
-def test_a_chunk_message_holds_the_chunks_poses_and_times():
+@pytest.mark.parametrize('first', [0, 1])
+def test_a_chunk_message_holds_the_chunks_poses_and_times(first):
     embodiment = load_embodiment(shared_file('config', 'agilex_sim.yaml'))
     rng = np.random.default_rng(0)
     arms = []
@@ -90,9 +92,10 @@ def test_a_chunk_message_holds_the_chunks_poses_and_times():
         )
     layout = embodiment.policy.rotation_6d_layout
     actions = np.array([pack(each, layout) for each in arms])
-    chunk = Chunk(stamp_ns=5_000_000_007, period_s=0.1, actions=actions, sequence=3)
+    stamp_ns = 5_000_000_007
+    chunk = Chunk(stamp_ns=stamp_ns, period_s=0.1, actions=actions, sequence=3, first_index=first)
     message = chunk_to_message(embodiment, chunk)
-    assert stamp_to_ns(message.header.stamp) == 5_000_000_007
+    assert stamp_to_ns(message.header.stamp) == stamp_ns
     assert [t.arm for t in message.steps[0].targets] == list(embodiment.arm_names)
     due = [s.time_from_start.sec * 10**9 + s.time_from_start.nanosec for s in message.steps]
     assert [chunk.stamp_ns + ns for ns in due] == [chunk.due_ns(i) for i in range(10)]
@@ -102,6 +105,18 @@ def test_a_chunk_message_holds_the_chunks_poses_and_times():
             assert abs(target.pose.orientation.w) == pytest.approx(abs(arm.quaternion[3]))
             assert target.gripper == pytest.approx(arm.gripper, abs=1e-6)
     assert len(chunk_markers(message).markers) == 5  # a line and points per arm, one text
+    read = as_said(message, 0, embodiment).chunk
+    assert [read.due_ns(i) for i in range(10)] == [chunk.due_ns(i) for i in range(10)]
+    np.testing.assert_allclose(read.actions, chunk.actions, atol=1e-6)
+
+
+def test_a_recorded_chunk_of_one_step_at_its_stamp_has_the_embodiments_period():
+    embodiment = load_embodiment(shared_file('config', 'franka_sim.yaml'))
+    actions = pack([pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), 0.5)], 'interleaved')
+    chunk = Chunk(stamp_ns=7, period_s=0.3, actions=actions[None], first_index=0)
+    message = chunk_to_message(embodiment, chunk)
+    read = as_said(message, 0, embodiment).chunk
+    assert (read.due_ns(0), read.period_s) == (7, embodiment.policy.anchor_period_s)
 
 
 def pose(position, quaternion, gripper):

@@ -4,10 +4,10 @@
 import numpy as np
 from tqdm import tqdm
 
-from xvla_ros.adapt.episodes import Episode, Pictures
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.data.episodes import Episode, Pictures
 from xvla_ros.sim.expert import Expert
 from xvla_ros.sim.scenes import sample_scene, Scene, TRAIN
 from xvla_ros.sim.world import World

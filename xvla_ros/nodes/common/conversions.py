@@ -106,7 +106,7 @@ def chunk_to_message(
             )
             for (name, frame), h, q in zip(frames, row, turns, strict=True)
         ]
-        due = ns_to_duration((index + 1) * chunk.period_ns)
+        due = ns_to_duration(chunk.due_ns(index) - chunk.stamp_ns)
         message.steps.append(ActionStep(time_from_start=due, targets=targets))
     return message
 

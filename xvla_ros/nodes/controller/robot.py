@@ -55,9 +55,9 @@ class Robot:
         self._grippers = {n: make_gripper_driver(node, a.gripper) for n, a in arms}
         self.pulled = tuple(n for n, d in self._drivers.items() if d.pulls_to_target)
         self.sent: dict[str, ArmPose] = {}  # the last target sent to each arm
+        self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
         self._collisions = step_collisions(embodiment)
         self._joints: dict[str, Vector] = {}  # the last joints sent to each arm
-        self._jumps, self._jumped = JumpWatch(embodiment.arm_names), Reason()
 
     def measure(self, now_ns: int) -> Measured:
         """

@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 
 from xvla_ros.bringup import choose_transport, CONTROL
 from xvla_ros.core.errors import one_line, show_stack
+from xvla_ros.core.live_settings import live_names
 from xvla_ros.msg import PolicyStatus
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock
 from xvla_ros.nodes.common.conversions import ns_to_stamp
@@ -28,7 +29,6 @@ from xvla_ros.nodes.common.parameters import read_embodiment
 from xvla_ros.nodes.common.running import FAILED, initialise, NOTICE_S
 from xvla_ros.nodes.policy.assembly import PolicyCore
 from xvla_ros.nodes.policy.publishers import StatusOutputs
-from xvla_ros.runtime.live_settings import live_names
 from xvla_ros.runtime.process import claim_realtime
 
 NODE_NAME = 'policy_node'

@@ -2,7 +2,7 @@
 """
 The parameters that may be set while the policy runs: all of a request are checked, then set.
 
-`runtime.live_settings` says which changes are refused.
+`core.live_settings` says which changes are refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
-from xvla_ros.runtime.live_settings import GRIPPER, SAFER, with_limit, with_warm_start
+from xvla_ros.core.live_settings import GRIPPER, SAFER, with_limit, with_warm_start
 from xvla_ros.runtime.policy import PolicyRuntime
 
 

@@ -5,11 +5,12 @@ Teach a checkpoint a robot from demonstrations, in two steps (docs/teach.md).
 First the robot's own prompts, encoder and decoder are trained, then everything, slowly. The row is
 copied from the one that fits the data best; all other rows stay as they are, bit for bit.
 
+    xvla adapt --source recordings/ --checkpoint /data/X-VLA-Pt --row 20 --out out/mine
     xvla adapt --simulated 30 --checkpoint demo_policy --embodiment ur5e --row 3 --out out/ur5e
     xvla adapt --simulated 30 --checkpoint demo_policy --embodiment ur5e --rows  # compare rows
     xvla adapt --demo                                                            # the demo policy
 
-Recordings of other robots come through the library: xvla_ros.adapt.job.Adaptation takes episodes.
+docs/data.md says what --source takes. The robot of a bag is the recorded one unless one is named.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -18,6 +19,7 @@ from pathlib import Path
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.adapt import demo, robot
 from xvla_ros.tools.arguments import count
+from xvla_ros.tools.sources import named_data
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,10 +50,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Train what was asked for."""
-    if args.demo == bool(args.simulated):
+    if args.demo == named_data(args):
         raise ConfigError(
-            'xvla adapt: expected either --demo, or --simulated N with --checkpoint and '
-            '--embodiment'
+            'xvla adapt: expected either --demo, or demonstrations (--source DATA or --simulated '
+            'N) with --checkpoint and --embodiment'
         )
     from xvla_ros.adapt.trainer.optimisation import limit_threads
 

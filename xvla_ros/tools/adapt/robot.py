@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xvla_ros.bringup import embodiment_file
-from xvla_ros.core.embodiment import Embodiment, load_embodiment
+from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count, duration
+from xvla_ros.tools.sources import add_source_arguments, episodes_of, robot_of
 
 if TYPE_CHECKING:  # these import torch, which --help can do without
     from argparse import _ArgumentGroup
 
-    from xvla_ros.adapt.episodes import Episode
     from xvla_ros.adapt.job import Adaptation
     from xvla_ros.adapt.options import Options
     from xvla_ros.adapt.processes import Processes
@@ -27,13 +26,7 @@ def add_arguments(group: '_ArgumentGroup') -> None:
     """Declare the arguments of an adaptation."""
     add = group.add_argument
     add('--checkpoint', type=Path, help='checkpoint folder to begin with, any layout')
-    add(
-        '--simulated',
-        type=count,
-        default=0,
-        metavar='N',
-        help='so many demonstrations of the scripted expert in simulation',
-    )
+    add_source_arguments(group)
     add('--row', type=int, help="row to train (default: the embodiment's policy.domain_id)")
     add(
         '--from-row',
@@ -69,7 +62,7 @@ def run(args: Namespace) -> int:
 
     if args.checkpoint is None:
         raise ConfigError('xvla adapt: --checkpoint is missing: the folder to begin with')
-    embodiment = one_embodiment(args.embodiment, sim=bool(args.simulated))
+    embodiment = robot_of(args, 'xvla adapt')
     processes = processes_of(args.device)
     made = Adaptation(
         episodes_of(args, embodiment), embodiment, options(args, embodiment, processes), processes
@@ -83,27 +76,6 @@ def run(args: Namespace) -> int:
 
 def silent(line: str) -> None:
     """Say nothing: of several processes one speaks."""
-
-
-def one_embodiment(names: list[str] | None, sim: bool = False) -> Embodiment:
-    """
-    Read the robot's file; `sim`: of a name, the file of its simulation.
-
-    :raises ConfigError: not exactly one is named.
-    """
-    if not names or len(names) > 1:
-        raise ConfigError(
-            f'xvla adapt: {len(names or ())} embodiments are named, expected one: '
-            '--embodiment my_robot.yaml'
-        )
-    return load_embodiment(embodiment_file(names[0], sim=sim))
-
-
-def episodes_of(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
-    """Return the demonstrations that the arguments name."""
-    from xvla_ros.adapt.demo.demonstrations import Demonstrator
-
-    return Demonstrator(embodiment).record(args.simulated, args.seed)
 
 
 def row_of(args: Namespace, embodiment: Embodiment) -> int:

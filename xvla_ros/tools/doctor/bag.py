@@ -22,7 +22,7 @@ from xvla_ros.bags.topics import (
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
-from xvla_ros.tools.doctor.machine import Finding, OK, PROBLEM, WARNING
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 
 # States slower than this cannot follow an arm [Hz]; cameras may lose this share of their rate.
 LEAST_STATE_RATE_HZ = 20.0

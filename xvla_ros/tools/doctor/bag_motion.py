@@ -13,10 +13,10 @@ from xvla_ros.bags.bag import Bag
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.workspace import workspace
-from xvla_ros.tools.doctor.machine import Finding, OK, PROBLEM, WARNING
-from xvla_ros.tools.doctor.recorded_motion import joint_positions, JUMP_M_S, Recorded
+from xvla_ros.data.checks.recorded_motion import joint_positions, JUMP_M_S, Recorded
 
 Array = NDArray[np.float64]
 

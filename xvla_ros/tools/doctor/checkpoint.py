@@ -9,18 +9,20 @@ from numpy.typing import NDArray
 from xvla_ros.core.ee6d import ARM_SIZE, ROTATION
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.core.rotations import rotate6d_residual, ROTATION_LAYOUTS
-from xvla_ros.tools.doctor.machine import Finding, OK, PROBLEM, WARNING
 
 
 def checkpoint_findings(embodiment: Embodiment) -> Iterator[Finding]:
     """Load the model, or ask the server, and yield whether it fits and answers rotations."""
     from xvla_ros.runtime.predictor import check_fit, make_predictor
+    from xvla_ros.tools.doctor.data import data_findings
 
     settings = embodiment.policy
     source = settings.checkpoint or settings.server_url
     try:
         predictor, facts = make_predictor(settings)
+        yield from data_findings(embodiment, facts)
         check_fit(embodiment, facts)
     except XvlaError as error:
         fix = 'see docs: `xvla inspect` says what a checkpoint is'

@@ -15,7 +15,6 @@ Exit code 0: nothing stands in the way; 1: something does.
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from dataclasses import replace
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,15 +23,15 @@ from xvla_ros.bringup import embodiment_file, transport_environment
 from xvla_ros.core.checkpoints import checkpoint_overrides
 from xvla_ros.core.embodiment import Embodiment, load_embodiment, uses_sim_time
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.core.parameter_file import POLICY_NODE, read_parameter_file
-from xvla_ros.tools.doctor.machine import Finding, machine_findings, OK, PROBLEM, WARNING
+from xvla_ros.tools.doctor.machine import machine_findings
 from xvla_ros.tools.needs import need_ros
+from xvla_ros.tools.printing import print_finding
 from xvla_ros.tools.replay import override
 
 if TYPE_CHECKING:
     from xvla_ros.tools.doctor.bag_motion import MotionCheck
-
-SIGNS = {OK: 'ok     ', WARNING: 'WARNING', PROBLEM: 'PROBLEM'}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -65,9 +64,7 @@ def run(args: Namespace) -> int:
     for finding in _of_bag(args, check) if args.bag else _findings(args):
         problems += finding.level == PROBLEM
         warnings += finding.level == WARNING
-        print(f'{SIGNS[finding.level]}  {finding.name}: {finding.found}', flush=True)
-        if finding.fix:
-            print(f'         -> {finding.fix}', flush=True)
+        print_finding(finding)
     print(f'problems: {problems}, warnings: {warnings}')
     if args.suggest:
         proposed = check[0].suggestion() if check else ''
@@ -77,32 +74,18 @@ def run(args: Namespace) -> int:
 
 def _of_bag(args: Namespace, check: list['MotionCheck']) -> Iterator[Finding]:
     """Yield what a bag says; leaves the check of its motion, which can propose values."""
-    from xvla_ros.bags.bag import open_bag
-    from xvla_ros.bags.message_types import begins_with_header
-    from xvla_ros.bags.timeline import clock_offset_ns
-    from xvla_ros.bags.topics import as_recorded, observation_streams, recorded_name
-    from xvla_ros.tools.doctor.bag import bag_findings
-    from xvla_ros.tools.doctor.bag_motion import MotionCheck
+    from xvla_ros.tools.doctor.whole_bag import whole_bag_findings
 
-    bag = open_bag(args.bag)
+    embodiment, overrides = None, dict(args.set)
     if args.embodiment:
         path = embodiment_file(args.embodiment, sim=False)
-        embodiment = load_embodiment(path, dict(args.set))
-    elif bag.recording is not None:
-        embodiment = bag.recording.load_embodiment(str(args.bag), dict(args.set))
-    else:
-        raise ConfigError(f'{args.bag}: not from `xvla record`: give its robot by --embodiment')
-    embodiment = as_recorded(embodiment, bag.topics)
-    yield Finding(level=OK, name='embodiment', found=embodiment.robot)
-    yield from _robot(replace(embodiment, sim=None))
-    yield from bag_findings(bag, embodiment)
-    names = {recorded_name(stream.topic, bag.topics) for stream in observation_streams(embodiment)}
-    headed = [name for name in names if name and begins_with_header(bag.topics[name].kind)]
-    check.append(MotionCheck(bag, embodiment))
-    yield from check[0].findings(clock_offset_ns(bag, headed))
+        embodiment = load_embodiment(path, overrides)
+    yield from whole_bag_findings(args.bag, embodiment, overrides, check)
 
 
 def _findings(args: Namespace) -> Iterator[Finding]:
+    from xvla_ros.tools.doctor.whole_bag import robot_of_file
+
     embodiment = None
     if args.embodiment:
         overrides = {**dict(args.set), **checkpoint_overrides(args.checkpoint)}
@@ -110,7 +93,7 @@ def _findings(args: Namespace) -> Iterator[Finding]:
         embodiment = load_embodiment(path, overrides)
         yield Finding(level=OK, name='embodiment', found=f'{embodiment.robot} ({path})')
         yield from _sections(path, embodiment)
-        yield from _robot(embodiment)
+        yield from robot_of_file(embodiment)
     yield from machine_findings(embodiment)
     if not args.no_model:
         from xvla_ros.tools.doctor.processor import processor_findings
@@ -140,16 +123,6 @@ def _given(path: Path, node: str) -> dict[str, object]:
         return read_parameter_file(path, node)
     except ConfigError:
         return {}
-
-
-def _robot(embodiment: Embodiment) -> Iterator[Finding]:
-    """Look at the robot, as far as the packages for it are there: what they are comes after."""
-    try:
-        from xvla_ros.tools.doctor.robot import robot_findings
-
-        yield from robot_findings(embodiment)
-    except ImportError as error:
-        yield Finding(level=PROBLEM, name='robot', found=str(error))
 
 
 def _live(embodiment: Embodiment, seconds: float, sim_time: bool) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 
 from collections.abc import Iterator
 import ctypes
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 import os
@@ -14,29 +13,15 @@ import xml.etree.ElementTree as ElementTree
 
 from xvla_ros.bringup import PROFILE_VARIABLES, transport_environment
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.tools.needs import from_wheel
 
-OK, WARNING, PROBLEM = 'ok', 'warning', 'problem'
 # The default of Fast DDS, 512 kB, drops half of 640x480 images (facts of the transport profile).
 LEAST_SEGMENT_BYTES = 4 * 2**20
 LEAST_SHM_BYTES = 256 * 2**20
 # adjtimex(2): the state that means that nothing synchronises the clock; size of struct timex.
 TIME_ERROR, TIMEX_BYTES = 5, 256
 PACKAGES = ('numpy', 'scipy', 'torch', 'transformers', 'pin', 'mujoco', 'rosbags', 'mcap')
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """
-    One thing that was looked at.
-
-    level: OK, WARNING or PROBLEM. fix: what to do, if anything.
-    """
-
-    level: str
-    name: str
-    found: str
-    fix: str = ''
 
 
 def machine_findings(embodiment: Embodiment | None) -> Iterator[Finding]:

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.tools.doctor.machine import Finding, OK, PROBLEM, WARNING
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 
 # hidden_size of the demo policy and of X-VLA.
 WIDTHS = (128, 1024)

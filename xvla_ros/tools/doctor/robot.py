@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.core.settings import ArmSettings
-from xvla_ros.tools.doctor.machine import Finding, OK, PROBLEM, WARNING
 
 LEAST_PX = 64  # enough to see that pictures can be drawn
 

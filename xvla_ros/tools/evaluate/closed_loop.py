@@ -51,7 +51,7 @@ def evaluate_all(args: Namespace) -> list[dict[str, Any]]:
     from xvla_ros.tools.adapt.demo import robots
 
     folder = args.checkpoint
-    policy = load_policy(folder)
+    policy = load_policy(folder, dtype=args.dtype, backend=args.backend)
     conditions = Conditions(
         limit_s=args.limit,
         latency_s=args.latency,

@@ -3,7 +3,8 @@
 Measure a policy.
 
 It drives simulated robots, without ROS, in scenes that were not in the training data. With
---simulated N its predictions are compared with what demonstrations did (open loop).
+--source DATA or --simulated N its predictions are compared with what demonstrations did (open
+loop).
 
     xvla evaluate --checkpoint out/my_policy --embodiment franka --episodes 50
     xvla evaluate --simulated 10 --checkpoint out/my_policy --embodiment franka --seed 5
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from xvla_ros.tools.arguments import count
 from xvla_ros.tools.evaluate import closed_loop, open_loop
+from xvla_ros.tools.sources import named_data
 
 CHECKPOINT = 'demo_policy'
 
@@ -35,6 +37,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of the scenes')
     parser.add_argument('--steps', type=count, default=4, help='denoising steps')
+    parser.add_argument(
+        '--backend',
+        default='auto',
+        choices=('auto', 'torch', 'onnxruntime', 'openvino'),
+        help='what runs the network (default: torch, or the fastest for exported graphs)',
+    )
+    parser.add_argument('--dtype', default='float32', help='arithmetic of the products')
     parser.add_argument('--threads', type=count, default=1, help='threads of torch')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results here')
     open_loop.add_arguments(parser.add_argument_group('open loop'))
@@ -46,7 +55,7 @@ def run(args: Namespace) -> int:
     from xvla_ros.adapt.trainer.optimisation import limit_threads
 
     limit_threads(args.threads)
-    evaluate = open_loop.evaluate if args.simulated else closed_loop.evaluate_all
+    evaluate = open_loop.evaluate if named_data(args) else closed_loop.evaluate_all
     results = evaluate(args)
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)

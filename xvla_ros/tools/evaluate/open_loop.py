@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from xvla_ros.tools.arguments import count
+from xvla_ros.tools.sources import add_source_arguments, episodes_of, robot_of
 
 if TYPE_CHECKING:  # these import torch, which --help can do without
     from argparse import _ArgumentGroup
@@ -13,13 +14,7 @@ if TYPE_CHECKING:  # these import torch, which --help can do without
 
 def add_arguments(group: '_ArgumentGroup') -> None:
     """Declare the arguments of an open loop."""
-    group.add_argument(
-        '--simulated',
-        type=count,
-        default=0,
-        metavar='N',
-        help='compare with so many demonstrations of the scripted expert',
-    )
+    add_source_arguments(group)
     group.add_argument('--samples', type=count, default=200, help='predictions, evenly spread')
     group.add_argument('--plot', type=Path, metavar='FILE', help='draw errors by anchor (PNG)')
 
@@ -29,10 +24,10 @@ def evaluate(args: Namespace) -> dict[str, Any]:
     from xvla_ros.adapt.figures import anchor_plot
     from xvla_ros.adapt.judging import judge
     from xvla_ros.model.loading import load_policy
-    from xvla_ros.tools.adapt.robot import episodes_of, one_embodiment, row_of
+    from xvla_ros.tools.adapt.robot import row_of
 
-    embodiment = one_embodiment(args.embodiment, sim=bool(args.simulated))
-    policy = load_policy(args.checkpoint)
+    embodiment = robot_of(args, 'xvla evaluate')
+    policy = load_policy(args.checkpoint, dtype=args.dtype, backend=args.backend)
     row = row_of(args, embodiment)
     episodes = episodes_of(args, embodiment)
     summary = judge(policy, episodes, embodiment, row, args.samples, args.steps)

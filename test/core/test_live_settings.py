@@ -13,10 +13,10 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.gripper import GripperFilter
+from xvla_ros.core.live_settings import AT_REST, live_names, SAFER, with_limit, with_warm_start
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.settings import LimitSettings
 from xvla_ros.core.step_gate import StepGate
-from xvla_ros.runtime.live_settings import AT_REST, live_names, SAFER, with_limit, with_warm_start
 
 DT_S = 0.02
 HOME = ArmPose(position=(0.45, 0.0, 0.30), quaternion=(1.0, 0.0, 0.0, 0.0), gripper=1.0)

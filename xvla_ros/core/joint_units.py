@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The units that joint-space checkpoints speak, as one line per joint: value = scale * q + offset.
+
+q is the joint's position in the URDF's radians. The formulas of calibrated units are LeRobot's
+(motors/motors_bus.py, `_normalize`), without its clipping at the ends of a range.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import math
+from typing import Any
+
+from xvla_ros.core.errors import ConfigError
+
+UNITS = ('rad', 'deg', 'range100')
+# Ticks of a turn of Feetech STS and Dynamixel X servos, and the middle one.
+TICKS, MIDDLE_TICK = 4096, 2048
+TICKS_PER_RAD = TICKS / (2 * math.pi)
+DEG_PER_RAD = 180 / math.pi
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """The checkpoint's number of one joint: scale * q_rad + offset; scale is not zero."""
+
+    scale: float
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be inverted."""
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset) and self.scale):
+            raise ValueError(f'scale {self.scale}, offset {self.offset}: cannot be inverted')
+
+    def to_model(self, radians: float) -> float:
+        """Return the checkpoint's number of a position [rad]."""
+        return self.scale * radians + self.offset
+
+    def to_robot(self, value: float) -> float:
+        """Return the position [rad] of a checkpoint's number."""
+        return (value - self.offset) / self.scale
+
+
+def unit_line(
+    unit: str,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+    sign: int = 1,
+    zero_rad: float = 0.0,
+) -> Line:
+    """
+    Return the line of a unit.
+
+    :param unit: `rad`, `deg`, or `range100`: -100 at the lower, +100 at the upper end of a range.
+    :param limits: lower and upper end [rad]; only `range100` needs them.
+    :param sign: -1 where the checkpoint counts the other way.
+    :param zero_rad: position at which the checkpoint has 0; not for `range100`.
+    :raises ConfigError: there is no such unit, or `range100` has no finite range.
+    """
+    if unit not in UNITS:
+        raise ConfigError(f'unit {unit!r} is unknown; known: {", ".join(UNITS)}')
+    if unit == 'range100':
+        lower, upper = limits
+        if not lower < upper or math.isinf(upper - lower):
+            raise ConfigError(f'range100 needs a range, got limits {lower} to {upper} rad')
+        scale, zero_rad = 200.0 / (upper - lower), (lower + upper) / 2
+    else:
+        scale = 1.0 if unit == 'rad' else DEG_PER_RAD
+    return Line(scale=sign * scale, offset=-sign * scale * zero_rad)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """
+    A motor of a LeRobot calibration file, in ticks.
+
+    range_min, range_max: of the sweep that was recorded. inverted: its `drive_mode`.
+    """
+
+    range_min: int
+    range_max: int
+    inverted: bool = False
+
+    @property
+    def middle(self) -> float:
+        """Middle of the sweep: where LeRobot has 0 degrees."""
+        return (self.range_min + self.range_max) / 2
+
+
+def read_calibration(data: Any, source: str) -> dict[str, Calibration]:
+    """
+    Read a parsed calibration file: {motor: {id, drive_mode, homing_offset, range_min, range_max}}.
+
+    :raises ConfigError: it is something else, or a range is empty.
+    """
+    if not isinstance(data, Mapping) or not data:
+        raise ConfigError(f'{source}: expected an object with one entry per motor')
+    return {str(name): _motor(entry, f'{source}: {name}') for name, entry in data.items()}
+
+
+def _motor(entry: Any, where: str) -> Calibration:
+    try:
+        ends = [entry[key] for key in ('range_min', 'range_max')]
+        inverted = bool(entry.get('drive_mode', 0))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f'{where}: expected range_min and range_max, got {entry!r}') from error
+    if not all(type(end) is int for end in ends) or ends[0] >= ends[1]:
+        raise ConfigError(f'{where}: range_min and range_max are {ends}, expected ticks, rising')
+    return Calibration(range_min=ends[0], range_max=ends[1], inverted=inverted)
+
+
+def calibrated_line(
+    unit: str, motor: Calibration, tick_zero: float = MIDDLE_TICK, sign: int = 1
+) -> Line:
+    """
+    Return the line of a motor's unit by its calibration.
+
+    :param unit: `deg`, or `range100` of the sweep; `rad` are the driver's own.
+    :param tick_zero: tick at which the ROS driver reports 0 rad.
+    :param sign: -1 where the driver counts ticks backwards.
+    """
+    per_rad = sign * TICKS_PER_RAD  # t = tick_zero + per_rad * q
+    if unit == 'rad':
+        return Line(scale=1.0)
+    if unit == 'deg':
+        degrees = 360.0 / (TICKS - 1)  # LeRobot's: a turn is 4095 ticks
+        return Line(scale=per_rad * degrees, offset=(tick_zero - motor.middle) * degrees)
+    if unit != 'range100':
+        raise ConfigError(f'unit {unit!r} is unknown; known: {", ".join(UNITS)}')
+    share = 200.0 / (motor.range_max - motor.range_min)
+    turned = -1.0 if motor.inverted else 1.0
+    offset = share * (tick_zero - motor.range_min) - 100.0
+    return Line(scale=turned * per_rad * share, offset=turned * offset)

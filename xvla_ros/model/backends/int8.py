@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Linear layers that multiply 8-bit integers, with oneDNN's kernels.
+
+Weights are rounded once, symmetrically and per output; what comes in is rounded at every call,
+over the range that it has then. Sums are exact, and everything between the products is float32.
+Which layers are rounded is decided per layer: those that move the answer most stay in float32.
+"""
+
+from collections.abc import Collection
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from xvla_ros.core.errors import CheckpointError
+from xvla_ros.model.packing import GELU, pack, replace
+from xvla_ros.model.xvla import XVLA
+
+# Beside a checkpoint's weights: the layers that stay in float32, and why. `xvla tune` writes it.
+FLOAT_LAYERS = 'int8.json'
+LARGEST_WEIGHT, LARGEST_INPUT = 127, 255
+
+
+class Int8Linear(nn.Module):
+    """
+    A frozen linear layer whose product is of integers; see `packing.PackedLinear`.
+
+    :param gelu: apply this GELU (`tanh` or `erf`) to the output, or none.
+    """
+
+    def __init__(
+        self, linear: nn.Linear, dtype: torch.dtype = torch.int8, gelu: str | None = None
+    ) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        self.scale = (weight.abs().amax(dim=1) / LARGEST_WEIGHT).clamp_min(1e-12)
+        rounded = (weight / self.scale[:, None]).round().to(dtype)
+        self.packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self.zeros = torch.zeros(len(weight), dtype=torch.int64)
+        self.bias = None if linear.bias is None else linear.bias.detach()
+        self.after = ('none', '') if gelu is None else ('gelu', GELU[gelu])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., in) float32 to (..., out) float32."""
+        low, high = (float(end) for end in torch.aminmax(x))
+        scale = max(max(high, 0.0) - min(low, 0.0), 1e-12) / LARGEST_INPUT
+        zero = round(-min(low, 0.0) / scale)
+        rounded = x.mul(1 / scale).add_(zero).round_().clamp_(0, LARGEST_INPUT)
+        kind, algorithm = self.after
+        return torch.ops.onednn.qlinear_pointwise(
+            rounded.to(torch.uint8),
+            *(scale, zero, self.packed, self.scale, self.zeros, self.bias),
+            *(1.0, 0, torch.float32, kind, [], algorithm),
+        )
+
+
+def can_round() -> bool:
+    """Say whether this torch has the integer products."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, 'qlinear_pointwise')
+
+
+def linear_layers(network: nn.Module) -> list[str]:
+    """Return the names of the layers that may be rounded."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and 'multi_modal_projector' not in name
+    ]
+
+
+def pack_int8(network: XVLA, device: str = 'cpu', float_layers: Collection[str] = ()) -> None:
+    """
+    Replace the linear layers of an fp32 network, freeing the plain weights on the way.
+
+    :param float_layers: names of those that stay in float32.
+    :raises CheckpointError: there are no integer products here, or no such layer.
+    """
+    if device != 'cpu' or not can_round():
+        raise CheckpointError(f'dtype int8 needs oneDNN on a processor, the device is {device!r}')
+    names = set(linear_layers(network))
+    if unknown := sorted(set(float_layers) - names):
+        raise CheckpointError(f'{FLOAT_LAYERS}: the network has no layer {unknown[0]}')
+    replace(network, Int8Linear, torch.int8, names - set(float_layers))
+    pack(network, torch.float32, device)
+
+
+def read_float_layers(folder: Path) -> tuple[str, ...]:
+    """
+    Return the layers of a checkpoint that stay in float32; none without a file that says so.
+
+    :raises CheckpointError: the file is not one that `xvla tune` writes.
+    """
+    file = folder / FLOAT_LAYERS
+    if not file.is_file():
+        return ()
+    try:
+        layers = json.loads(file.read_text(encoding='utf-8'))['float_layers']
+        return tuple(str(name) for name in layers)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f'{file}: expected an object with float_layers') from error

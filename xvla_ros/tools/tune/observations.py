@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy is asked when a bag is replayed, and what it answers exactly."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TYPE_CHECKING
+
+from xvla_ros.core.embodiment import Embodiment
+
+if TYPE_CHECKING:  # imports torch, which --help can do without
+    from xvla_ros.runtime.predictor import Predictor
+
+# What is compared with: ten steps in float32 from noise, to the end.
+EXACT: Mapping[str, object] = {
+    'policy.denoising_steps': 10,
+    'policy.tolerance_mm': 0.0,
+    'policy.warm_start_time': 0.0,
+}
+NAMES = ('images', 'proprio', 'instruction', 'domain_id')
+SETTINGS = ('steps', 'tolerance', 'warm_start')
+
+
+class Remembering:
+    """A predictor that keeps the arguments and the answers of its first calls."""
+
+    def __init__(self, predictor: 'Predictor', most: int) -> None:
+        """Pass calls on to a predictor."""
+        self._predictor, self._most = predictor, most
+        self.asked: list[dict[str, Any]] = []
+        self.exact: list[Any] = []
+
+    def predict(self, *args: Any, **options: Any) -> Any:
+        """Answer, and keep the first calls; noise and prefix belong to them."""
+        chunk = self._predictor.predict(*args, **options)
+        if len(self.asked) < self._most:
+            call = dict(zip(NAMES, args, strict=False)) | options
+            self.asked.append({n: v for n, v in call.items() if n not in SETTINGS})
+            self.exact.append(chunk)
+        return chunk
+
+
+def observations(
+    bag: Path, checkpoint: Path, embodiment: Path | None, most: int, latency_s: float
+) -> tuple[Remembering, Embodiment]:
+    """
+    Replay a bag with the exact policy; return what it was asked, and the robot.
+
+    :param most: observations that are kept, the first of the bag.
+    :raises ObservationError: the bag holds none.
+    """
+    from xvla_ros.replay.options import Options
+    from xvla_ros.replay.run import replay_deterministic
+    from xvla_ros.tools.transforms import recorded_transforms
+
+    found: list[Remembering] = []
+
+    def wrapped(predictor: 'Predictor') -> Remembering:
+        found.append(Remembering(predictor, most))
+        return found[-1]
+
+    options = Options(
+        embodiment=embodiment,
+        overrides=EXACT,
+        checkpoint=checkpoint,
+        latency_s=latency_s,
+        transforms=recorded_transforms(),
+        wrap=wrapped,
+    )
+    with TemporaryDirectory() as scratch:
+        replayed = replay_deterministic(bag, Path(scratch), options)
+    return found[-1], replayed.embodiment
