@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from xvla_ros.control.joint_data import arms_data, told, UNKNOWN, urdf_ranges
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.findings import Finding, OK, WARNING
 from xvla_ros.core.joint_detective import detect, Findings, Joint
 from xvla_ros.core.joint_settings import JOINT_MODES
 from xvla_ros.runtime.worker_messages import CheckpointFacts
-from xvla_ros.tools.doctor.machine import Finding, OK, WARNING
 
 
 def data_findings(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[Finding]:
