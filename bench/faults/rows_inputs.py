@@ -325,7 +325,7 @@ ROWS = (
         group='pose',
         inject=fresh(True, 'pose'),
         codes=('pose_frozen', 'not_following'),
-        within_s=2.0,  # 1 cm of targets: plans from a frozen pose are slow
+        within_s=5.0,  # 3 cm of targets: plans from a frozen pose are slow
         recover=reset,
         step_m=0.06,
     ),

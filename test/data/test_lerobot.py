@@ -225,3 +225,12 @@ def test_the_error_says_where(av1):
     with pytest.raises(DataError) as caught:
         load_episodes(open_source(av1), Context())
     assert (caught.value.episode, caught.value.what) == ('1', 'missing')
+
+
+def test_few_files_are_open_at_a_time(converted, monkeypatch):
+    monkeypatch.setattr('xvla_ros.data.video.MOST_OPEN', 1)
+    monkeypatch.setattr(Video, '_opened', {})
+    for episode in load_episodes(open_source(converted), Context()):
+        first = episode.look(2)  # two cameras: each closes the other
+        assert all(np.array_equal(a, b) for a, b in zip(first, episode.look(2), strict=True))
+    assert len(Video._opened) <= 1

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from bench import inference_bound, inference_gpu
-from bench.inference import entries, entry, preprocess
+from bench.gpu import measure
+from bench.inference import entries, entry, exact, preprocess, tuned
 from bench.inference_bound import work
 from bench.knobs import steps_needed, Trade
+from xvla_ros.model import load_policy
 from xvla_ros.model.sampler import Deviation
 
 
@@ -56,3 +58,39 @@ def test_the_floor_is_that_work_at_the_rate_of_the_packed_layers():
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU: make bench measures it')
 def test_without_a_gpu_nothing_is_said_of_one(tmp_path):
     assert inference_gpu.run(tmp_path) == {}
+
+
+def test_float32_on_a_gpu_would_not_be_tf32():
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        assert measure.uses_tf32() == ['convolutions']
+        load_policy('demo_policy')
+        assert measure.uses_tf32() == []
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_the_prepared_gpu_script_says_what_it_needs(capsys):
+    if torch.cuda.is_available():
+        pytest.skip('there is a GPU')
+    assert measure.main() == 1
+    assert 'needs an NVIDIA GPU' in capsys.readouterr().out
+
+
+def test_exact_takes_the_faster_dtype_and_int8_stands_alone():
+    times = {('anchor float32', 10): [8.0], ('float32', 10): [4.0], ('bfloat16', 10): [2.0]}
+    found = exact(times | {('int8', 10): [1.0]})
+    assert (found['inference.exact']['ratio'], found['inference.exact']['dtype']) == (
+        4,
+        'bfloat16',
+    )
+    assert found['inference.int8']['ratio'] == 8
+    assert 'skipped' in exact(times)['inference.int8']
+
+
+def test_a_tuned_figure_needs_the_bound():
+    near = {'ratio': 9.0, 'deviation_mm': 0.6, 'deviation_deg': 0.1}
+    assert tuned(near) is near
+    assert 'skipped' in tuned(near | {'deviation_mm': 1.1})
+    assert 'skipped' in tuned({'skipped': 'no bfloat16'})

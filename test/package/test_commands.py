@@ -36,6 +36,7 @@ FILL = (
     (r'embodiment:=X', 'embodiment:=franka'),
     (r' \.\.\.', ' --checkpoint DIR'),
     (r'(serve --token-file FILE)$', r'\1 --checkpoint DIR'),
+    (r'xvla convert --layout', 'xvla convert folder folder --layout'),
 )
 # Services and topics that nodes of this package have, by node.
 SERVICES = {

@@ -15,7 +15,7 @@ BEGIN = re.compile(
     r'bash |nvidia-smi|serve run|xvla |(?:\.venv/bin/|scripts/)\S+)'
 )
 # A command within a sentence or a table.
-INLINE = re.compile(r'`((?:make|ros2|xvla|\.venv/bin/\S+|scripts/\S+)(?: [^`\n]+)?)`')
+INLINE = re.compile(r'`((?:make|ros2|xvla|\.venv/bin/[^\s`]+|scripts/[^\s`]+)(?: [^`\n]+)?)`')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

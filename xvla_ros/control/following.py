@@ -18,8 +18,8 @@ from xvla_ros.core.quaternions import difference
 
 # An arm must be off for this long: a wrong sample is no fault, nor is swinging wide in a turn.
 GLITCH_S = 0.2
-# The same pose to the last bit during this much of its target's path is an old one [m].
-FROZEN_M = 0.01
+# The same pose to the last bit for so long [s] and so much of its targets' path [m] is an old one.
+FROZEN_M, FROZEN_S = 0.03, 1.0
 
 
 class FrozenPose:
@@ -63,7 +63,6 @@ class Following:
         self._most_m = limits.max_following_error_m or math.inf
         self._most_rad = limits.max_following_error_rad or math.inf
         self._lag_ns = round(limits.following_lag_s * NANOSECONDS)
-        self._frozen_s = limits.following_lag_s + GLITCH_S
         self.reset()
 
     def reset(self) -> None:
@@ -98,7 +97,8 @@ class Following:
             elif stamp_ns - near_ns > GLITCH_S * NANOSECONDS:
                 return self._reason(index, off_m, off_rad)
             moved_m = self._frozen[index].moved_m(pose, plan, stamp_ns)
-            if moved_m > FROZEN_M and self._frozen[index].since_s(stamp_ns) > self._frozen_s:
+            same_s = self._frozen[index].since_s(stamp_ns)
+            if moved_m > FROZEN_M and same_s > FROZEN_S and math.isfinite(self._most_m):
                 return self._frozen_reason(index, moved_m)
         return Reason()
 
@@ -134,8 +134,8 @@ class Following:
         name, _ = self._arms[index]
         return Reason(
             'pose_frozen',
-            f'{name}: the measured pose has not changed at all while its targets moved '
-            f'{1000 * moved_m:.0f} mm: does its driver repeat an old one?',
+            f'{name} does not follow: its measured pose has not changed at all while its targets '
+            f'moved {1000 * moved_m:.0f} mm: blocked, or does its driver repeat an old pose?',
             f'arm {name}',
         )
 

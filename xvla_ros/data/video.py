@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -14,10 +14,14 @@ from xvla_ros.data.errors import DataError
 
 # A picture this far ahead is decoded on to, a farther one is sought [s].
 AHEAD_S = 1.0
+# So many files are open at a time: data sets of v2 have one per camera and episode.
+MOST_OPEN = 32
 
 
 class Video:
     """One file. A process that was forked opens it anew: decoders must not be shared."""
+
+    _opened: ClassVar[dict[int, 'Video']] = {}  # oldest first
 
     def __init__(self, path: Path) -> None:
         """
@@ -26,7 +30,8 @@ class Video:
         :raises DataError: the file is missing, damaged, or of an unknown codec.
         """
         self.path = path
-        self._process, self._container = 0, None
+        self._process = 0
+        self._container: Any = None
         self._frames: Iterator[Any] = iter(())
         self._last: tuple[float, Any] | None = None
         self.times_s = self._read_times()
@@ -105,13 +110,22 @@ class Video:
         self._last = None
         return last
 
+    def close(self) -> None:
+        """Close the file until a picture is asked for."""
+        self._opened.pop(id(self), None)
+        if self._container is not None and self._process == os.getpid():
+            self._container.close()
+        self._container, self._last, self._frames = None, None, iter(())
+
     def _seek(self, time_s: float) -> None:
         """Go to the key frame before a time."""
         if self._process != os.getpid() or self._container is None:
             self._container, self._stream = self._open()
             self._process = os.getpid()
-        container: Any = self._container
+            self._opened[id(self)] = self
+            if len(self._opened) > MOST_OPEN:
+                next(iter(self._opened.values())).close()
         start = max(0, int(time_s / float(self._stream.time_base)))
-        container.seek(start, stream=self._stream, backward=True)
-        self._frames = container.decode(self._stream)
+        self._container.seek(start, stream=self._stream, backward=True)
+        self._frames = self._container.decode(self._stream)
         self._last = None

@@ -105,6 +105,7 @@ def read_processors(
 
 def check_device(device: str) -> None:
     """Refuse a device that is not there before the weights are read."""
+    exact_float32()
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
@@ -112,6 +113,12 @@ def check_device(device: str) -> None:
         raise CheckpointError(
             f'device {device!r}: {reason}; expected cpu, or cuda where torch sees a GPU'
         ) from None
+
+
+def exact_float32() -> None:
+    """Keep a GPU from rounding float32 to TF32, which torch does in convolutions by default."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def check_geometry(policy: Policy) -> None:

@@ -33,7 +33,17 @@ COMMANDS = {
     'doctor': 'check this machine and a robot, and say what to fix',
     'bench': 'measure performance, into out/bench.json',
 }
-FOLDERS = {'adapt', 'check', 'convert-data', 'demo', 'doctor', 'evaluate', 'fetch', 'tune'}
+FOLDERS = {
+    'adapt',
+    'check',
+    'convert-data',
+    'demo',
+    'doctor',
+    'evaluate',
+    'fetch',
+    'record',
+    'tune',
+}
 USAGE_ERROR = 2
 UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a closed pipe
 

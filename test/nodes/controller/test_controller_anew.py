@@ -203,4 +203,4 @@ def test_a_silent_deadman_is_noticed_after_the_clock_went_back(make_rig):
         lambda: not rig.controller._stop_inputs.released, lambda: thumb.publish(Bool(data=True))
     )
     rig.set_time(5_000_000_000)
-    rig.wait(lambda: 'silent' in rig.controller._stop_inputs.released)
+    rig.wait(lambda: 'silent' in rig.controller._stop_inputs.released.text)

@@ -33,7 +33,7 @@ def follow(targets, measured, reachable=True, age_s=0.0, **limits):
     for i, (target, at) in enumerate(zip(targets, measured, strict=True)):
         now_ns = round(i * PERIOD_S * 1e9)
         plan, stamp_ns = ArmStep(target=target, reachable=reachable), now_ns - round(age_s * 1e9)
-        said.append(following.check([plan], [at], [stamp_ns], now_ns))
+        said.append(following.check([plan], [at], [stamp_ns], now_ns).text)
     return said
 
 

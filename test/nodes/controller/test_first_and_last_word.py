@@ -63,7 +63,7 @@ def test_every_publisher_can_be_the_deadman(make_rig, qos):
         lambda: not rig.controller._stop_inputs.released, lambda: thumb.publish(Bool(data=True))
     )
     rig.wait(
-        lambda: 'released' in rig.controller._stop_inputs.released,
+        lambda: 'released' in rig.controller._stop_inputs.released.text,
         lambda: thumb.publish(Bool(data=False)),
     )
 

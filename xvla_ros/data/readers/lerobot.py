@@ -2,7 +2,7 @@
 """Episodes of a LeRobot data set, v2.0, v2.1 or v3.0."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,11 @@ class _Reader:
                     file=tables.folder,
                 )
         self._video = cache(Video)
+        # Those of the episode that is read now: a data set does not fit into memory.
+        self._stored = lru_cache(maxsize=len(self._cameras))(self._pictures)
+
+    def _pictures(self, entry: Entry, key: str) -> pa.ChunkedArray:
+        return self.tables.pictures(entry, key)
 
     def _all_cameras(self) -> dict[str, CameraKeys]:
         features = self.tables.features
@@ -100,19 +105,18 @@ class _Reader:
 
     def _look(self, keys: CameraKeys, entry: Entry, table: pa.Table) -> Look:
         if self.tables.features[keys.key]['dtype'] == 'image':
-            return self._of_table(keys, entry, table)
+            return self._of_table(keys, entry)
         return self._of_video(keys, entry, table)
 
-    def _of_table(self, keys: CameraKeys, entry: Entry, table: pa.Table) -> Look:
+    def _of_table(self, keys: CameraKeys, entry: Entry) -> Look:
         """Return what decodes pictures that are stored as files in the table."""
-        files = table[keys.key]
 
         def error(text: str, frame: int) -> DataError:
             file = self.tables.data_file(entry)
             return DataError(text, file=file, episode=str(entry.index), frame=frame)
 
         def look(frame: int) -> NDArray[np.uint8]:
-            stored = files[frame].as_py()
+            stored = self._stored(entry, keys.key)[frame].as_py()
             if not stored or not stored.get('bytes'):
                 raise error(f"has no picture of '{keys.key}'", frame)
             try:

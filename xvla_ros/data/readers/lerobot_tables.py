@@ -28,7 +28,7 @@ class Entry:
     index: int
     length: int
     tasks: tuple[str, ...]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Tables:
@@ -50,6 +50,7 @@ class Tables:
         self.is_v3 = version == 'v3.0'
         self.features: dict[str, dict[str, Any]] = self.info['features']
         self.fps = float(self.info['fps'])
+        self._last: tuple[Path | None, pa.Table] = (None, None)
 
     def _json(self, file: Path) -> Any:
         try:
@@ -100,8 +101,10 @@ class Tables:
 
     @cached_property
     def _places(self) -> dict[int, tuple[Path, int, int]]:
-        """File, first row and count of each episode of v3: what its tables say may be stale."""
+        """File, first row and count of each episode of v3; what its tables say may be stale."""
         places: dict[int, tuple[Path, int, int]] = {}
+        if not self.is_v3:
+            return places
         for file in sorted((self.folder / 'data').rglob('*.parquet')):
             episodes = _open(file).read(columns=['episode_index'])['episode_index'].to_numpy()
             found, first, counts = np.unique(episodes, return_index=True, return_counts=True)
@@ -134,7 +137,7 @@ class Tables:
         file = self.data_file(entry)
         if not file.is_file():
             raise self._error(entry, f'{file.name} is missing', 'missing')
-        table = _open(file).read()
+        table = self._numbers(file)
         if self.is_v3:
             _, begin, count = self._places[entry.index]
             table = table.slice(begin, count)
@@ -143,6 +146,29 @@ class Tables:
                 entry, f'has {table.num_rows} rows, its meta file says {entry.length}', 'missing'
             )
         return table
+
+    def _numbers(self, file: Path) -> pa.Table:
+        """Return all of a file but pictures; the last one is kept, for episodes share files."""
+        if self._last[0] != file:
+            opened = _open(file)
+            stored = {k for k, feature in self.features.items() if feature['dtype'] == 'image'}
+            names = [name for name in opened.schema_arrow.names if name not in stored]
+            self._last = file, opened.read(columns=names)
+        return self._last[1]
+
+    def pictures(self, entry: Entry, key: str) -> pa.ChunkedArray:
+        """Return the picture files of an episode that are stored in its table, in its order."""
+        file = self.data_file(entry)
+        opened, (_, begin, count) = _open(file), self._places.get(entry.index, (file, 0, None))
+        groups, start, first = [], 0, 0
+        for group in range(opened.num_row_groups):
+            size = opened.metadata.row_group(group).num_rows
+            if start + size <= begin:
+                first = start + size
+            elif count is None or start < begin + count:
+                groups.append(group)
+            start += size
+        return opened.read_row_groups(groups, columns=[key])[key].slice(begin - first, count)
 
     def _error(self, entry: Entry, text: str, what: str) -> DataError:
         return DataError(text, file=self.folder, episode=str(entry.index), what=what)
