@@ -2,10 +2,9 @@
 """
 The gate in joint space: time to judge a chunk of 30 anchors, and a step, collisions on, one core.
 
-The robots are a Franka (7 joints, shapes of a hand) and two Pipers (2 x 6 joints); the worse is
-reported. Chunks and steps are ordinary: within the limits, so that every rule is looked at to its
-end. `cpu` is the same percentile of processor time, which other work on the machine cannot
-lengthen.
+The robots are a Franka (7 joints) and ALOHA (2 x 6 joints); the worse is reported. Chunks and
+steps are ordinary: within the limits, so that every rule is looked at to its end. `cpu` is the
+same percentile of processor time, which other work on the machine cannot lengthen.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 
-ROBOTS = ('franka_joint_sim', 'agilex_sim')
+ROBOTS = ('franka_joint_sim', 'aloha')
 CHUNKS, TICKS = 300, 3000
 ANCHORS, PERIOD_S, RATE_HZ, MS = 30, 0.05, 50.0, 1_000_000
 # How far joints swing [rad], and how fast [Hz].
@@ -37,20 +36,8 @@ def run() -> dict[str, dict[str, Any]]:
 
 
 def _embodiment(name: str) -> Embodiment:
-    """Return a robot in joint space with collisions; one of tool poses gets joints tables."""
-    changes: dict[str, Any] = {'limits.check_collisions': True}
-    plain = load_embodiment(shared_file('config', f'{name}.yaml'))
-    if not plain.joint_space:
-        changes['policy.action_mode'] = 'joint'
-        first = 0
-        for arm, settings in plain.arms.items():
-            for index, joint in enumerate(settings.joint_names):
-                changes[f'arms.{arm}.joints.{joint}'] = {
-                    'ros_name': joint, 'model_index': first + index, 'unit': 'rad',
-                    'max_speed_rad_s': 2.5, 'max_acceleration_rad_s2': 12.0,
-                }  # fmt: skip
-            first += len(settings.joint_names)
-    return load_embodiment(shared_file('config', f'{name}.yaml'), changes)
+    """Return a robot in joint space, with collisions."""
+    return load_embodiment(shared_file('config', f'{name}.yaml'))
 
 
 class _Robot:

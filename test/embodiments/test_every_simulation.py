@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 
 from xvla_ros.control.kinematics import Kinematics
+from xvla_ros.control.spaces import make_model, make_space
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.ee6d import ArmPose, pack
@@ -22,7 +23,6 @@ from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.nodes.controller.condition import State
-from xvla_ros.runtime.spaces import make_model, make_space
 
 pytestmark = pytest.mark.ros
 FILES = sorted((ROOT / 'config').glob('*_sim.yaml'))
@@ -210,6 +210,12 @@ def ros():
     rclpy.try_shutdown()
 
 
+def turned_rad(some, others):
+    """Return the largest turn of a joint between two states of the arms; 0 when not known."""
+    pairs = [(a.joints, b.joints) for a, b in zip(some, others, strict=True)]
+    return max(float(np.abs(a - b).max()) if a is not None else 0.0 for a, b in pairs)
+
+
 @pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
 def test_random_chunks_within_the_limits_are_executed_within_the_limits(ros, file):
     with processes(file):
@@ -224,7 +230,7 @@ def test_random_chunks_within_the_limits_are_executed_within_the_limits(ros, fil
         stopped = client.wait_until_still()
         assert client.count('executed') - executed > 0.5 * count  # all on an idle machine
         assert not [t.reason for t in client.statuses if 'limits:' in t.reason]
-        assert apart_m(stopped, start) > 0.005
+        assert apart_m(stopped, start) > 0.005 or turned_rad(stopped, start) > 0.02
         check_limits(client.embodiment, joints)
         client.close()
 

@@ -33,7 +33,7 @@ def rig_of(robot, **parameters):
 
 
 def refusal(rig):
-    return rig.controller._condition.refusal
+    return rig.controller._condition.refusal.text
 
 
 def test_joint_targets_are_executed_as_they_are(ros):

@@ -15,7 +15,7 @@ FIELDS = {
         *('executed', 'clamped', 'refused', 'holds', 'stops'),
     ],
     'EndEffectorCommand': ['header', 'sequence', 'hold', 'targets'],
-    'EndEffectorTarget': ['arm', 'frame_id', 'pose', 'gripper'],
+    'EndEffectorTarget': ['arm', 'frame_id', 'pose', 'gripper', 'joints'],
     'PolicyStatus': [
         *('header', 'state', 'message', 'reason_code', 'reason_source', 'armed', 'sequence'),
         *('image_age_s', 'preprocess_s', 'inference_s', 'observation_age_s', 'queue_remaining_s'),

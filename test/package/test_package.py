@@ -70,6 +70,7 @@ OPTIONAL = {
     'piper_msgs',
     'rosbag2_py',
     'rcl_interfaces',  # comes with rclpy
+    'coal',  # comes with pinocchio
     'launch_testing',
     'rpyutils',
     'ray',  # xvla serve behind Ray Serve, for who has it

@@ -14,6 +14,7 @@ from xvla_ros.control.joint_data import PoseCheck
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import CheckpointError, ObservationError
+from xvla_ros.core.findings import OK, PROBLEM, WARNING
 from xvla_ros.core.joint_detective import DataRange
 from xvla_ros.model.conversion import convert
 from xvla_ros.runtime.predictor import check_fit, data_ranges
@@ -21,7 +22,6 @@ from xvla_ros.runtime.worker_messages import CheckpointFacts
 from xvla_ros.testing.miniature import write_small
 from xvla_ros.tools.doctor.checkpoint import checkpoint_findings
 from xvla_ros.tools.doctor.data import data_findings
-from xvla_ros.tools.doctor.machine import OK, PROBLEM, WARNING
 
 CONFIG = Path(__file__).parents[2] / 'config' / 'so101_sim.yaml'
 DATA = Path(__file__).parents[1] / 'model' / 'data' / 'lerobot'

@@ -32,6 +32,7 @@ from xvla_ros.bags.bag import open_bag  # noqa: E402
 from xvla_ros.bags.chunks import arm_rows, chunk_rows  # noqa: E402
 from xvla_ros.bringup import processes  # noqa: E402
 from xvla_ros.bringup.runner import Runner  # noqa: E402
+from xvla_ros.control.spaces import make_space  # noqa: E402
 from xvla_ros.core.embodiment import load_embodiment, read_parameter_file  # noqa: E402
 from xvla_ros.core.resources import shared_file  # noqa: E402
 from xvla_ros.inputs.messages import stamp_to_ns  # noqa: E402
@@ -45,7 +46,6 @@ from xvla_ros.runtime.inference_loop import InferenceLoop  # noqa: E402
 from xvla_ros.runtime.intake import FIRST_CHUNK  # noqa: E402
 from xvla_ros.runtime.predictor import facts_of  # noqa: E402
 from xvla_ros.runtime.simulated import FixedLatency  # noqa: E402
-from xvla_ros.runtime.spaces import make_space  # noqa: E402
 from xvla_ros.sim.scenes import EVALUATE, sample_scene  # noqa: E402
 from xvla_ros.testing.simulated_bag import record_simulation, Simulation, START_NS  # noqa: E402
 from xvla_ros.testing.still_policy import write_still  # noqa: E402

@@ -11,27 +11,11 @@ from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
 
 PERIOD_S = 0.0333
-
-
-def piper_pair():
-    """Return the parameters that make two Pipers, of six joints each, a joint-space robot."""
-    changes = {'policy.action_mode': 'joint', 'limits.check_collisions': True}
-    for arm, first in (('left', 0), ('right', 7)):
-        changes[f'arms.{arm}.gripper.model_index'] = first + 6
-        for index in range(6):
-            name = f'joint{index + 1}'
-            changes[f'arms.{arm}.joints.{name}'] = {
-                'ros_name': name, 'model_index': first + index, 'unit': 'rad',
-                'max_speed_rad_s': 2.5, 'max_acceleration_rad_s2': 12.0,
-            }  # fmt: skip
-    return changes
-
-
 FILES = {
     'so101': ('so101_sim.yaml', {}),
     'so101_pair': ('so101_pair_sim.yaml', {}),
     'franka_joint': ('franka_joint_sim.yaml', {}),
-    'piper_pair': ('agilex_sim.yaml', piper_pair()),
+    'aloha': ('aloha.yaml', {}),
 }
 ROBOTS = tuple(FILES)
 

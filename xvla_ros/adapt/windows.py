@@ -48,13 +48,19 @@ class WindowMaker:
         Read what the embodiment's file says of the checkpoint.
 
         :param anchors: of the network, `num_actions`.
-        :raises ConfigError: positions are relative, which cannot be trained here.
+        :raises ConfigError: positions are relative, or actions are joints: neither can be trained
+            here.
         """
         policy = embodiment.policy
         if policy.relative_position:
             raise ConfigError(
                 f"embodiment '{embodiment.robot}': policy.relative_position is true; training "
                 'needs absolute positions'
+            )
+        if embodiment.joint_space:
+            raise ConfigError(
+                f"embodiment '{embodiment.robot}': policy.action_mode is '{policy.action_mode}'; "
+                'training is of tool poses only'
             )
         self.embodiment, self.profile = embodiment, ActionProfile(embodiment)
         self.layout = policy.rotation_6d_layout

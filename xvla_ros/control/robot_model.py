@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.control.arm_kinematics import arm_kinematics
-from xvla_ros.control.collisions import Collisions
+from xvla_ros.control.collisions.shapes import Collisions
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.joint_model import parts, Tool

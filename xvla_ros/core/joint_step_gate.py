@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.joint_model import JointModel, parts, Tool, tool_share
-from xvla_ros.core.settings import LimitSettings
+from xvla_ros.core.limit_settings import LimitSettings
 from xvla_ros.core.step_gate import GAP, HALVINGS, LONGEST_STEP_S, opening_of, START_TOLERANCE_M
 from xvla_ros.core.verdict import MEANING, RULES, Verdict
 from xvla_ros.core.workspace import to_world, TOLERANCE_M, workspace
@@ -36,11 +36,12 @@ class JointStepGate:
 
     def __init__(self, embodiment: Embodiment, model: JointModel) -> None:
         """Read limits and workspaces; nothing has moved yet."""
-        self._limits, self._model, self._bounds = embodiment.limits, model, model.bounds
+        self._model, self._bounds = model, model.bounds
         self._arms, self._names = tuple(embodiment.arms.values()), embodiment.arm_names
         self._spaces = tuple(workspace(arm) for arm in self._arms)
         self._parts = parts(model.joint_counts)
         self._longest_s = max(LONGEST_STEP_S, 1.5 / embodiment.control.rate_hz)
+        self.limit(embodiment.limits)
         self.reset()
 
     def limit(self, limits: LimitSettings) -> None:

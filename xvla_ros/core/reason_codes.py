@@ -94,5 +94,6 @@ CONTROLLER: Mapping[str, str] = {
     'target_arms': 'a target is for other arms',
     'target_frame': 'a target is in another frame',
     'target_pose': 'a target holds no valid pose',
+    'target_joints': 'a target has another number of joints than the arm',
 }
 MEANING: Mapping[str, str] = {**INPUTS, **MODEL, **SYSTEM, **CONTROLLER, **GATE}

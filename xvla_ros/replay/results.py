@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.bags.chunks import arm_rows, chunk_rows
+from xvla_ros.control.spaces import make_space
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
 from xvla_ros.core.verdict import Verdict
-from xvla_ros.runtime.spaces import make_space
 
 TARGETS, VERDICTS, CHUNKS, SUMMARY = (
     'targets.csv', 'verdicts.jsonl', 'chunks.csv', 'summary.json',

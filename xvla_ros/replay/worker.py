@@ -4,12 +4,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from xvla_ros.control.spaces import make_profile
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, reason_of
 from xvla_ros.runtime.inputs import Inputs
 from xvla_ros.runtime.simulated import Loop
-from xvla_ros.runtime.spaces import make_profile
 from xvla_ros.runtime.worker_messages import Answer, Task, Timing, Waiting
 
 

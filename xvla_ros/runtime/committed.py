@@ -12,6 +12,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.spaces import make_profile, make_space
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.curves import sampled
 from xvla_ros.core.ee6d import ArmPose
@@ -20,7 +21,6 @@ from xvla_ros.core.inpainting import drawn_to_plan, plan_weights
 from xvla_ros.core.interpolation import Trajectory
 from xvla_ros.runtime.control import PolicyControl
 from xvla_ros.runtime.intake import Judged
-from xvla_ros.runtime.spaces import make_profile, make_space
 from xvla_ros.runtime.worker_messages import Committed
 
 

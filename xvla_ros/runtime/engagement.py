@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from xvla_ros.control.spaces import make_model
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
@@ -11,7 +12,6 @@ from xvla_ros.core.gripper import ContinuousGripper, GripperFilter
 from xvla_ros.core.safety import make_step_gate
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.intake import Intake
-from xvla_ros.runtime.spaces import make_model
 from xvla_ros.runtime.state import State
 
 Poses = Sequence[ArmPose]

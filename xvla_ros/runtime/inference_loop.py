@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.control.joint_data import PoseCheck
+from xvla_ros.control.spaces import make_profile
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason, reason_of, XvlaError
@@ -20,7 +21,6 @@ from xvla_ros.runtime.committed import CommittedMotion
 from xvla_ros.runtime.inputs import Inputs
 from xvla_ros.runtime.predictor import as_told, Predictor
 from xvla_ros.runtime.process import ProcessorShare
-from xvla_ros.runtime.spaces import make_profile
 from xvla_ros.runtime.worker_messages import (
     Answer,
     CheckpointFacts,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import math
 from typing import NamedTuple
 
+from xvla_ros.control.spaces import make_model, make_space
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.ee6d import ArmPose
@@ -15,7 +16,6 @@ from xvla_ros.core.latency import LatencyEstimate
 from xvla_ros.core.safety import make_chunk_gate
 from xvla_ros.core.space import Space
 from xvla_ros.core.verdict import Verdict
-from xvla_ros.runtime.spaces import make_model, make_space
 from xvla_ros.runtime.state import Counters, Snapshot, State
 from xvla_ros.runtime.worker_messages import Answer, Timing
 
@@ -48,12 +48,13 @@ class Intake:
         self.counters = Counters()  # PolicyControl counts in them, too
         self.timing, self.observation_age_s = Timing(), math.nan
         self.sequence = self.refused_steps = 0
-        self._gate = make_chunk_gate(embodiment, make_model(embodiment))
+        self._model = make_model(embodiment)
+        self._gate = make_chunk_gate(embodiment, self._model)
         self.begin_task()
 
     def limit(self, embodiment: Embodiment) -> None:
         """Use the limits of an embodiment from the next chunk on."""
-        self._gate = make_chunk_gate(embodiment, make_model(embodiment))
+        self._gate = make_chunk_gate(embodiment, self._model)
 
     def begin_task(self) -> None:
         """Drop the plan and the last task's rejection."""

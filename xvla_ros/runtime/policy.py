@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from xvla_ros.control.spaces import make_space
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError, ObservationError, Reason, reason_of
@@ -20,7 +21,6 @@ from xvla_ros.runtime.control import PolicyControl
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.inputs import Arms
 from xvla_ros.runtime.intake import Judged
-from xvla_ros.runtime.spaces import make_space
 from xvla_ros.runtime.state import Command, CONTROLLER
 from xvla_ros.runtime.worker_messages import Answer, Task, Tuning, Waiting
 

@@ -42,6 +42,7 @@ FOLDERS = {
     'evaluate',
     'export',
     'fetch',
+    'record',
     'tune',
 }
 USAGE_ERROR = 2

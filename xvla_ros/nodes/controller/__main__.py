@@ -19,6 +19,8 @@ from xvla_ros.bringup import CONTROL
 from xvla_ros.control.drivers import ArmStep
 from xvla_ros.control.following import Following
 from xvla_ros.control.pace import Pace
+from xvla_ros.control.rest import at_rest
+from xvla_ros.control.spaces import make_model, make_space
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError, Reason, reason_of
 from xvla_ros.core.safety import SafetyGate
@@ -33,19 +35,14 @@ from xvla_ros.nodes.controller.hold_watch import AT_REST, HoldWatch
 from xvla_ros.nodes.controller.only_publisher import OnlyPublisher
 from xvla_ros.nodes.controller.robot import (
     check_arrived,
-    farthest_m,
     Measured,
     read_targets,
     Robot,
 )
 from xvla_ros.nodes.controller.stop_inputs import StopInputs
-from xvla_ros.runtime.spaces import make_model, make_space
 
 # When no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
-# Braking ends when a step is shorter than this. An arm that lags then still goes on to its last
-# target. Holding it at its measured pose instead would pull it back.
-STOPPED_M = 1e-5
 
 
 class ControllerNode(Node):
@@ -209,7 +206,7 @@ class ControllerNode(Node):
             self._enter(State.HOLDING, also(self._condition.reason, f'stopped at once: {error}'))
             return
         self._robot.brake_to(targets, measured, dt_s)
-        if targets is None or (before and farthest_m(before, targets) < STOPPED_M):
+        if targets is None or (before and at_rest(before, targets)):
             self._enter(State.HOLDING, self._condition.reason)
 
     def _stop(self, reason: Reason, state: State) -> None:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 
 from xvla_ros.control.arm_kinematics import arm_kinematics
+from xvla_ros.control.collisions.steps import step_collisions
 from xvla_ros.control.drivers import ArmStep, make_arm_driver, make_gripper_driver
 from xvla_ros.control.hold_anchor import BEHIND_M
-from xvla_ros.control.step_collisions import step_collisions
+from xvla_ros.control.rest import farthest_m
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
@@ -111,7 +112,7 @@ class Robot:
             pairs = zip(self._drivers, measured.joints, strict=True)
             before = [self._joints.get(name, joints) for name, joints in pairs]
             if links := self._collisions.touching(plans, before):
-                raise ObservationError(f'collision: {links}')
+                raise ObservationError(f'collision: {links}', code='collision')
 
     def send(self, plans: Sequence[ArmStep]) -> None:
         """Send the plans to all arms and grippers."""
@@ -163,12 +164,6 @@ class Robot:
         """Drop gripper commands that have not begun yet."""
         for gripper in self._grippers.values():
             gripper.hold()
-
-
-def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
-    """Return the largest distance between two poses of the same arm [m]."""
-    pairs = zip(some, others, strict=True)
-    return max(float(np.linalg.norm(a.position - b.position)) for a, b in pairs)
 
 
 def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
@@ -241,7 +236,8 @@ def _pose(target: object, arm: ArmSettings) -> ArmPose:
     count = len(arm.joint_names) if arm.joints else 0
     if len(target.joints) != count:
         raise ObservationError(
-            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}"
+            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}",
+            code='target_joints',
         )
     try:
         return ArmPose(

@@ -11,12 +11,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
+from xvla_ros.control.spaces import make_space
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.msg import ActionChunk, EndEffectorCommand, PolicyStatus
 from xvla_ros.nodes.common.conversions import chunk_to_message, command_to_message
 from xvla_ros.nodes.policy.markers import chunk_markers
 from xvla_ros.runtime.intake import Judged
-from xvla_ros.runtime.spaces import make_space
 from xvla_ros.runtime.state import Command
 
 # The latest status reaches those who come later.

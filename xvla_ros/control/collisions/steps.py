@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xvla_ros.control.collisions import Collisions
+from xvla_ros.control.collisions.shapes import Collisions
 from xvla_ros.control.drivers import ArmStep
 from xvla_ros.core.embodiment import Embodiment
 

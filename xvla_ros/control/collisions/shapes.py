@@ -3,7 +3,7 @@
 Whether links touch: one arm with itself, two arms with each other, and either with scene boxes.
 
 Shapes are the collision shapes of the URDFs (Pinocchio and Coal). Pairs of links of one arm that
-may touch are in a file beside the URDF, in the SRDF format (`control/collision_pairs.py` makes
+may touch are in a file beside the URDF, in the SRDF format (`control/collisions/pairs.py` makes
 it). Joints that no arm lists, such as fingers, stay at neutral, moved into their limits.
 """
 
@@ -167,7 +167,7 @@ def read_allowed(urdf: Path) -> set[frozenset[str]]:
     except (OSError, ElementTree.ParseError) as error:
         raise ConfigError(
             f'{path}: cannot read the links that may touch: {error}; make the file with: '
-            'python -m xvla_ros.control.collision_pairs EMBODIMENT'
+            'python -m xvla_ros.control.collisions.pairs EMBODIMENT'
         ) from error
     return {
         frozenset((str(pair.get('link1')), str(pair.get('link2'))))

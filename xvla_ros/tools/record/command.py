@@ -27,7 +27,7 @@ from xvla_ros.core.embodiment import Embodiment, load_embodiment, uses_sim_time
 from xvla_ros.core.errors import ConfigError, XvlaError
 from xvla_ros.tools.arguments import byte_count, pattern
 from xvla_ros.tools.needs import need_ros
-from xvla_ros.tools.recording_line import RecordingLine
+from xvla_ros.tools.record.recording_line import RecordingLine
 from xvla_ros.tools.replay import override
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 """
 Finds the pairs of links that need not be checked, and writes them beside the URDF.
 
-`python -m xvla_ros.control.collision_pairs EMBODIMENT...` writes `<urdf>.srdf` for every arm:
+`python -m xvla_ros.control.collisions.pairs EMBODIMENT...` writes `<urdf>.srdf` for every arm:
 pairs that a joint connects, that touch in every posture or at home (shapes overlap where links
 meet), and that come near in none. The postures are spread evenly over the joints' limits, always
 the same ones.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import pinocchio as pin
 from scipy.stats import qmc
 
-from xvla_ros.control.collisions import (
+from xvla_ros.control.collisions.shapes import (
     arm_file,
     CLEARANCE_M,
     moving_pairs,
@@ -98,8 +98,8 @@ def write_allowed(path: Path, allowed: dict[tuple[str, str], str]) -> None:
     """Write the file beside a URDF."""
     lines = [
         '<?xml version="1.0"?>',
-        f'<!-- Made by xvla_ros.control.collision_pairs from {path.name}: pairs of links that are '
-        'not checked. -->',
+        f'<!-- Made by xvla_ros.control.collisions.pairs from {path.name}: pairs of links that '
+        'are not checked. -->',
         f'<robot name={quoteattr(path.stem)}>',
     ]
     for (one, other), reason in sorted(allowed.items()):
