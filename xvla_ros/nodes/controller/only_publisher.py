@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets come from one publisher: two would pull the arms to and fro."""
+"""Accepts targets of one publisher only: targets of two would alternate."""
 
 from collections.abc import Callable
 
