@@ -2,6 +2,7 @@
 """A bag becomes a LeRobot data set and comes back; what is broken is named."""
 
 import json
+import os
 import shutil
 
 import av
@@ -14,6 +15,7 @@ from xvla_ros.data.context import Context
 from xvla_ros.data.errors import DataError
 from xvla_ros.data.opening import load_episodes, open_source
 from xvla_ros.data.video import Video
+from xvla_ros.data.writers.encoding import CODECS, VideoWriter
 from xvla_ros.tools.cli import main
 
 STATISTICS = {'min', 'max', 'mean', 'std', 'count', 'q01', 'q10', 'q50', 'q90', 'q99'}
@@ -51,6 +53,20 @@ def test_numbers_come_back(bag, converted):
         turned = np.abs(np.sum(after.quaternions * before.quaternions, axis=-1))
         assert np.abs(turned - 1).max() < 1e-6
         assert after.cameras == before.cameras
+
+
+@pytest.mark.parametrize('codec', CODECS)
+def test_an_encoder_gives_no_thread_another_priority(tmp_path, codec):
+    """For root, libsvtav1 makes its threads and the calling one real-time."""
+    before = os.sched_getscheduler(0)
+    writer = VideoWriter(tmp_path / 'video.mp4', codec, 10)
+    for _ in range(3):
+        writer.add(np.zeros((64, 64, 3), np.uint8))
+    threads = map(int, os.listdir('/proc/self/task'))
+    assert os.SCHED_FIFO not in {os.sched_getscheduler(thread) for thread in threads}
+    assert os.sched_getscheduler(0) == before
+    writer.close()
+    assert os.sched_getscheduler(0) == before
 
 
 def test_pictures_come_back_in_any_order(bag, converted):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures into video files and picture files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from io import BytesIO
 import os
@@ -52,7 +54,9 @@ class VideoWriter:
             self._stream.height, self._stream.width = picture.shape[:2]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
         frame.pts, frame.time_base = self.frames, Fraction(1, self._fps)
-        self._container.mux(self._stream.encode(frame))
+        with ordinary_threads():
+            packets = self._stream.encode(frame)
+        self._container.mux(packets)
         self.frames += 1
 
     def close(self) -> None:
@@ -60,6 +64,34 @@ class VideoWriter:
         if self.frames:
             self._container.mux(self._stream.encode(None))
         self._container.close()
+
+
+@contextmanager
+def ordinary_threads() -> Iterator[None]:
+    """
+    Undo a change of scheduling by what runs inside.
+
+    For root, libsvtav1 puts its own threads and the calling one before all ordinary processes
+    (SCHED_FIFO).
+    """
+    before = _policies()
+    try:
+        yield
+    finally:
+        for thread, policy in _policies().items():
+            ordinary = before.get(thread, os.SCHED_OTHER)
+            if policy != ordinary:
+                with suppress(ProcessLookupError):  # it has ended
+                    os.sched_setscheduler(thread, ordinary, os.sched_param(0))
+
+
+def _policies() -> dict[int, int]:
+    """Return the scheduling policy of each thread of this process."""
+    found = {}
+    for thread in map(int, os.listdir('/proc/self/task')):
+        with suppress(ProcessLookupError):  # it has ended
+            found[thread] = os.sched_getscheduler(thread)
+    return found
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
