@@ -81,7 +81,7 @@ def _expected(sim: bool) -> str:
     """Return what names a robot, in words."""
     files = _files()
     known = [s.removesuffix('_sim') for s in files if s.endswith('_sim')] if sim else files
-    return f'one of {", ".join(known)}, or a parameter file (.yaml)'
+    return f'one of {", ".join(sorted(known))}, or a parameter file (.yaml)'
 
 
 def checkpoint_folder(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.joint_settings import JOINT_MODES
 from xvla_ros.tools.arguments import count
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
@@ -98,11 +99,18 @@ def trainable(embodiments: list['Embodiment']) -> list['Embodiment']:
     """
     Return the embodiments as they are.
 
-    :raises ConfigError: one has a domain that the demo policy has no row for.
+    :raises ConfigError: one is driven in joint space, or has a domain that the demo policy has no
+        row for.
     """
     from xvla_ros.adapt.demo.small_network import NUM_DOMAINS
 
     for embodiment in embodiments:
+        if embodiment.policy.action_mode in JOINT_MODES:
+            raise ConfigError(
+                f"embodiment '{embodiment.robot}': policy.action_mode is "
+                f"'{embodiment.policy.action_mode}', expected 'ee6d': the demo policy predicts "
+                'tool poses'
+            )
         if embodiment.policy.domain_id >= NUM_DOMAINS:
             raise ConfigError(
                 f"embodiment '{embodiment.robot}': policy.domain_id is "

@@ -74,7 +74,10 @@ def check_row(robot: 'Embodiment', policy: 'Policy', folder: Path) -> None:
     Check that a checkpoint was trained for a robot.
 
     :raises ConfigError: the checkpoint does not have the robot's domain_id, or has not trained it.
+    :raises CheckpointError: it has another action mode, or too few view slots for the cameras.
     """
+    from xvla_ros.runtime.predictor import check_fit, facts_of
+
     rows = policy.trained_domains or tuple(range(policy.config.num_domains))
     if robot.policy.domain_id not in rows:
         raise ConfigError(
@@ -82,6 +85,8 @@ def check_row(robot: 'Embodiment', policy: 'Policy', folder: Path) -> None:
             f'policy.domain_id is {robot.policy.domain_id}, expected one of {list(rows)}; '
             "see docs/add-a-robot.md, 'Teach a policy'"
         )
+    named = replace(robot, policy=replace(robot.policy, checkpoint=str(folder)))
+    check_fit(named, facts_of(policy))
 
 
 def evaluate_robot(
