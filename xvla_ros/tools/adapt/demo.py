@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.joint_settings import JOINT_MODES
 from xvla_ros.tools.arguments import count
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
@@ -105,7 +104,7 @@ def trainable(embodiments: list['Embodiment']) -> list['Embodiment']:
     from xvla_ros.adapt.demo.small_network import NUM_DOMAINS
 
     for embodiment in embodiments:
-        if embodiment.policy.action_mode in JOINT_MODES:
+        if embodiment.joint_space:
             raise ConfigError(
                 f"embodiment '{embodiment.robot}': policy.action_mode is "
                 f"'{embodiment.policy.action_mode}', expected 'ee6d': the demo policy predicts "
