@@ -72,6 +72,7 @@ SYSTEM: Mapping[str, str] = {
     'controller_gone': 'the controller is gone',
     'controller_started': 'a controller has started: arm again',
     'controller_silent': 'the controller gives no sign of life',
+    'controller_stopped': 'the controller has stopped and gives no code',
     'controller_waits': 'the controller waits for its first hold',
 }
 CONTROLLER: Mapping[str, str] = {

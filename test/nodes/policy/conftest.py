@@ -167,7 +167,8 @@ class Rig:
         pose.header.stamp, pose.header.frame_id = self._stamp(self.arm_shift_s), self.frame
         self.poses.publish(pose)
         names = list(self.joint_names)
-        positions = [self.finger_m if 'finger' in name else 0.1 for name in names]
+        at_home = dict(zip(self.arm.joint_names, self.arm.home_rad, strict=True))
+        positions = [at_home.get(name, self.finger_m) for name in names]
         joints = JointState(name=names, position=positions)
         joints.header.stamp = pose.header.stamp
         self.joints.publish(joints)

@@ -120,7 +120,9 @@ class ControllerWatch:
         self._last = message
         stops = message.state == ControllerStatus.STATE_STOPPED
         text = f'the controller has stopped: {message.reason}'
-        stopped = Reason(message.reason_code, text, CONTROLLER) if stops else Reason()
+        # A controller of another version may give no code.
+        reason = Reason(message.reason_code or 'controller_stopped', text, CONTROLLER)
+        stopped = reason if stops else Reason()
         if stopped != self.stopped:
             self.stopped = stopped
             self._events.stopped(stopped)
