@@ -88,7 +88,8 @@ HEAD = """\
 processes, and breaks one thing after the other while the arm moves on a circle at 0.05 m/s. A
 relay stands between the simulated robot and the nodes; it alters messages and `/clock`. Processes
 are stopped and killed. `make faults ARGS="--only camera"` runs one group, and `out/faults.json`
-holds the figures. Six rows run in `make test`.
+holds the figures. A run of one group replaces its rows, so the table may be of several runs. Six
+rows run in `make test`.
 
 * *within*: the declared period of the input or watchdog (`max_age_s`, `hold_after_s`,
   `worker_timeout_s`, ...). The robot must hold at most 100 ms later.
