@@ -3,6 +3,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 OK, WARNING, PROBLEM = 'ok', 'warning', 'problem'
 
 
@@ -22,3 +25,8 @@ class Finding:
     file: str = ''
     episode: str = ''
     frame: int | None = None
+
+
+def metres(position: ArrayLike) -> str:
+    """Return a position (n,) [m] as text, to the millimetre."""
+    return f'({", ".join(f"{value:.3f}" for value in np.asarray(position))}) m'

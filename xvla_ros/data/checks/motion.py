@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from xvla_ros.control.arm_kinematics import arm_kinematics
-from xvla_ros.core.findings import Finding, PROBLEM, WARNING
+from xvla_ros.core.findings import Finding, metres, PROBLEM, WARNING
 from xvla_ros.core.workspace import workspace
 from xvla_ros.data.checks.asked import Asked, at, share
 from xvla_ros.data.checks.recorded_motion import JUMP_M_S, Recorded
@@ -109,7 +109,7 @@ def _robot(episode: Episode, asked: Asked) -> Iterator[Finding]:
             if outside.any():
                 first = int(np.flatnonzero(outside)[0])
                 found = f'{share(int(outside.sum()), len(outside))} of the {kind}poses of {name} '
-                found += f'are outside, the first at {_metres(motion.positions[first, index])}'
+                found += f'are outside, the first at {metres(motion.positions[first, index])}'
                 yield at(episode, WARNING, 'workspace', found, first,
                          'the gate would clamp or refuse them: fit the workspace, or the '
                          'frame')  # fmt: skip
@@ -137,7 +137,3 @@ def _kinematics(episode: Episode, asked: Asked) -> Iterator[Finding]:
             found = f'poses of {name} are {1e3 * np.median(off):.0f} mm from those of its joints'
             yield at(episode, WARNING, 'kinematics', found, int(frames[int(np.argmax(off))]),
                      'another tool frame, base frame or calibration')  # fmt: skip
-
-
-def _metres(position: NDArray[np.float64]) -> str:
-    return f'({", ".join(f"{value:.3f}" for value in position)}) m'

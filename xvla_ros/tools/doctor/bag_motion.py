@@ -13,7 +13,7 @@ from xvla_ros.bags.bag import Bag
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import XvlaError
-from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
+from xvla_ros.core.findings import Finding, metres, OK, PROBLEM, WARNING
 from xvla_ros.core.settings import ArmSettings
 from xvla_ros.core.workspace import workspace
 from xvla_ros.data.checks.recorded_motion import joint_positions, JUMP_M_S, Recorded
@@ -91,7 +91,7 @@ class MotionCheck:
     def _workspace(self, name: str, arm: ArmSettings, motion: Recorded) -> Finding:
         outside = ~workspace(arm).contains(motion.positions)
         low, high = motion.positions.min(axis=0), motion.positions.max(axis=0)
-        title, found = f'path of {name}', f'from {_metres(low)} to {_metres(high)}'
+        title, found = f'path of {name}', f'from {metres(low)} to {metres(high)}'
         if not outside.any():
             return Finding(level=OK, name=title, found=f'{found}, inside the workspace')
         box = (
@@ -107,7 +107,7 @@ class MotionCheck:
             level=WARNING,
             name=title,
             found=f'{found}: {outside.mean():.0%} outside the workspace, '
-            f'{_metres(arm.workspace_min_m)} to {_metres(arm.workspace_max_m)}',
+            f'{metres(arm.workspace_min_m)} to {metres(arm.workspace_max_m)}',
             fix='workspace_min_m, workspace_max_m, half_spaces: the gate would clamp or refuse',
         )
 
@@ -199,7 +199,3 @@ class MotionCheck:
             'gripper.open_position, closed_position: the opening that the policy is told is wrong'
         )
         yield Finding(level=WARNING, name=title, found=found, fix=fix)
-
-
-def _metres(position: Any) -> str:
-    return f'({", ".join(f"{value:.3f}" for value in np.asarray(position))}) m'

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xvla_ros.control.arm_kinematics import arm_kinematics
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
+from xvla_ros.core.findings import Finding, metres, OK, PROBLEM, WARNING
 from xvla_ros.core.settings import ArmSettings
 
 LEAST_PX = 64  # enough to see that pictures can be drawn
@@ -32,7 +32,7 @@ def _arm(name: str, arm: ArmSettings) -> Finding:
         return Finding(level=PROBLEM, name=f'arm {name}', found=str(error))
     home = np.array(arm.home_rad)
     tool, _ = kinematics.forward(home)
-    found = f'{len(home)} joints; home_rad puts the tool at {_metres(tool)} in {arm.base_frame}'
+    found = f'{len(home)} joints; home_rad puts the tool at {metres(tool)} in {arm.base_frame}'
     beyond = [
         joint
         for joint, q, low, high in zip(
@@ -44,7 +44,7 @@ def _arm(name: str, arm: ArmSettings) -> Finding:
     if beyond:
         fix = f'arms.{name}.home_rad is beyond the limits of {", ".join(beyond)}'
     elif (tool < arm.workspace_min_m).any() or (tool > arm.workspace_max_m).any():
-        box = f'{_metres(arm.workspace_min_m)} to {_metres(arm.workspace_max_m)}'
+        box = f'{metres(arm.workspace_min_m)} to {metres(arm.workspace_max_m)}'
         fix = f'outside its workspace, {box}: change home_rad or workspace_*'
     unusable = kinematics.limits.unusable()
     if unusable and not fix:  # the driver needs none of our inverse kinematics
@@ -63,7 +63,7 @@ def _simulation(embodiment: Embodiment) -> Finding:
         world.render(embodiment.camera_names[0], LEAST_PX, LEAST_PX)
         world.close()
         far = [
-            f'{name} at {_metres(p)}' for name in embodiment.arms for p in _far(embodiment, name)
+            f'{name} at {metres(p)}' for name in embodiment.arms for p in _far(embodiment, name)
         ]
     except ConfigError as error:
         return Finding(level=PROBLEM, name='simulation', found=str(error))
@@ -86,7 +86,3 @@ def _far(embodiment: Embodiment, name: str) -> Iterator[NDArray[np.float64]]:
         inside = (hover >= arm.workspace_min_m).all() and (hover <= arm.workspace_max_m).all()
         if not inside or not kinematics.inverse(hover, upright, arm.home_rad).converged:
             yield hover
-
-
-def _metres(position: object) -> str:
-    return f'({", ".join(f"{value:.3f}" for value in np.asarray(position))}) m'
