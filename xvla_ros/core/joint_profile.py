@@ -69,10 +69,7 @@ class JointProfile:
         :param reference: of no use here.
         :raises ValueError: raw is not (T, width).
         """
-        answer = np.asarray(raw, dtype=np.float64)
-        if answer.ndim != 2 or answer.shape[1] != self.width or not len(answer):
-            raise ValueError(f'model output must be (T, {self.width}), got {answer.shape}')
-        answer = answer[:: self._policy.anchor_stride][: self._policy.anchor_limit or None]
+        answer = self._policy.executed(raw, self.width)
         actions = np.full((len(answer), sum(self._counts) + len(self._counts)), np.nan)
         for columns, joints in zip(self._columns(), self._maps, strict=True):
             actions[:, columns[: len(joints.index)]] = joints.to_robot(answer[:, joints.index])

@@ -3,6 +3,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xvla_ros.core.chunk import FIRST_INDEX
 from xvla_ros.core.joint_settings import EE6D_MODES, JOINT_MODES
 from xvla_ros.core.rotations import ROTATION_LAYOUTS
@@ -115,6 +118,18 @@ class PolicySettings:
         """Periods from an observation to its first action; the authors' where nothing says it."""
         told = self.first_anchor_index != FROM_CHECKPOINT
         return self.first_anchor_index if told else FIRST_INDEX
+
+    def executed(self, raw: NDArray[np.floating], width: int) -> NDArray[np.float64]:
+        """
+        Return a copy of the actions of a model's output that are executed (T', width).
+
+        :param raw: (T, width) model output; values may be anything, NaN included.
+        :raises ValueError: raw is not (T, width).
+        """
+        actions = np.array(raw, dtype=np.float64)
+        if actions.ndim != 2 or actions.shape[1] != width or not len(actions):
+            raise ValueError(f'model output must be (T, {width}), got {actions.shape}')
+        return actions[:: self.anchor_stride][: self.anchor_limit or None]
 
     def __post_init__(self) -> None:
         """Refuse a warm start for a checkpoint whose actions cannot serve as its plan."""

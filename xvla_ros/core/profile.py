@@ -94,10 +94,7 @@ class ActionProfile:
         :raises ValueError: raw is not (T, 20), or positions are relative and there is no
             reference.
         """
-        actions = np.array(raw, dtype=np.float64)
-        if actions.ndim != 2 or actions.shape[1] != EE6D_SIZE or not len(actions):
-            raise ValueError(f'model output must be (T, {EE6D_SIZE}), got {actions.shape}')
-        actions = actions[:: self._policy.anchor_stride][: self._policy.anchor_limit or None]
+        actions = self._policy.executed(raw, EE6D_SIZE)
         if self._policy.relative_position:
             if reference is None:
                 raise ValueError(
