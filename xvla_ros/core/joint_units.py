@@ -12,12 +12,13 @@ import math
 from typing import Any
 
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.core.joint_settings import SCALES
 
 UNITS = ('rad', 'deg', 'range100')
 # Ticks of a turn of Feetech STS and Dynamixel X servos, and the middle one.
 TICKS, MIDDLE_TICK = 4096, 2048
 TICKS_PER_RAD = TICKS / (2 * math.pi)
-DEG_PER_RAD = 180 / math.pi
+DEG_PER_RAD = SCALES['deg']
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ def unit_line(
             raise ConfigError(f'range100 needs a range, got limits {lower} to {upper} rad')
         scale, zero_rad = 200.0 / (upper - lower), (lower + upper) / 2
     else:
-        scale = 1.0 if unit == 'rad' else DEG_PER_RAD
+        scale = SCALES[unit]
     return Line(scale=sign * scale, offset=-sign * scale * zero_rad)
 
 
