@@ -2,7 +2,7 @@
 """Pictures into video files and picture files."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
 from io import BytesIO
 import os
@@ -54,7 +54,7 @@ class VideoWriter:
             self._stream.height, self._stream.width = picture.shape[:2]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
         frame.pts, frame.time_base = self.frames, Fraction(1, self._fps)
-        with ordinary_threads():
+        with nullcontext() if self.frames else ordinary_threads():  # the first opens the encoder
             packets = self._stream.encode(frame)
         self._container.mux(packets)
         self.frames += 1
