@@ -41,6 +41,20 @@ def test_a_second_publisher_on_a_cartesian_topic_is_trouble(node):
     node.destroy_publisher(other)
 
 
+def test_crisp_takes_joints_by_index_of_one_publisher_and_holds_where_it_is(node, inbox):
+    arm, kinematics = arm_of('franka', driver='joint_target', command_topic='t/target_joint')
+    driver, home = make_arm_driver(node, arm, kinematics), np.array(arm.home_rad)
+    assert driver.pulls_to_target
+    message = inbox(JointState, 't/target_joint').next(
+        lambda: driver.hold(tool(kinematics, home), home)
+    )
+    assert message.position.tolist() == home.tolist()
+    assert tuple(message.name) == arm.joint_names
+    other = node.create_publisher(JointState, 't/target_joint', 1)
+    assert 'other publisher' in driver.trouble()
+    node.destroy_publisher(other)
+
+
 def test_holding_a_cartesian_arm_makes_the_measured_pose_the_target(node, inbox):
     arm, kinematics = arm_of('franka', command_topic='c/target_pose')
     driver, home = make_arm_driver(node, arm, kinematics), np.array(arm.home_rad)
@@ -52,6 +66,7 @@ def test_holding_a_cartesian_arm_makes_the_measured_pose_the_target(node, inbox)
 JOINT_ARMS = [
     ('widowx', 'joint_trajectory', JointTrajectory, lambda m: m.points[0].positions),
     ('widowx', 'joint_position', Float64MultiArray, lambda m: m.data),
+    ('widowx', 'joint_target', JointState, lambda m: m.position),
     ('agilex', 'piper', JointState, lambda m: m.position[:6]),
 ]
 

@@ -13,6 +13,8 @@ from xvla_ros.core.schema import check_corners, check_lengths, param
 TOPIC = 'topic:'
 # Where the time of a message is from: its header, or its arrival.
 HEADER, RECEIVE = 'header', 'receive'
+# Drivers that take joints; `cartesian_pose` takes poses of the tool.
+JOINT_DRIVERS = ('joint_trajectory', 'joint_position', 'joint_target', 'interbotix', 'piper')
 IDENTITY_4X4 = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -160,7 +162,7 @@ class ArmSettings:
     max_age_s: float = param('Oldest arm state that may be used [s].', 0.2, low=0.005, high=10.0)
     driver: str = param(
         'Interface that moves the arm.',
-        choices=('cartesian_pose', 'joint_trajectory', 'joint_position', 'interbotix', 'piper'),
+        choices=('cartesian_pose', *JOINT_DRIVERS),
     )
     command_topic: str = param('Topic of the arm command.', topic=True)
     command_frame: str = param('frame_id that the controller expects. Empty: base_frame.', '')

@@ -12,6 +12,7 @@ from xvla_ros.control.drivers.gripper_actions import (
 )
 from xvla_ros.control.drivers.interbotix import InterbotixDriver, InterbotixGripper
 from xvla_ros.control.drivers.joint_position import Float64ArrayGripper, JointPositionDriver
+from xvla_ros.control.drivers.joint_target import JointTargetDriver
 from xvla_ros.control.drivers.joint_trajectory import JointTrajectoryDriver, JointTrajectoryGripper
 from xvla_ros.control.drivers.piper import PiperDriver
 from xvla_ros.control.kinematics import Kinematics
@@ -31,6 +32,7 @@ ARM_DRIVERS: dict[str, type[ArmDriver]] = {
     'cartesian_pose': CartesianPoseDriver,
     'joint_trajectory': JointTrajectoryDriver,
     'joint_position': JointPositionDriver,
+    'joint_target': JointTargetDriver,
     'interbotix': InterbotixDriver,
     'piper': PiperDriver,
 }

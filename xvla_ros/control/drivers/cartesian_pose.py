@@ -9,7 +9,13 @@ only (and ignores frame_id); Servo follows poses only after its command type was
 
 from typing import Any
 
-from xvla_ros.control.drivers.driver import ArmDriver, ArmStep, messages, Vector
+from xvla_ros.control.drivers.driver import (
+    ArmDriver,
+    ArmStep,
+    messages,
+    other_publishers,
+    Vector,
+)
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.settings import ArmSettings
@@ -32,13 +38,8 @@ class CartesianPoseDriver(ArmDriver):
 
     def trouble(self) -> str:
         """Return whether others command this arm, or what MoveIt Servo still needs."""
-        topic = self._publisher.topic_name
-        publishers = self._node.count_publishers(topic)
-        if publishers > 1:
-            return (
-                f'{publishers - 1} other publisher(s) on {topic}: the controller accepts one only'
-            )
-        return self._switch.trouble() if self._switch else ''
+        others = other_publishers(self._node, self._publisher)
+        return others or (self._switch.trouble() if self._switch else '')
 
     def implausible(self, joints: Vector) -> str:
         """Return why joints (n,) cannot be radians, where the robot's description tells."""

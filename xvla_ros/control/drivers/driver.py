@@ -107,6 +107,15 @@ class GripperDriver(ABC):
         return
 
 
+def other_publishers(node: Any, publisher: Any) -> str:
+    """Return that others publish to a controller which accepts one publisher; empty for none."""
+    topic = publisher.topic_name
+    others = node.count_publishers(topic) - 1
+    if others > 0:
+        return f'{others} other publisher(s) on {topic}: the controller accepts one only'
+    return ''
+
+
 def messages(module: str, apt_package: str) -> Any:
     """
     Import a module of messages that not every installation has.

@@ -75,6 +75,28 @@ class JointPositionServer(Server):
         world.set_joint_targets(self._arm, message.data)
 
 
+class JointTargetServer(Server):
+    """CRISP's joint impedance: it follows only one publisher, and joints by index."""
+
+    def __init__(self, node: Node, arm: str, settings: ArmSettings) -> None:
+        super().__init__(node, arm, settings)
+        self._listen(JointState, settings.command_topic)
+
+    def objection(self, message: JointState) -> str:
+        """Return why the command is dropped. More joints than it has would crash the real one."""
+        if self._node.count_publishers(self._subscription.topic_name) > 1:
+            return 'more than one publisher'
+        return _array_objection(message.position, len(self._settings.joint_names))
+
+    def starts_here(self, world: World, message: JointState) -> bool:
+        """Compare the joint targets with the joints."""
+        return self._are_near(world, message.position)
+
+    def obey(self, world: World, message: JointState) -> None:
+        """Set the joint targets."""
+        world.set_joint_targets(self._arm, message.position)
+
+
 class PiperServer(Server):
     """piper_ctrl_single_node: a position for each of six joints, then the gripper [m]."""
 
@@ -138,6 +160,7 @@ ARM_SERVERS: dict[str, type[Server]] = {
     'cartesian_pose': CartesianPoseServer,
     'joint_trajectory': JointTrajectoryServer,
     'joint_position': JointPositionServer,
+    'joint_target': JointTargetServer,
     'interbotix': InterbotixServer,
     'piper': PiperServer,
 }
