@@ -27,7 +27,7 @@ class JointBounds:
 
     lower, upper: (N,) [rad] positions that may be commanded; speed: (N,) [rad/s]; acceleration:
     (N,) [rad/s^2]. falls: (N, 4) lower, upper, k, c: towards an end the speed stays below
-    sqrt(2 k distance) - c; infinite ends where it does not fall.
+    sqrt(2 k distance) - c; infinite ends where it does not fall. falling: (N,) where it does.
     """
 
     names: tuple[str, ...]
@@ -36,9 +36,12 @@ class JointBounds:
     speed: Array
     acceleration: Array
     falls: Array
+    falling: NDArray[np.bool_]
 
     def fastest(self, q: Array, v: Array) -> Array:
         """Return how fast each joint may move at q in the direction of v; (N,) [rad/s]."""
+        if not self.falling.any():
+            return self.speed
         distance = np.where(v >= 0, self.falls[:, 1] - q, q - self.falls[:, 0])
         fall = np.sqrt(2 * self.falls[:, 2] * np.maximum(distance, 0.0)) - self.falls[:, 3]
         fastest: Array = np.minimum(self.speed, np.maximum(fall, 0.0))
@@ -101,7 +104,7 @@ class JointBounds:
     def _falls_in_time(self, q: Array, v: Array, end: Array) -> NDArray[np.bool_]:
         """Tell whether each joint's speed stays below its bound while all of them brake."""
         now = np.abs(v) <= self.fastest(q, v) + 1e-12
-        moving = (v != 0) & np.isfinite(self.falls[:, 0])
+        moving = (v != 0) & self.falling
         if not moving.any():
             return now
         k, c = self.falls[:, 2], self.falls[:, 3]
@@ -136,6 +139,7 @@ def joint_bounds(
         speed=np.array([joint.max_speed_rad_s for joint in table]),
         acceleration=np.array([joint.max_acceleration_rad_s2 for joint in table]),
         falls=falls,
+        falling=np.isfinite(falls[:, 0]),
     )
     if not (bounds.lower < bounds.upper).all():
         name = bounds.names[int(np.argmax(bounds.lower >= bounds.upper))]

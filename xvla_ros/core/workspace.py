@@ -2,6 +2,8 @@
 """Where tools may be: a box and half spaces per arm, and the distance between two arms."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +79,16 @@ def workspace(settings: ArmSettings) -> Workspace:
 
 def to_world(settings: ArmSettings, points: Array) -> Array:
     """Return points (..., 3) of an arm's base frame in the world that both arms share."""
-    x, y, z, yaw = settings.base_in_world
-    c, s = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-    moved: Array = points @ turn + np.array([x, y, z])
+    turn, origin = _base(*settings.base_in_world)
+    moved: Array = points @ turn + origin
     return moved
+
+
+@lru_cache(maxsize=16)
+def _base(x: float, y: float, z: float, yaw: float) -> tuple[Array, Array]:
+    """Return the turn (3, 3), for rows, and the origin (3,) [m] of a base in the world."""
+    c, s = math.cos(yaw), math.sin(yaw)
+    return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]), np.array([x, y, z])
 
 
 def segment_distance(a: Array, b: Array, c: Array, d: Array) -> float:
