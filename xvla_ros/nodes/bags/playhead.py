@@ -52,7 +52,7 @@ class Playhead:
 
     @property
     def shift_ns(self) -> int:
-        """Time from the bag's start to now, less the position: the shift of stamps [ns]."""
+        """Delay of the playback by pauses so far [ns]."""
         with self._changed:
             return round((self._origin_s() - self._first_s) * NANOSECONDS)
 

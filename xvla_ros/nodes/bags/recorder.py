@@ -180,7 +180,7 @@ class Recorder(Node):
             if packed is not None:
                 self._keep(written, packed)
                 return
-            if name not in self._channels:  # depth, Bayer, YUV: as they came
+            if name not in self._channels:  # depth, Bayer, YUV: stored unchanged
                 self._add(name, replace(self._channels[written], kind=IMAGE))
             self._keep(name, data)
 

@@ -4,8 +4,8 @@ Subscriptions that receive from every publisher, whatever its quality of service
 
 A reliable subscription never receives from a best-effort publisher (micro-ROS buttons, sensor
 data), a transient-local one never from a volatile publisher (`ros2 topic pub`), and a best-effort
-one may lose the only message of a button. For topics that stop a robot this module subscribes in
-all three ways, and passes each message on once.
+one may lose the only message of a button. Where no message may be missed, this class subscribes
+in all three ways and passes each message on once.
 """
 
 from collections import deque

@@ -48,5 +48,5 @@ class PromptServer(ActionServer):
         kind = self.action_type.Impl.GetResultService.Response
         response = kind(status=handle.status, result=result)
         future = self._result_futures[bytes(handle.goal_id.uuid)]
-        future._set_executor(None)  # or the executor would send it, too late
+        future._set_executor(None)  # otherwise the executor would send it too late
         future.set_result(response)
