@@ -73,7 +73,7 @@ def test_a_jump_moves_nothing_and_names_the_joint(ros):
         q = robot.home.copy()
         q[1] -= 0.6
         rig.send(robot.arms(q))
-        assert "joint 'shoulder_lift' shall go from" in refusal(rig)
+        assert "joint 'shoulder_lift' would jump from" in refusal(rig)
         assert not rig.counts['executed']
 
 

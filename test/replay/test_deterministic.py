@@ -323,7 +323,7 @@ def test_an_adapter_that_changed_since_the_recording_is_refused(
     assert 'adapter_model.safetensors: missing' in one_line(capsys)
     (adapter / 'adapter_config.json').write_text('{"r": 2, "lora_alpha": 4}')
     assert replay(bag, tmp_path / 'out', *options) == 2
-    assert 'is no more what lies at' in one_line(capsys)
+    assert 'differs from the one at' in one_line(capsys)
     assert replay(bag, tmp_path / 'out', *options, '--checkpoint', str(checkpoint)) == 0
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bag files: read from any recorder and in any state, written so that a kill loses little."""
+"""Bag files: reads those of any recorder, also damaged ones, and writes new ones."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was recorded of each topic, as a table for whoever recorded it."""
+"""A table of the recorded topics for the user."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xvla_ros.core.chunk import NANOSECONDS
 
-# A topic that came with less than this share of the rate that is expected of it is pointed out.
+# A topic with less than this share of its expected rate gets a remark.
 LEAST_RATE_SHARE = 0.8
 
 
@@ -21,7 +21,7 @@ class Tally:
     longest_gap_ns: int = 0
 
     def see(self, time_ns: int, size: int) -> None:
-        """Take one message."""
+        """Count one message."""
         if self.count:
             self.longest_gap_ns = max(self.longest_gap_ns, time_ns - self.last_ns)
         else:
@@ -40,8 +40,7 @@ class Audit:
     """
     All topics of one recording.
 
-    wanted: what each topic is for, of those that the robot's file names. expected_hz: the rates
-    that it names.
+    wanted: the purpose of each topic in the robot's file. expected_hz: their rates in that file.
     """
 
     wanted: Mapping[str, str] = field(default_factory=dict)
@@ -49,11 +48,11 @@ class Audit:
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     def see(self, topic: str, time_ns: int, size: int) -> None:
-        """Take one message of `size` bytes."""
+        """Count one message of `size` bytes."""
         self.tallies.setdefault(topic, Tally()).see(time_ns, size)
 
     def lines(self) -> list[str]:
-        """Return the table: a head, one line per topic, remarks at their ends."""
+        """Return the table: a header, then one line per topic with remarks at its end."""
         names = sorted({*self.tallies, *self.wanted})
         width = max((len(name) for name in names), default=5)
         head = f'{"topic":{width}}  messages      Hz  longest gap      MB'

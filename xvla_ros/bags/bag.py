@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a bag of any origin: find its files, look through them once, and put them together."""
+"""Opens a bag of any origin: finds its files, scans them once and joins them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ from xvla_ros.core.errors import ObservationError
 
 __all__ = ['Bag', 'Topic', 'open_bag']
 
-# No recording is this long: a message that far from the others has a damaged time [s].
+# No recording is this long. A message farther from the others has a damaged time [s].
 LONGEST_S = 30 * 86_400
 MOST_NAMED = 8
 
 
 def open_bag(path: str | Path) -> Bag:
     """
-    Look through a bag: a rosbag2 folder, with or without its metadata, or one of its files.
+    Scan a bag: a rosbag2 folder, with or without its metadata, or one of its files.
 
-    :raises ObservationError: there is no bag, no message can be read from it, or its files do not
+    :raises ObservationError: there is no bag, it has no readable message, or its files do not
         belong together.
     """
     path = Path(path)
@@ -51,7 +51,7 @@ def open_bag(path: str | Path) -> Bag:
 
 @dataclass(kw_only=True, slots=True)
 class _Look:
-    """What looking through one file found."""
+    """The result of scanning one file."""
 
     part: Part
     topics: dict[str, Topic] = field(default_factory=dict)
@@ -112,10 +112,10 @@ def _check_together(path: Path, looks: list[_Look]) -> None:
     """
     Check that the files of a folder without metadata can be one recording.
 
-    Files of one name and other numbers are. Others are only when they were recorded at the same
-    time, as by one recorder per machine, and hold different messages.
+    Files of one name with different numbers are. Files of different names are one recording only
+    if they hold different messages of the same time, as with one recorder per machine.
 
-    :raises ObservationError: naming the recordings.
+    :raises ObservationError: they are not; the message names the recordings.
     """
     groups: dict[str, list[_Look]] = {}
     for look in looks:
@@ -142,7 +142,7 @@ def _check_together(path: Path, looks: list[_Look]) -> None:
 
 
 def _put_together(bag: Bag, looks: list[_Look], selection: Selection) -> Bag:
-    """Return the bag with what was found in its files."""
+    """Return the bag with the content of its files."""
     topics: dict[str, Topic] = {}
     for look in looks:
         offered = look.part.storage.offered

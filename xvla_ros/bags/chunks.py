@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunks and targets that a policy published, read from a bag into the core's data types."""
+"""Reads the chunks and targets that a policy published from a bag, as data types of the core."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,8 +30,8 @@ class ChunkSaid:
     """
     One published chunk.
 
-    received_ns: when the recorder received it. rows: (T, arms, 8) as `arm_rows` returns them.
-    chunk: the same in the base frame, grippers as the model gave them; None without steps.
+    received_ns: time of receipt by the recorder. rows: (T, arms, 8) as from `arm_rows`. chunk: the
+    same in the base frame, with the model's gripper values; None without steps.
     """
 
     stamp_ns: int
@@ -45,7 +45,7 @@ class ChunkSaid:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TargetSaid:
-    """One published command: arms (n, 8) as `arm_rows` makes them; None for a hold."""
+    """One published command: arms (n, 8) as from `arm_rows`; None for a hold."""
 
     stamp_ns: int
     sequence: int
@@ -53,7 +53,7 @@ class TargetSaid:
 
 
 def recorded_chunks(bag: Bag, embodiment: Embodiment) -> list[ChunkSaid]:
-    """Return the chunks of a bag, in the order of their receipt; unreadable ones are left out."""
+    """Return the readable chunks of a bag in the order of their receipt."""
     return [
         as_said(message, time_ns, embodiment)
         for time_ns, message in _said(bag, CHUNK)
@@ -62,7 +62,7 @@ def recorded_chunks(bag: Bag, embodiment: Embodiment) -> list[ChunkSaid]:
 
 
 def _is_regular(message: Any, embodiment: Embodiment) -> bool:
-    """Tell whether every step of a chunk holds a pose for every arm."""
+    """Tell whether every step of a chunk has a pose for every arm."""
     arms = len(embodiment.arm_names)
     poses = np.array([_row(target) for step in message.steps for target in step.targets])
     whole = all(len(step.targets) == arms for step in message.steps)
@@ -85,7 +85,7 @@ def plan_ends_ns(bag: Bag, offset_ns: int) -> NDArray[np.int64]:
     The plan is dropped when a task begins or ends, and when the robot begins to hold. A bag with
     neither tasks nor targets has no such time.
 
-    :param offset_ns: how far the recorder's clock is ahead of the one that stamps are from.
+    :param offset_ns: how far the recorder's clock is ahead of the stamps' clock.
     """
     tasks = recorded_name(TASK, bag.topics) or recorded_name(INSTRUCTION, bag.topics)
     told = bag.messages({tasks}) if tasks else iter(())
@@ -116,7 +116,7 @@ def stamp_ns(header: Any) -> int:
 
 
 def as_said(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid:
-    """Return a chunk's message as what was said, of whatever kind the message is."""
+    """Convert a chunk's message; it may be of rclpy or of a bag reader."""
     stamp = stamp_ns(message.header)
     rows = np.array([[_row(target) for target in step.targets] for step in message.steps])
     return ChunkSaid(
@@ -131,7 +131,7 @@ def as_said(message: Any, received_ns: int, embodiment: Embodiment) -> ChunkSaid
 
 
 def _as_chunk(message: Any, rows: NDArray[np.float64], embodiment: Embodiment) -> Chunk:
-    """Return rows (T, arms, 8) as a chunk; in joint space the message's joints."""
+    """Return rows (T, arms, 8) as a chunk; in joint space use the message's joints."""
     if embodiment.joint_space:
         actions = _joint_actions(message)
     else:
@@ -148,7 +148,7 @@ def _as_chunk(message: Any, rows: NDArray[np.float64], embodiment: Embodiment) -
 
 
 def _pace(message: Any, usual_s: float) -> tuple[float, int]:
-    """Return the time between steps [s], and in how many of them the first is due."""
+    """Return the time between steps [s], and the number of such times until the first step."""
     first_s, *later_s = (_seconds(step.time_from_start) for step in message.steps[:2])
     if not first_s:
         return (later_s[0] if later_s else usual_s), 0
@@ -181,9 +181,9 @@ def chunk_rows(
     chunk: Chunk, layout: str, arms: int, space: Space | None = None
 ) -> NDArray[np.float64]:
     """
-    Return a chunk's steps as rows (T, arms, 8); NaN where the values make no pose.
+    Return a chunk's steps as rows (T, arms, 8); NaN if the values are no pose.
 
-    :param space: of a chunk of joints; the rows are the poses that they give.
+    :param space: space of a chunk of joints; the rows are their poses.
     """
     rows: NDArray[np.float64] = np.full((len(chunk.actions), arms, 8), np.nan)
     if chunk.joint_counts:
@@ -213,7 +213,7 @@ def _target(message: Any) -> TargetSaid:
 
 
 def arm_rows(arms: Sequence[ArmPose]) -> NDArray[np.float64]:
-    """Return poses as rows (n, 8): x y z [m], qx qy qz qw, gripper (NaN when not known)."""
+    """Return poses as rows (n, 8): x y z [m], qx qy qz qw, gripper (NaN if unknown)."""
     return np.array([(*arm.position, *arm.quaternion, _number(arm.gripper)) for arm in arms])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag that has been looked through: its topics, and its messages in time order."""
+"""A bag after its scan: its topics, and its messages in time order."""
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,10 +18,10 @@ from xvla_ros.core.errors import ConfigError
 @dataclass(kw_only=True, slots=True)
 class Topic:
     """
-    What a bag holds of one topic.
+    One topic of a bag.
 
-    offered: QoS profiles as rosbag2's YAML text, empty when the bag does not say. latched: the
-    last message is valid for those who come later.
+    offered: QoS profiles as rosbag2's YAML text, empty if the bag has none. latched: the last
+    message is valid for late subscribers.
     """
 
     kind: str
@@ -41,12 +41,12 @@ class Topic:
 @dataclass(frozen=True, kw_only=True)
 class Bag:
     """
-    One bag, looked through once: what it holds, and what could not be read of it.
+    The content of one bag, and what could not be read.
 
-    gaps: one sentence per file that is missing, ends early or is damaged, and per topic with
-    messages that cannot be read. notes: one per file that was left out. recording: what
-    `xvla record` said of the run, None in bags from elsewhere. names: topics that go by another
-    name than the recorded one (recorded -> used).
+    gaps: one sentence for each file that is missing, ends early or is damaged, and for each topic
+    with unreadable messages. notes: one for each file that was left out. recording: the
+    description by `xvla record`, None in bags from elsewhere. names: renamed topics (recorded ->
+    used).
     """
 
     path: Path
@@ -71,10 +71,10 @@ class Bag:
 
     def messages(self, topics: Container[str] | None = None) -> Iterator[Raw]:
         """
-        Yield the messages in time order, of some topics or of all.
+        Yield the messages of some or all topics in time order.
 
-        In a bag that begins later than its files, the last message of each latched topic before
-        the beginning comes first, with the time of the beginning.
+        If the bag begins later than its files, the last message of each latched topic before the
+        beginning comes first, with the time of the beginning.
         """
         before: Latched[Raw] = Latched()
         for raw in in_order(self.parts, self._selecting(topics)):
@@ -107,7 +107,7 @@ class Bag:
         """
         Return the part of the bag from `start_s` on [s], `duration_s` long.
 
-        :raises ConfigError: the bag ends before.
+        :raises ConfigError: the bag ends before `start_s`.
         """
         if start_s > self.duration_s:
             raise ConfigError(
@@ -120,9 +120,9 @@ class Bag:
 
     def renamed(self, names: Mapping[str, str]) -> 'Bag':
         """
-        Return the bag with some topics under other names (recorded -> wanted).
+        Return the bag with some topics renamed (recorded -> wanted).
 
-        :raises ConfigError: it has no topic of a name, or two would get the same.
+        :raises ConfigError: a topic is not in the bag, or two would get the same name.
         """
         unknown = sorted(set(names) - set(self.topics))
         if unknown:
@@ -139,7 +139,7 @@ class Bag:
 
 def unpacked_message(raw: Raw, path: Path) -> Raw | None:
     """
-    Return a message, decompressed where it was compressed by itself; None when that fails.
+    Return a message, decompressed if it was compressed by itself; None if that fails.
 
     CDR never begins with zstd's magic number.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fingerprint of a checkpoint: a hash of its files, the same in every folder."""
+"""The fingerprint of a checkpoint: a hash of its files, independent of the folder."""
 
 from collections.abc import Iterable
 import hashlib
@@ -8,7 +8,7 @@ from pathlib import Path
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.resources import shared_file
 
-# What the answers depend on: configuration, tokenizer, image size, weights, LoRA settings.
+# Files that affect the answers: configuration, tokenizer, image size, weights, LoRA settings.
 PATTERNS = (
     *('config.json', 'preprocessor_config.json', 'processor_config.json', 'adapter_config.json'),
     *('tokenizer.json', 'vocab.json', 'merges.txt', 'added_tokens.json', '*.safetensors'),
@@ -36,9 +36,9 @@ def fingerprint(checkpoint: Path) -> str:
 
 def find_checkpoint(wanted: str, recorded_path: str, near: Path) -> Path | None:
     """
-    Find the folder of the checkpoint with a fingerprint; None when there is none.
+    Find the folder of the checkpoint with a fingerprint; None if there is none.
 
-    It is looked for where it was, in and beside the bag, and among the bundled checkpoints.
+    Searches its recorded path, in and beside the bag, and the bundled checkpoints.
 
     :param near: the bag.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder make up one bag: what metadata.yaml lists, else what their names say."""
+"""Selects the files of one bag in a folder, by metadata.yaml or else by their names."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class Selection:
     """
     The storage files of one bag, in order.
 
-    gaps: one sentence per file that is missing. notes: one per file that was left out, and why.
-    listed: metadata.yaml says that these files belong together.
+    gaps: one sentence for each missing file. notes: one for each file that was left out, with the
+    reason. listed: metadata.yaml lists these files as one bag.
     """
 
     files: tuple[Path, ...]
@@ -35,7 +35,7 @@ def select_files(path: Path) -> Selection:
     """
     Return the files of a bag: a rosbag2 folder, or one of its files.
 
-    :raises ObservationError: there is no bag; the message says what there is.
+    :raises ObservationError: there is no bag; the message says what was found.
     """
     if not path.exists():
         raise ObservationError(f'{path}: no such bag')
@@ -68,12 +68,12 @@ def plain_name(name: str) -> str:
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
-    """Return what sorts files by the numbers in their names."""
+    """Return the key that sorts files by the numbers in their names."""
     return [(int(part or 0), text) for text, part in re.findall(r'(\D*)(\d*)', path.name)]
 
 
 def _listed(folder: Path, present: Iterable[Path]) -> Selection | None:
-    """Return the files that metadata.yaml lists; None without one that can be read."""
+    """Return the files in metadata.yaml; None if it is missing or unreadable."""
     information = _information(folder / METADATA)
     names = information.get('relative_file_paths')
     if not isinstance(names, list) or not names:
@@ -121,7 +121,7 @@ def _information(path: Path) -> dict[str, Any]:
 
 
 def _named(present: Iterable[Path]) -> Selection:
-    """Return all files of a folder without metadata, each once, and name holes in the numbers."""
+    """Return all files of a folder without metadata, each once; report gaps in the numbers."""
     files: dict[str, Path] = {}
     notes = []
     for file in present:
@@ -136,7 +136,7 @@ def _named(present: Iterable[Path]) -> Selection:
 
 
 def stem(file: Path) -> str:
-    """Return the name that the files of one split share."""
+    """Return the common name of the files of one split recording."""
     return re.sub(r'_\d+$', '', Path(plain_name(file.name)).stem)
 
 

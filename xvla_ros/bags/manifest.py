@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first message of a recording: which robot, checkpoint and instruction it is of."""
+"""The first message of a recording, with its robot, checkpoint and instruction."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,11 +21,11 @@ STRING = 'std_msgs/msg/String'
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
     """
-    What must be known to replay a bag.
+    The description of a run that a replay needs.
 
-    embodiment: the text of its parameter file. checkpoint: where it was. fingerprint: what it was,
-    empty when a server answered. instruction: the one given to the recorder, empty for none.
-    adapter_fingerprint: the same of the LoRA adapter that was merged, empty for none.
+    embodiment: the text of its parameter file. checkpoint: its path. fingerprint: the
+    checkpoint's, empty for a server. instruction: the one given to the recorder, empty for none.
+    adapter_fingerprint: that of the merged LoRA adapter, empty for none.
     """
 
     embodiment: str
@@ -37,9 +37,9 @@ class Recording:
 
     def load_embodiment(self, source: str, overrides: dict[str, object]) -> Embodiment:
         """
-        Return the embodiment that was recorded.
+        Return the recorded embodiment.
 
-        :raises ConfigError: this version of the package does not understand it.
+        :raises ConfigError: this version of the package cannot read it.
         """
         where = f'embodiment in {source}'
         parameters = parse_parameters(self.embodiment, where)
@@ -54,7 +54,7 @@ def describe_recording(
     overrides: Mapping[str, object] | None = None,
 ) -> Recording:
     """
-    Return what is written into a recording; hashes all of checkpoint and adapter.
+    Return the description of a recording; hashes checkpoint and adapter completely.
 
     :param overrides: dotted parameters that replace the file's.
     """
@@ -72,13 +72,13 @@ def describe_recording(
 
 
 def recording_message(recording: Recording) -> bytes:
-    """Return the CDR bytes of the message (std_msgs/String, JSON) that holds a recording."""
+    """Return a description as the CDR bytes of a message (std_msgs/String, JSON)."""
     message = typestore().types[STRING](data=json.dumps(asdict(recording)))
     return write_message(STRING, message)
 
 
 def read_recording(data: bytes) -> Recording | None:
-    """Return the content of such a message, without unknown fields; None when it is another."""
+    """Return the content of such a message without unknown fields; None if it is another."""
     try:
         values = json.loads(read_message(STRING, data).data)
         known = {f.name: values[f.name] for f in fields(Recording) if f.name in values}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message types without ROS: their definitions, and CDR bytes as Python objects."""
+"""Message types without ROS: their definitions, and conversion of CDR bytes."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -20,8 +20,8 @@ OURS = (
 )  # fmt: skip
 # In CDR: four bytes of encapsulation, seconds, nanoseconds.
 STAMP_END = 12
-# Fast DDS reckons with padding before the elements of empty arrays, and leaves so many bytes
-# behind the message; rosbags takes more than three for damage.
+# Fast DDS adds padding for the elements of empty arrays, and so leaves up to this many bytes after
+# the message; rosbags takes more than three for damage.
 SPARE_BYTES = (0, 4, 8, 12, 16)
 
 
@@ -49,13 +49,13 @@ def learn(kind: str, text: str) -> None:
     try:
         found = get_types_from_msg(text, kind)
         store.register({name: fields for name, fields in found.items() if name not in store.types})
-    except Exception:  # the parser has no error class of its own; messages of the type stay unread
+    except Exception:  # the parser raises many types; messages of this type stay unread
         return
 
 
 def definition(kind: str) -> str:
     """
-    Return a type's definition with those of all types in it, as rosbag2 stores it.
+    Return a type's definition with those of all types in it, in rosbag2's format.
 
     :raises ConfigError: the type is unknown.
     """
@@ -80,7 +80,7 @@ def _learn_installed(kind: str) -> bool:
 
 
 def _named(fields: Iterable[tuple[str, Any]]) -> Iterator[str]:
-    """Yield the message types that fields hold, in arrays too."""
+    """Yield the message types of fields, also in arrays."""
     for _, (node, value) in fields:
         if node == Nodetype.NAME:
             yield value
@@ -89,21 +89,21 @@ def _named(fields: Iterable[tuple[str, Any]]) -> Iterator[str]:
 
 
 def type_hash(kind: str) -> str:
-    """Return the RIHS01 hash of a type, as rosbag2's metadata holds it."""
+    """Return the RIHS01 hash of a type, as in rosbag2's metadata."""
     return typestore().hash_rihs01(kind)
 
 
 def read_message(kind: str, data: bytes) -> Any:
     """
-    Return the message that CDR bytes hold; arrays of numbers are numpy arrays.
+    Return the message in CDR bytes; arrays of numbers are numpy arrays.
 
-    :raises ObservationError: they are no message of the type.
+    :raises ObservationError: they are not a valid message of the type.
     """
     first: Exception | None = None
     for spare in SPARE_BYTES:
         try:
             return typestore().deserialize_cdr(data[: len(data) - spare], kind)
-        except Exception as error:  # the reader has no error class for all that bytes can be
+        except Exception as error:  # the reader raises many types for invalid bytes
             first = first or error
             if 'size mismatch' not in str(error):
                 break
@@ -129,7 +129,7 @@ def header_stamp_ns(data: bytes) -> int:
 
 
 def _byte_order(data: bytes) -> Literal['little', 'big']:
-    """Return the byte order that CDR's encapsulation names."""
+    """Return the byte order in CDR's encapsulation."""
     return 'little' if data[1] & 1 else 'big'
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag that is being written says of itself: channels, files, metadata.yaml."""
+"""The metadata of a bag that is being written: channels, files, metadata.yaml."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import yaml
 from xvla_ros.bags.message_types import type_hash
 from xvla_ros.bags.qos import Offer, profiles_text
 
-# Most QoS depths of drivers, for those who play the bag.
+# The queue depth of the recorded QoS, common among drivers; for players of the bag.
 SENSOR_DEPTH, DEPTH = 5, 10
 
 
@@ -19,8 +19,8 @@ class Channel:
     """
     One recorded topic.
 
-    offered: QoS profiles of its publishers as YAML text; empty: what `latched` and `sensor` (best
-    effort) say.
+    offered: QoS profiles of its publishers as YAML text; empty: from `latched` and `sensor` (best
+    effort).
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Channel:
 
 @dataclass(kw_only=True, slots=True)
 class WrittenFile:
-    """One file, as far as it is written. start_ns: of its first message, None without one."""
+    """One file, as far as it is written. start_ns: time of its first message, None without one."""
 
     path: Path
     counts: dict[str, int] = field(default_factory=dict)

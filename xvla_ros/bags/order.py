@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages of one or more files in the order of their times, in bounded memory."""
+"""Merges the messages of one or more files in the order of their times, in bounded memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ import numpy as np
 
 from xvla_ros.bags.formats.storage import Raw, Storage
 
-# A file whose messages are out of order by no more than this [ns] is sorted while it is read;
-# any other is read by an index of all its messages (32 bytes each).
+# A file whose messages are out of order by at most this [ns] is sorted while it is read; any other
+# is read with an index of all its messages (32 bytes each).
 MOST_LATE_NS = 500_000_000
 
 
 @dataclass(kw_only=True, slots=True)
 class Part:
     """
-    One file that has been looked through.
+    One scanned file.
 
-    late_ns: how far a message is behind the newest before it, at most. first: no file of the same
-    recording comes before it, so copies of latched messages in it are news.
+    late_ns: the largest delay of a message behind the newest one before it. first: it is the first
+    file of its recording, so copies of latched messages in it are used.
     """
 
     storage: Storage
@@ -46,7 +46,7 @@ def in_order(parts: Sequence[Part], wanted: Wanted) -> Iterator[Raw]:
     """
     Yield the wanted messages of all parts by time; a file is opened when its time comes.
 
-    :param wanted: returns a message as it is to be used, None when it is not.
+    :param wanted: returns the message to use, or None to skip it.
     """
     waiting: list[tuple[int, int, Raw | None]] = [
         (part.start_ns, index, None) for index, part in enumerate(parts)
@@ -89,7 +89,7 @@ def _by_window(part: Part, wanted: Wanted) -> Iterator[Raw]:
 
 
 def _by_index(part: Part, wanted: Wanted) -> Iterator[Raw]:
-    """Look through the file for times and places, then pick the messages by time."""
+    """Scan the file for times and places, then pick the messages by time."""
     rows = [
         (raw.time_ns, *raw.place)
         for raw in part.storage.scan([])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera messages, compressed for a recording and back; names as image_transport uses them."""
+"""Compresses and decompresses camera messages of a recording, with image_transport's names."""
 
 from io import BytesIO
 
@@ -12,7 +12,7 @@ from xvla_ros.bags.topics import COMPRESSED, IMAGE
 from xvla_ros.core.errors import ObservationError
 
 FORMS = ('jpeg', 'png', 'raw')
-# As image_transport's default: hardly a difference can be seen, at a tenth of the size.
+# image_transport's default: hardly a visible difference, at a tenth of the size.
 JPEG_QUALITY = 95
 # Encoding -> (channels, where R, G and B are in a pixel).
 COLOURS: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -29,8 +29,8 @@ def compressed_image(data: bytes, form: str) -> bytes | None:
     Return a sensor_msgs/Image as a sensor_msgs/CompressedImage with the same header, both CDR.
 
     :param form: 'jpeg' (lossy) or 'png' (lossless, slower).
-    :return: None when the picture cannot be compressed: depth, Bayer, YUV, or not as long as its
-        header says.
+    :return: None if the image cannot be compressed: depth, Bayer, YUV, or a length that does not
+        fit its header.
     """
     try:
         message = read_message(IMAGE, data)
@@ -52,7 +52,7 @@ def compressed_image(data: bytes, form: str) -> bytes | None:
 
 
 def _pixels(message: object) -> NDArray[np.uint8] | None:
-    """Return a picture as (H, W, 3) RGB or (H, W) grey, uint8."""
+    """Return an image as (H, W, 3) RGB or (H, W) grey, uint8."""
     height, width, encoding = (getattr(message, name) for name in ('height', 'width', 'encoding'))
     data, step = getattr(message, 'data'), getattr(message, 'step')  # noqa: B009
     if encoding not in COLOURS or not height or not width:
@@ -72,7 +72,7 @@ def raw_image(data: bytes) -> bytes:
     """
     Return a sensor_msgs/CompressedImage as an rgb8 sensor_msgs/Image with the same header.
 
-    :raises ObservationError: the picture cannot be decoded.
+    :raises ObservationError: the image cannot be decoded.
     """
     message = read_message(COMPRESSED, data)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QoS that publishers offered, as rosbag2 writes it down."""
+"""The QoS of publishers in rosbag2's format."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import yaml
 
 # Names and, in bags of Humble and before, numbers of rmw's enumerations.
 RELIABLE, TRANSIENT_LOCAL = ('reliable', 1), ('transient_local', 1)
-# Types that robots latch, for bags that do not say what was offered.
+# Latched types, for bags without the offered QoS.
 LATCHED_KINDS = (
     'std_msgs/msg/String', 'xvla_ros/msg/PolicyStatus', 'xvla_ros/msg/ControllerStatus',
 )  # fmt: skip
@@ -27,7 +27,7 @@ class Offer:
     depth: int = 10
 
     def profile(self) -> dict[str, object]:
-        """Return it as rosbag2 (Jazzy) writes it."""
+        """Return it in rosbag2's format (Jazzy)."""
         return {
             'history': 'keep_last', 'depth': self.depth,
             'reliability': 'reliable' if self.reliable else 'best_effort',
@@ -43,7 +43,7 @@ def profiles_text(offers: Sequence[Offer]) -> str:
 
 
 def read_offers(text: str) -> list[Offer]:
-    """Return the profiles of such a text; none when it cannot be read."""
+    """Return the profiles of such a text; none if it cannot be read."""
     try:
         profiles: Any = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -61,7 +61,7 @@ def read_offers(text: str) -> list[Offer]:
 
 
 def is_latched(name: str, kind: str, offered: str) -> bool:
-    """Tell whether the last message of a topic is valid for those who come later."""
+    """Tell whether the last message of a topic is valid for late subscribers."""
     offers = read_offers(offered)
     if offers:
         return all(offer.latched for offer in offers)
@@ -70,17 +70,17 @@ def is_latched(name: str, kind: str, offered: str) -> bool:
 
 class Latched(Generic[T]):
     """
-    The last message of each latched topic: what a late subscriber gets.
+    The last message of each latched topic, for late subscribers.
 
     Every publisher of /tf_static latches its own transforms, so all of those are kept.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self._kept: dict[str, list[T]] = {}
 
     def keep(self, topic: str, message: T) -> None:
-        """Take a message in place of the one before."""
+        """Store a message, replacing the previous one."""
         kept = self._kept.setdefault(topic, [])
         if not topic.endswith('/tf_static'):
             kept.clear()

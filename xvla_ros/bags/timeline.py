@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find out whether recorder and stamps share a clock, and the offset if they do not."""
+"""Detects whether recorder and stamps use one clock, and the offset if they do not."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ from xvla_ros.bags.bag import Bag
 from xvla_ros.bags.message_types import header_stamp_ns, STAMP_END
 from xvla_ros.core.chunk import NANOSECONDS
 
-# Messages that are looked at, per topic.
+# Number of messages to check per topic.
 SAMPLES = 50
-# With one clock a message is received at most this long after its stamp, and at most this long
-# before it (the error of synchronised clocks) [s].
+# With one clock a message is received at most the first time after its stamp, and at most the
+# second before it (the error of synchronised clocks) [s].
 MOST_DELAY_S, MOST_LEAD_S = 1.0, 0.05
 
 

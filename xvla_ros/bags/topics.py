@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics belong to an embodiment, and under which names a bag holds them."""
+"""The topics of an embodiment, and their names in a bag."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 POSE, JOINTS = 'geometry_msgs/msg/PoseStamped', 'sensor_msgs/msg/JointState'
 STRING, BOOL = 'std_msgs/msg/String', 'std_msgs/msg/Bool'
 TF = 'tf2_msgs/msg/TFMessage'
-# What image_transport, and our recorder, append to the name of a raw camera topic.
+# Suffix that image_transport and this package's recorder add to the name of a raw camera topic.
 SUFFIX = '/compressed'
 TARGET, CHUNK, STATUS, TASK = (
     'policy_node/target', 'policy_node/action_chunk', 'policy_node/status', 'policy_node/task',
@@ -23,7 +23,7 @@ INSTRUCTION = 'instruction'
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
     """
-    One topic and what it is used for.
+    One topic and its purpose.
 
     sensor: published best effort. latched: transient local, so late subscribers get the last one.
     """
@@ -36,7 +36,7 @@ class Stream:
 
 
 def observation_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
-    """Return the topics that an observation is made from, each once."""
+    """Return the topics of an observation, each once."""
     return _once(_observation(embodiment))
 
 
@@ -59,7 +59,7 @@ def _observation(embodiment: Embodiment) -> Iterator[Stream]:
 
 
 def description_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
-    """Return the topics that robot descriptions come from, each once."""
+    """Return the topics of robot descriptions, each once."""
     return _once(
         Stream(topic=arm.urdf_topic, kind=STRING, role=f'urdf {name}', latched=True)
         for name, arm in embodiment.arms.items()
@@ -101,9 +101,9 @@ def _once(streams: Iterable[Stream]) -> tuple[Stream, ...]:
 
 def recorded_name(topic: str, names: Iterable[str]) -> str | None:
     """
-    Return the bag's name of a topic: the same name, or the only one that ends in it.
+    Return the bag's name of a topic: the same name, or the only one with this ending.
 
-    A bag holds absolute names. An embodiment mostly holds relative ones, so any namespace fits.
+    A bag has absolute names. An embodiment mostly has relative ones, so any namespace fits.
     """
     wanted = '/' + topic.lstrip('/')
     known = list(names)
@@ -115,13 +115,13 @@ def recorded_name(topic: str, names: Iterable[str]) -> str | None:
 
 
 def ends_in(topic: str, names: Iterable[str]) -> list[str]:
-    """Return the names that end in a topic's: the same topic in some namespace."""
+    """Return the names with a topic's name as ending: the same topic in some namespace."""
     wanted = '/' + topic.lstrip('/')
     return [name for name in names if name.endswith(wanted)]
 
 
 def why_missing(topic: str, names: Iterable[str]) -> str:
-    """Say why `recorded_name` finds none: no name ends in the topic's, or several do."""
+    """Return why `recorded_name` finds none: no name has this ending, or several have."""
     endings = ends_in(topic, names)
     if len(endings) > 1:
         return f"several topics end in '{topic}': {', '.join(sorted(endings))}; which one?"
@@ -129,7 +129,7 @@ def why_missing(topic: str, names: Iterable[str]) -> str:
 
 
 def as_recorded(embodiment: Embodiment, names: Iterable[str]) -> Embodiment:
-    """Return the embodiment with the compressed topic of each camera whose raw one is missing."""
+    """Return the embodiment with the compressed topic for each camera without a raw one."""
     known = list(names)
     cameras = {}
     for name, camera in embodiment.cameras.items():
@@ -144,10 +144,10 @@ def match_streams(
     streams: Iterable[Stream], kinds: Mapping[str, str], source: str
 ) -> tuple[dict[str, str], list[str]]:
     """
-    Return the bag's name of each stream's topic, and a sentence for each stream that is missing.
+    Return the bag's name of each stream's topic, and a sentence for each missing stream.
 
     :param kinds: message type of each topic in the bag.
-    :raises ObservationError: a topic is of another type than the embodiment says.
+    :raises ObservationError: a topic has another type than in the embodiment.
     """
     found, missing = {}, []
     for stream in streams:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write a rosbag2 of MCAP files that other programs open, and that survive a killed recorder.
+Writes a rosbag2 of MCAP files that other programs can open and that survive a killed recorder.
 
-Files are chunked and end with an index and a summary. A chunk goes to the kernel whole, when it
-holds 512 kB or half a second: so much is lost at `kill -9`, besides the index, which our reader
-does without. Each file begins with the latched messages, so that it can be read alone.
+Files are chunked and end with an index and a summary. A chunk is passed to the kernel when it has
+512 kB or half a second, so `kill -9` loses at most that and the index, which this package's reader
+does not need. Each file begins with the latched messages, so that it can be read alone.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from xvla_ros.core.errors import ConfigError
 
 __all__ = ['BagWriter', 'Bounds', 'Channel']
 
-# One file has this fraction of the allowed bytes (1/8): so much is deleted at once.
+# One file has 1/8 of the allowed bytes, so that deleting the oldest file frees that much.
 SPLIT_SHARE = 8
 SMALLEST_SPLIT = 2**16
-# A chunk is written when it holds so much, or messages of so long.
+# A chunk is written when it reaches this size or spans this time.
 CHUNK_BYTES = 2**19
 CHUNK_NS = NANOSECONDS // 2
 
@@ -35,9 +35,10 @@ CHUNK_NS = NANOSECONDS // 2
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
     """
-    How much may be written; 0 is without bound.
+    Limits of a recording; 0: no limit.
 
-    max_bytes: of all files together; the oldest are deleted. split_bytes, split_s: of one file.
+    max_bytes: size of all files; the oldest are deleted. split_bytes, split_s: size and length of
+    one file.
     """
 
     max_bytes: int = 0
@@ -57,7 +58,7 @@ def check_empty(folder: Path) -> None:
     """
     Check that a folder can become a bag.
 
-    :raises ConfigError: there is something in it, or it is a file.
+    :raises ConfigError: it is not empty, or it is a file.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f'{folder}: not empty; a recording needs a folder of its own')
@@ -71,7 +72,7 @@ class BagWriter:
         Make the folder.
 
         :param channels: by absolute topic name.
-        :raises ConfigError: the folder exists with something in it, or a type is unknown.
+        :raises ConfigError: the folder is not empty, or a type is unknown.
         """
         for channel in channels.values():
             definition(channel.kind)
@@ -86,7 +87,7 @@ class BagWriter:
         self._stream: BinaryIO | None = None
 
     def __enter__(self) -> 'BagWriter':
-        """Begin."""
+        """Return the writer."""
         return self
 
     def __exit__(
@@ -100,9 +101,9 @@ class BagWriter:
 
     def add(self, topic: str, channel: Channel) -> None:
         """
-        Take one more topic, by its absolute name; what is said of a known one stays.
+        Add a topic by its absolute name; a known topic keeps its channel.
 
-        Readers compare the QoS in metadata.yaml with that in the files.
+        Its QoS must not change, because readers compare metadata.yaml with the files.
 
         :raises ConfigError: its type is unknown.
         """
@@ -114,13 +115,13 @@ class BagWriter:
         return topic in self._channels
 
     def flush(self) -> None:
-        """Hand everything to the kernel: after that a kill does not lose it."""
+        """Pass everything to the kernel, so that a kill does not lose it."""
         if self._stream is not None:
             self._writer.flush()  # type: ignore[no-untyped-call]
             self._files[-1].bytes = self._stream.tell()
 
     def write(self, topic: str, time_ns: int, data: bytes) -> None:
-        """Append one message, in a new file where the last is full."""
+        """Append one message, in a new file if the last one is full."""
         if self._stream is None or self._full(time_ns):
             self._next_file(time_ns)
         if self._channels[topic].latched:
@@ -129,12 +130,12 @@ class BagWriter:
 
     @property
     def total_bytes(self) -> int:
-        """Size of all files there are."""
+        """Size of all files."""
         return sum(file.bytes for file in self._files)
 
     @property
     def messages(self) -> int:
-        """How many messages the files hold."""
+        """Number of messages in the files."""
         return sum(sum(file.counts.values()) for file in self._files)
 
     def close(self) -> None:
@@ -163,7 +164,7 @@ class BagWriter:
             self._chunk_ns, self._due_bytes = 0, file.bytes + CHUNK_BYTES
 
     def _next_file(self, time_ns: int) -> None:
-        """Begin a file with all topics and latched messages, after making room for it."""
+        """Make room, and begin a file with all topics and latched messages."""
         self._finish_file()
         while self._bounds.max_bytes and len(self._files) > 1 and self._crowded():
             self._files.pop(0).path.unlink()
@@ -188,7 +189,7 @@ class BagWriter:
         return self.total_bytes + self._bounds.split_bytes > self._bounds.max_bytes
 
     def _id(self, topic: str) -> int:
-        """Return the number of a topic in the file; makes it known there first."""
+        """Return the id of a topic in the file; register it first if it is new."""
         if topic not in self._ids:
             channel = self._channels[topic]
             metadata = {'offered_qos_profiles': channel.profiles()}
@@ -210,7 +211,7 @@ class BagWriter:
             stream.close()
 
     def _write_metadata(self) -> None:
-        """Write metadata.yaml, as of now, in one step."""
+        """Write the current metadata.yaml atomically."""
         text = yaml.safe_dump(bag_metadata(self._files, self._channels), sort_keys=False)
         draft = self.folder / 'metadata.yaml.new'
         draft.write_text(text, encoding='utf-8')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of processes that run a robot, how they are started, and their DDS transport."""
+"""The table of processes that run a robot, their start, and their DDS transport."""
 
 from xvla_ros.bringup.table import (
     checkpoint_folder,

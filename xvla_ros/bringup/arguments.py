@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of the launch files: which there are, and what they mean. No ROS in here."""
+"""The arguments of the launch files and their meaning. Free of ROS."""
 
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
@@ -12,15 +12,15 @@ from xvla_ros.core.embodiment import parse_override
 from xvla_ros.core.errors import ConfigError
 
 ARGUMENTS = {
-    'embodiment': 'Name of a robot in config/, or path of a parameter file.',
+    'embodiment': 'Name of a robot in config/, or path to a parameter file.',
     'checkpoint': "Checkpoint folder, instead of the embodiment's.",
     'server_url': 'URL of an X-VLA server, instead of a checkpoint.',
     'instruction': 'First instruction. Empty: the policy waits for one.',
     'armed': 'true: send targets from the start. false: dry run until ~/arm is called.',
     'namespace': 'Namespace of the nodes and of their relative topics. Empty: none.',
-    'use_sim_time': 'true or false: whether nodes go by /clock. Empty: as the file says.',
+    'use_sim_time': 'true or false: whether nodes use the time on /clock. Empty: as in the file.',
     'log_level': 'Lowest severity that is logged: debug, info, warn, error or fatal.',
-    'respawn': 'true: start a node that has ended again, after 2 s. false: end the launch.',
+    'respawn': 'true: restart a node 2 s after it has ended. false: end the launch.',
     'rviz': 'true: show the plan in RViz.',
 }
 DEFAULTS = {'armed': 'false', 'log_level': 'info', 'respawn': 'false', 'rviz': 'false'}
@@ -33,13 +33,13 @@ NEAR = 0.75
 
 def check_names(given: Collection[str], known: Collection[str], *, all_ours: bool) -> None:
     """
-    Refuse launch arguments that nobody would read.
+    Refuse unknown launch arguments.
 
     Names with a dot are parameters of the embodiment; its reader checks them.
 
-    :param given: names of all launch configurations. :param known: those that somebody declares.
-    :param all_ours: whether all names are meant for this launch file. Where another launch file
-        includes it, only names that look like a misspelt known one are refused.
+    :param given: names of all launch configurations. :param known: the declared names.
+    :param all_ours: whether all names are meant for this launch file. If another launch file
+        includes it, only names similar to a known one are refused.
     :raises ConfigError: naming the argument and the nearest known one.
     """
     for name in sorted(set(given) - set(known)):

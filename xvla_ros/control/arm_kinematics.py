@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinematics that an arm's settings describe."""
+"""Makes the kinematics for an arm's settings."""
 
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.errors import ConfigError
@@ -26,7 +26,7 @@ def arm_kinematics(arm: ArmSettings) -> Kinematics:
         urdf, base_frame = arm.urdf, arm.base_frame
     else:
         urdf, base_frame = str(shared_file('resource', arm.urdf)), ''
-    # A Cartesian controller solves its own kinematics; here only forward ones are computed for it.
+    # A Cartesian controller has its own inverse kinematics; only forward ones are used here.
     return Kinematics(
         urdf,
         arm.tool_frame,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the arms go where they are told: a blocked or deaf one must not catch up later."""
+"""Checks that the arms follow their targets. A blocked arm must not catch up later."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,23 +16,24 @@ from xvla_ros.core.errors import Reason
 from xvla_ros.core.motion import norm, quaternion_of
 from xvla_ros.core.quaternions import difference
 
-# An arm must be off for this long: a wrong sample is no fault, nor is swinging wide in a turn.
+# An arm must be off for this long, so that one wrong sample or a wide turn is no fault.
 GLITCH_S = 0.2
-# The same pose to the last bit for so long [s] and so much of its targets' path [m] is an old one.
+# A pose that stays equal to the last bit for this long [s] and this much of its targets' path [m]
+# is taken as old.
 FROZEN_M, FROZEN_S = 0.03, 1.0
 
 
 class FrozenPose:
-    """How far the targets of one arm went while its measured pose stayed the same, bit by bit."""
+    """Measures how far the targets of one arm moved while its measured pose stayed identical."""
 
     def __init__(self) -> None:
-        """Begin without a pose."""
+        """Start without a pose."""
         self._pose = b''
         self._target: NDArray[np.float64] | None = None
         self._since_ns, self._path_m = 0, 0.0
 
     def moved_m(self, pose: ArmPose, plan: ArmStep, stamp_ns: int) -> float:
-        """Take note of a pose, measured at a stamp; return the targets' path since it came [m]."""
+        """Add a measured pose; return the targets' path since the pose last changed [m]."""
         seen = pose.position.tobytes() + pose.quaternion.tobytes()
         target, self._target = self._target, plan.target.position
         if seen != self._pose or target is None or not plan.reachable:
@@ -42,22 +43,22 @@ class FrozenPose:
         return self._path_m
 
     def since_s(self, stamp_ns: int) -> float:
-        """Return for how long it has stayed the same [s]."""
+        """Return how long the pose has been the same [s]."""
         return (stamp_ns - self._since_ns) / NANOSECONDS
 
 
 class Following:
     """
-    Compares every arm with where its targets led it lately, during one motion.
+    Compares every arm with its recent targets, during one motion.
 
-    An arm lags behind its targets, the farther the faster it goes, but along their path: it is
-    near one of those of the last `limits.following_lag_s`, however fast they went. A measurement
-    is compared with the targets that had been sent when it was taken, so one that arrives late on
-    a busy machine is no fault. What a driver says it cannot reach is not expected of the arm.
+    An arm lags behind its targets, more so at higher speed, but stays on their path: it is near
+    one of the targets of the last `limits.following_lag_s`. A measurement is compared with the
+    targets that had been sent when it was taken, so a late one on a busy machine is no fault.
+    Targets that the driver reports as out of reach are ignored.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Take the limits from the embodiment."""
+        """Read the limits of the embodiment."""
         limits = embodiment.limits
         self._arms = tuple(embodiment.arms.items())
         self._most_m = limits.max_following_error_m or math.inf
@@ -81,8 +82,8 @@ class Following:
         """
         Return which arm does not follow its plans, by how much; no reason when all do.
 
-        :param plans: what every arm is told now. :param measured: the arms' poses.
-        :param stamps_ns: when each pose was measured, on the clock of `now_ns`.
+        :param plans: the current command of every arm. :param measured: the arms' poses.
+        :param stamps_ns: time of measurement of each pose, on the clock of `now_ns`.
         """
         self._sent.append((now_ns, tuple(plan.target for plan in plans)))
         self._drop_before(min(stamps_ns) - self._lag_ns)
@@ -103,15 +104,15 @@ class Following:
         return Reason()
 
     def _drop_before(self, oldest_ns: int) -> None:
-        """Forget the targets that were replaced before a time."""
+        """Drop the targets that were replaced before a time."""
         while len(self._sent) > 1 and self._sent[1][0] <= oldest_ns:
             self._sent.popleft()
 
     def _off(self, index: int, pose: ArmPose, stamp_ns: int) -> tuple[float, float]:
         """
-        Return the least distance [m] and angle [rad] of an arm to the targets it then had.
+        Return the least distance [m] and angle [rad] of an arm to its targets at that time.
 
-        0 for a pose that was measured before the motion began.
+        0 for a pose measured before the motion began.
         """
         recent = [
             targets[index]

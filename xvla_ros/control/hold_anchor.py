@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The one moment of a hold at which an arm that somebody moved has come to rest elsewhere.
+Finds when an arm that was moved during a hold has come to rest somewhere else.
 
-A controller that follows poses (an impedance controller) goes on pulling an arm to the last pose
-it was sent. After a hand-guided move, a reset or a restart that pose is far away, and the arm
-would go back to it when it is let go. So the arm is held anew where it rests: once in a hold,
-because an arm that sags a little would sag on with every new measurement.
+An impedance controller keeps pulling an arm to the last pose it was sent. After the arm was moved
+by hand, reset or restarted, that pose is far away, and the arm would return to it when released.
+So it gets a new target where it rests, but only once in a hold: an arm that sags a little would
+otherwise sag farther with every new measurement.
 """
 
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.motion import norm
 
-# An arm farther than this from its last target was moved by somebody: no servo lags so at rest.
+# An arm at rest farther than this from its last target was moved: no servo error is so large.
 BEHIND_M = 0.02
-# An arm rests when it has moved by less than this for so long.
+# An arm is at rest if it has moved by less than this distance for this time.
 STILL_M = 0.002
 STILL_S = 0.3
 
@@ -23,19 +23,19 @@ class HoldAnchor:
     """Watches one arm through one hold at a time."""
 
     def __init__(self) -> None:
-        """Watch nothing until `begin`."""
+        """Start without a hold."""
         self._held: ArmPose | None = None
         self._rest: tuple[int, ArmPose] | None = None
 
     def begin(self, held: ArmPose | None) -> None:
-        """Begin a hold at the last target that was sent; None when there is none."""
+        """Begin a hold at the last target that was sent; None if there is none."""
         self._held, self._rest = held, None
 
     def moved_m(self, measured: ArmPose, stamp_ns: int) -> float:
         """
-        Return how far from its last target the arm has come to rest [m]; 0 if it has not.
+        Return how far from its last target the arm has come to rest [m], once in a hold; else 0.
 
-        Other than 0 once in a hold. :param stamp_ns: when the pose was measured.
+        :param stamp_ns: time of measurement of the pose.
         """
         if self._held is None:
             return 0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the joints tables of an embodiment fit the data that a checkpoint was trained on."""
+"""Compares the joints tables of an embodiment with a checkpoint's training data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ UNKNOWN = JointRange(lower=-math.inf, upper=math.inf, speed=0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmData:
-    """One arm's joints with what the data says of them, and the lines of its table."""
+    """One arm's joints with their ranges in the data, and the lines of its table."""
 
     arm: str
     joints: tuple[Joint, ...]
     lines: tuple[Line, ...]
 
     def misfits(self, measured: ArmPose | None = None) -> list[str]:
-        """Return what does not fit, each by the joint's full name."""
+        """Return the joints that do not fit, as texts with the joint's full name."""
         joints: Sequence[Joint] = self.joints
         if measured is not None and measured.joints is not None:
             pairs = zip(self.joints, measured.joints.tolist(), strict=True)
@@ -40,7 +40,7 @@ def arms_data(
     embodiment: Embodiment, action: DataRange | None, state: DataRange | None
 ) -> tuple[ArmData, ...]:
     """
-    Return what the data says of each arm; none for tool poses.
+    Return the data of each arm; none for tool poses.
 
     :raises ConfigError: a URDF cannot be read.
     """
@@ -59,7 +59,7 @@ def _arm_data(
 
 
 def urdf_ranges(arm: ArmSettings) -> dict[str, JointRange]:
-    """Return the limits in an arm's URDF; none while that is on a topic."""
+    """Return the limits in an arm's URDF; none if the URDF is on a topic."""
     if arm.urdf_topic or not arm.urdf:
         return {}
     if '<robot' in arm.urdf:
@@ -70,7 +70,7 @@ def urdf_ranges(arm: ArmSettings) -> dict[str, JointRange]:
 def _joint(
     row: JointSettings, limits: JointRange, action: DataRange | None, state: DataRange | None
 ) -> Joint:
-    """Return a joint with its own limits, which lie inside the URDF's."""
+    """Return a joint with the limits of the table or else of the URDF."""
     return Joint(
         name=row.ros_name,
         lower=row.lower_rad if row.bounded else limits.lower,
@@ -81,22 +81,22 @@ def _joint(
 
 
 def told(data: DataRange | None, index: int) -> tuple[float, float] | None:
-    """Return the range of one number, None where it is not stored."""
+    """Return the range of one number, None if it is not stored."""
     return (data.low[index], data.high[index]) if data and index < len(data.low) else None
 
 
 class PoseCheck:
-    """Refuses observations until one lies where the data's states do."""
+    """Refuses observations until one is inside the range of the data's states."""
 
     def __init__(self, embodiment: Embodiment, state: DataRange | None) -> None:
-        """Take what is to be compared with; without it every observation passes."""
+        """Read the range of the states; without one every observation passes."""
         self._waiting = () if state is None else arms_data(embodiment, None, state)
 
     def check(self, arms: Sequence[ArmPose]) -> None:
         """
-        Compare the first observation's joints with the data.
+        Compare an observation's joints with the data, until one has passed.
 
-        :raises ObservationError: a joint is where the data never was; it names the joint.
+        :raises ObservationError: a joint is outside the data's range; it names the joint.
         """
         if not self._waiting:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of an arm's joints: what one step may do, and which measurements cannot be true."""
+"""The limits of an arm's joints: bounds of a step, and checks of measured positions."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from xvla_ros.control.least_squares import Box
 
 Vector = NDArray[np.float64]
 
-# Targets stay this far from the joints' stops.
+# Targets stay at least this far from the joints' stops.
 LIMIT_MARGIN_RAD = 1e-4
-# Farther than this beyond a limit a measurement is taken for one in another unit. Arms rest up to
+# A measurement farther beyond a limit than this is taken to be in another unit. Arms rest up to
 # a few degrees beyond the limits of their URDF; 90 degrees read as radians are 88 rad off.
 SLACK_RAD = 0.35
 SLACK_M = 0.1
 FULL_TURN_RAD = 2 * np.pi
-# Ticks of a turn and the one at zero: Dynamixel X and Feetech STS servos.
+# Ticks per turn and the tick at zero of Dynamixel X and Feetech STS servos.
 TICKS, MIDDLE_TICK = 4096, 2048
 # LeRobot's range of normalised positions.
 NORMALISED = 100.0
@@ -26,10 +26,10 @@ NORMALISED = 100.0
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class JointLimits:
     """
-    Limits of joints, by their order in the chain.
+    Limits of joints, in the order of the chain.
 
-    lower, upper: (n,) [rad, or m where sliding], infinite for a joint that turns without end.
-    velocity: (n,) [rad/s or m/s]. sliding: (n,) whether a joint slides.
+    lower, upper: (n,) [rad, or m for prismatic joints], infinite for a continuous joint.
+    velocity: (n,) [rad/s or m/s]. sliding: (n,) whether a joint is prismatic.
     """
 
     names: tuple[str, ...]
@@ -45,18 +45,18 @@ class JointLimits:
 
     @property
     def endless(self) -> NDArray[np.bool_]:
-        """(n,) whether a joint turns without end."""
+        """(n,) whether a joint is continuous."""
         return np.isinf(self.upper)
 
     @property
     def middle(self) -> Vector:
-        """(n,) the middle of each range; zero for a joint that turns without end."""
+        """(n,) the middle of each range; zero for a continuous joint."""
         low, high = self.finite
         return (low + high) / 2
 
     @property
     def finite(self) -> tuple[Vector, Vector]:
-        """The limits, (n,) each, with one turn for a joint that turns without end."""
+        """The limits, (n,) each, with one turn for a continuous joint."""
         return (
             np.where(self.endless, -np.pi, self.lower),
             np.where(self.endless, np.pi, self.upper),
@@ -66,7 +66,7 @@ class JointLimits:
         """
         Return the positions that may be commanded dt_s [s] after q (n,).
 
-        A joint that is beyond its limit may stay there or come back, never go farther.
+        A joint beyond its limit may stay there or come back, but not go farther.
         """
         reach = self.velocity * dt_s
         return Box(
@@ -117,13 +117,13 @@ class JointLimits:
         return ''
 
     def nearest_turn(self, q: Vector, near: Vector) -> Vector:
-        """Return q (n,) with endless joints turned by whole turns to be nearest to `near`."""
+        """Return q (n,) with continuous joints shifted by whole turns to be nearest to `near`."""
         turns = np.where(self.endless, np.round((near - q) / FULL_TURN_RAD), 0.0)
         return q + turns * FULL_TURN_RAD
 
     @property
     def _known(self) -> NDArray[np.bool_]:
-        """(n,) whether a joint has a range; some exporters write 0 to 0."""
+        """(n,) whether a joint has a range; some exporters write a range of 0 to 0."""
         return self.lower < self.upper
 
     def _excess(self, q: Vector) -> Vector:
@@ -131,12 +131,12 @@ class JointLimits:
         return np.maximum(self.lower - q, q - self.upper)
 
     def _fits(self, q: Vector) -> bool:
-        """Tell whether joints are inside their limits, or little beyond."""
+        """Tell whether joints are inside their limits or only a little beyond."""
         slack = np.where(self.sliding, SLACK_M, SLACK_RAD)
         return bool(((self._excess(q) <= slack) | ~self._known).all())
 
     def _readings(self, q: Vector) -> dict[str, Vector]:
-        """Return what joints would be if they were in other units."""
+        """Return the joints converted from each of the other units."""
         ticks = (q - MIDDLE_TICK) * (FULL_TURN_RAD / TICKS)
         low, high = self.finite
         share = np.clip(q, -NORMALISED, NORMALISED) / (2 * NORMALISED)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One arm's kinematics from its URDF: forward, Jacobian, and inverse without jumps of the joints.
+One arm's kinematics from its URDF: forward, Jacobian, and inverse without joint jumps.
 
 Poses are of the tool frame in the root link of the URDF, or in another fixed link: position (3,)
 in metres, quaternion (x, y, z, w). Joints that are not listed, such as fingers, stay at neutral.
@@ -22,7 +22,7 @@ from xvla_ros.core.errors import ConfigError
 
 Vector = NDArray[np.float64]
 
-# A pose within this counts as reached: a tenth of what drivers need (1 mm, 0.5 degrees).
+# A pose counts as reached within a tenth of what drivers need (1 mm, 0.5 degrees).
 POSITION_TOLERANCE_M = 1e-4
 ROTATION_TOLERANCE_RAD = 5e-4
 # One radian of rotation error counts as much as this many metres: about the length of a hand.
@@ -38,7 +38,7 @@ class IkResult:
     """
     The best joints q (n,) [rad] that were found for a target, and their errors.
 
-    converged: both errors are within tolerance. reason: what prevented it, if they are not.
+    converged: both errors are within tolerance. reason: why not, otherwise.
     """
 
     q: Vector
@@ -67,9 +67,9 @@ class Kinematics:
         :param urdf: path of a URDF file, or its XML text (as in robot_description).
         :param posture: joints (n,) [rad] that redundant joints are pulled to; None: mid-range.
         :param base_frame: link that poses are relative to; empty: the root link.
-        :param forward_only: accept limits that allow no motion: only `forward` is used.
-        :raises ConfigError: the file, a frame or a joint is missing or out of order, or the limits
-            of a joint allow no motion.
+        :param forward_only: accept limits that allow no motion, because only `forward` is used.
+        :raises ConfigError: the file, a frame or a joint is missing, joints are out of order, or
+            the limits of a joint allow no motion.
         """
         source, self._model, self.limits = read_chain(urdf, tuple(joint_names), base_frame)
         if not forward_only and (reason := self.limits.unusable()):
@@ -106,7 +106,7 @@ class Kinematics:
         restarts: int = 40,
     ) -> IkResult:
         """
-        Return joints for a tool pose, searched from the seed, then from stored postures near it.
+        Return joints for a tool pose. The search starts at the seed, then at stored postures.
 
         :param position: (3,) metres.
         :param quaternion: (4,) xyzw.
@@ -203,7 +203,7 @@ class Kinematics:
         )
 
     def _reason(self, q: Vector, box: Box) -> str:
-        """Name the joints whose limits stopped the descent."""
+        """Return the joints whose limits stopped the descent, as text."""
         held = [i for i in range(len(q)) if q[i] <= box.lower[i] or q[i] >= box.upper[i]]
         if not held:
             return 'the target is out of reach or next to a singularity'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Levenberg-Marquardt descent inside a box of joints; inverse kinematics uses it."""
+"""Levenberg-Marquardt descent inside a box of joints, for inverse kinematics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LONGEST_STEP_RAD = 0.8
 # The pull to the posture decreases with the error at this rate, so that it does not disturb the
 # end of the descent.
 FADE = 10.0
-# Give up when this many iterations in a row gained less than 2 %.
+# Give up after this many iterations in a row that gained less than 2 %.
 PATIENCE = 5
 
 
@@ -100,7 +100,7 @@ def _at(q: Vector, residual: Callable[[Vector], tuple[Vector, float, float]]) ->
 
 
 def _step(rows: Vector, here: Descent, box: Box, damping: float) -> Vector:
-    """Return the damped step; joints that it would push out of the box stay."""
+    """Return the damped step; joints that would leave the box stay."""
     q, error = here.q, here.error
     gradient = rows.T @ error
     free = ~(((q <= box.lower) & (gradient < 0)) | ((q >= box.upper) & (gradient > 0)))

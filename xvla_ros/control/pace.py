@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much time every step of a motion has, from when the arms were told what. No ROS in here."""
+"""Computes the duration of each step from the times of the commands. Free of ROS."""
 
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.errors import ObservationError
 
-# A step gets the time since the last one, at most this many control periods: after a gap nothing
-# jumps. After a longer one without a command, position controllers have stopped at the last.
+# A step gets the time since the last one, but at most this many control periods, so that nothing
+# jumps after a gap. After a longer gap, position controllers have stopped at the last command.
 MOST_PERIODS = 2.0
 
 
@@ -14,9 +14,9 @@ class Pace:
 
     def __init__(self, period_s: float) -> None:
         """
-        Begin with nothing commanded.
+        Start before the first command.
 
-        :param period_s: of the targets.
+        :param period_s: period of the targets.
         """
         self._period_s, self._most_s = period_s, MOST_PERIODS * period_s
         self._most_ns = round(self._most_s * NANOSECONDS)
@@ -28,30 +28,30 @@ class Pace:
         self._stamp_ns = self._commanded_ns = 0
 
     def judge(self, stamp_ns: int, now_ns: int) -> None:
-        """Take note of a target, by its stamp, that yields a step: its own or one of braking."""
+        """Note the stamp of a target that leads to a step: its own or a braking step."""
         self._stamp_ns, self._commanded_ns = stamp_ns, now_ns
 
     def execute(self, now_ns: int) -> None:
-        """Take note that a target was executed."""
+        """Note that a target was executed."""
         self._executed_ns = now_ns
 
     def silent_s(self, now_ns: int) -> float:
-        """Return how long no target was executed [s]."""
+        """Return the time since the last executed target [s]."""
         return (now_ns - self._executed_ns) / NANOSECONDS
 
     def since_s(self, now_ns: int) -> float:
-        """Return how long the arms were not commanded at all [s]."""
+        """Return the time since the last command of any kind [s]."""
         return (now_ns - self._commanded_ns) / NANOSECONDS
 
     def first_s(self, now_ns: int) -> float:
-        """Return the time that a target has which ends a hold or braking [s]."""
+        """Return the duration of a step that ends a hold or braking [s]."""
         return min(self.since_s(now_ns), self._period_s)
 
     def next_s(self, stamp_ns: int) -> float:
         """
-        Return the time that the next target of a motion has, by its stamp [s].
+        Return the duration of the next step of a motion, from the target's stamp [s].
 
-        :raises ObservationError: it is not newer than the last.
+        :raises ObservationError: the target is not newer than the last.
         """
         elapsed_s = (stamp_ns - self._stamp_ns) / NANOSECONDS
         if elapsed_s <= 0:
@@ -60,11 +60,11 @@ class Pace:
         return min(elapsed_s, self._most_s)
 
     def paused(self, now_ns: int) -> bool:
-        """Tell whether the last command is so long ago that the arms rest where it led them."""
+        """Tell whether the last command is so old that the arms have stopped at it."""
         return now_ns - self._commanded_ns > self._most_ns
 
     def brake(self, now_ns: int) -> float:
-        """Take note of a step of braking and return its time [s]; 0 when one was just made."""
+        """Note a braking step and return its duration [s]; 0 if one was just made."""
         since_s = self.since_s(now_ns)
         if since_s < self._period_s / 2:
             return 0.0

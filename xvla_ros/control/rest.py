@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far apart two states of the arms are, and when braking has ended."""
+"""Distance between two states of the arms, and the end of braking."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from xvla_ros.core.ee6d import ArmPose
 
-# Braking ends when a step is shorter than this. An arm that lags then still goes on to its last
+# Braking ends when a step is shorter than this. An arm that lags then still moves on to its last
 # target. Holding it at its measured pose instead would pull it back.
 STOPPED_M, STOPPED_RAD = 1e-5, 1e-5
 
@@ -19,7 +19,7 @@ def farthest_m(some: Sequence[ArmPose], others: Sequence[ArmPose]) -> float:
 
 
 def at_rest(before: Sequence[ArmPose], after: Sequence[ArmPose]) -> bool:
-    """Tell whether two steps of braking lead to the same place, in joint space of every joint."""
+    """Tell whether two braking steps end at the same place (in joint space: every joint)."""
     pairs = zip(before, after, strict=True)
     turns = [
         float(np.abs(a.joints - b.joints).max())

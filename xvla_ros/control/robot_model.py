@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the core needs of a robot's kinematics: the joint model of the gates, and the space."""
+"""A robot's kinematics for the core: the joint model of the gates, and the space of plans."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from xvla_ros.core.space import JointSpace
 
 Vector = NDArray[np.float64]
 
-# Postures whose tools are remembered: a gate asks for the same ones several times in a step.
+# Size of the cache of tool poses: a gate asks for the same postures several times in a step.
 RECENT = 4
 
 
@@ -25,7 +25,7 @@ class RobotModel:
         """
         Read the URDFs.
 
-        :raises ConfigError: one is missing or does not fit, or leaves a joint no range.
+        :raises ConfigError: a URDF is missing or does not fit, or a joint has no range.
         """
         arms = tuple(embodiment.arms.values())
         self._kinematics = tuple(arm_kinematics(arm) for arm in arms)
@@ -57,11 +57,11 @@ class RobotModel:
         return tuple(kinematics.forward(q[part]) for kinematics, part in each)
 
     def collision(self, q: Vector) -> str:
-        """Return which links touch; empty for none, or when that is not checked."""
+        """Return which links touch; empty for none, or if collisions are not checked."""
         return self._collisions.touching(q) if self._collisions else ''
 
     def units(self, q: Vector) -> str:
-        """Return in which other unit joints q (N,) would be inside; empty when in none."""
+        """Return the unit in which joints q (N,) would be inside their limits; empty: none."""
         each = zip(self._kinematics, self._parts, strict=True)
         fitting = [kinematics.limits.units(q[part]) for kinematics, part in each]
         first, *others = fitting
@@ -69,7 +69,7 @@ class RobotModel:
 
 
 def robot_model(embodiment: Embodiment) -> RobotModel | None:
-    """Return the model of a joint-space embodiment; None for one of tool poses."""
+    """Return the model of a joint-space embodiment; None for tool poses."""
     return RobotModel(embodiment) if embodiment.joint_space else None
 
 

@@ -11,13 +11,13 @@ from scipy.stats import qmc
 Vector = NDArray[np.float64]
 
 POSTURES = 8192
-# Weight of the tool's axes beside its position [m]: poses that differ by 90 degrees are as far
-# apart as poses that differ by 0.2 m.
+# Weight of the tool's axes relative to its position [m]: a difference of 90 degrees counts as
+# much as 0.2 m.
 AXIS_WEIGHT_M = 0.14
 
 
 class SeedTable:
-    """Joint postures spread evenly over the limits, found by the tool pose they give."""
+    """Joint postures spread evenly over the limits, looked up by their tool pose."""
 
     def __init__(
         self, forward: Callable[[Vector], tuple[Vector, Vector]], lower: Vector, upper: Vector

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between tool poses and joints, as an embodiment needs it."""
+"""Makes the parts that differ between tool poses and joints, for an embodiment."""
 
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.joint_model import JointModel
@@ -23,7 +23,7 @@ def make_space(embodiment: Embodiment) -> Space:
 
 def make_model(embodiment: Embodiment) -> JointModel | None:
     """
-    Return what the gates of a joint-space embodiment need; None for one of tool poses.
+    Return the robot model for the gates of a joint-space embodiment; None for tool poses.
 
     :raises ConfigError: a URDF, or the file of allowed pairs beside it, is missing or does not
         fit.
@@ -36,5 +36,5 @@ def make_model(embodiment: Embodiment) -> JointModel | None:
 
 
 def make_profile(embodiment: Embodiment) -> ActionProfile | JointProfile:
-    """Return what translates between the checkpoint's numbers and the robot's."""
+    """Return the converter between the checkpoint's numbers and the robot's."""
     return JointProfile(embodiment) if embodiment.joint_space else ActionProfile(embodiment)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading one arm's chain of joints from a URDF."""
+"""Reads one arm's chain of joints from a URDF."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ import pinocchio as pin
 from xvla_ros.control.joint_limits import JointLimits, LIMIT_MARGIN_RAD
 from xvla_ros.core.errors import ConfigError
 
-# Limits [rad] that pinocchio is given for a joint that turns without end: its own type for such a
-# joint holds cosine and sine in place of an angle.
+# Limits [rad] given to pinocchio for a continuous joint, because its own type for such a joint
+# holds cosine and sine instead of an angle.
 ENDLESS_RAD = 1e6
 SLIDING = frozenset(f'JointModelP{axis}' for axis in ('X', 'Y', 'Z')) | {
     'JointModelPrismaticUnaligned'
@@ -23,7 +23,7 @@ def read_chain(
     urdf: str | Path, joint_names: tuple[str, ...], base_frame: str = ''
 ) -> tuple[str, pin.Model, JointLimits]:
     """
-    Return a name of the source for messages, the model with only the listed joints free, limits.
+    Return the source's name for messages, the model with only the listed joints free, limits.
 
     :param urdf: path of a URDF file, or its XML text.
     :param joint_names: base to tool; every other joint is fixed at neutral.
@@ -45,7 +45,7 @@ def read_chain(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JointRange:
-    """A joint as the URDF has it: its ends [rad], infinite without limits; speed [rad/s]."""
+    """A joint's limits in the URDF: its ends [rad], infinite without limits; speed [rad/s]."""
 
     lower: float
     upper: float
@@ -93,7 +93,7 @@ def _text(urdf: str | Path) -> tuple[str, str]:
 def _with_limits(
     text: str, joint_names: tuple[str, ...], source: str
 ) -> tuple[str, frozenset[str]]:
-    """Return the URDF with limits for the listed continuous joints, and the names of those."""
+    """Return the URDF with limits added to the listed continuous joints, and their names."""
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -115,7 +115,7 @@ def _with_limits(
 
 
 def _check_limit(joint: ElementTree.Element, name: str, source: str) -> None:
-    """Refuse a joint without the limits that its type needs, which pinocchio does not name."""
+    """Refuse a joint without the limits that its type needs. pinocchio's error has no name."""
     limit, kind = joint.find('limit'), joint.get('type')
     if limit is None and kind in ('revolute', 'prismatic'):
         raise ConfigError(f"{source}: joint '{name}' is {kind} and has no <limit>")
@@ -160,7 +160,7 @@ def _only(model: pin.Model, joint_names: tuple[str, ...], source: str) -> pin.Mo
 
 
 def _rebase(model: pin.Model, base_frame: str, source: str) -> None:
-    """Move the model so that a link, which must not move with the joints, is its origin."""
+    """Make a fixed link the origin of the model."""
     if not model.existFrame(base_frame):
         names = ', '.join(frame.name for frame in model.frames)
         raise ConfigError(f"{source}: no link '{base_frame}' for the base; it has: {names}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The mathematics and data of xvla_ros: numpy, scipy and yaml only, no ROS and no torch.
+Arithmetic and data types of xvla_ros. It imports numpy, scipy and yaml, but no ROS and no torch.
 
-errors < rotations < ee6d < chunk < chunk_queue, safety, gripper; schema < embodiment <
-observation. Everything above this layer may import it; it imports nothing above.
+Order of imports: errors, rotations, ee6d, chunk, then chunk_queue, safety and gripper; schema,
+embodiment, observation. Every other layer may import this one; it imports none of them.
 """

@@ -9,9 +9,9 @@ from xvla_ros.core.joint_settings import JointMap, JointSettings, ordered
 from xvla_ros.core.names import name_objection
 from xvla_ros.core.schema import check_corners, check_lengths, param
 
-# How `urdf` begins when it names a topic.
+# Prefix of `urdf` when it names a topic.
 TOPIC = 'topic:'
-# Where the time of a message is from: its header, or its arrival.
+# The time of a message: its header's stamp, or its arrival.
 HEADER, RECEIVE = 'header', 'receive'
 # Drivers that take joints; `cartesian_pose` takes poses of the tool.
 JOINT_DRIVERS = ('joint_trajectory', 'joint_position', 'joint_target', 'interbotix', 'piper')
@@ -43,7 +43,7 @@ class GripperSettings:
         'Finger joints in that message; opening is read from the first.'
     )
     stamp_source: str = param(
-        "Where their time is from: header or receive. Empty: as the arm's.",
+        "Stamp of the finger joints: header or receive. Empty: as the arm's.",
         '',
         choices=('', HEADER, RECEIVE),
     )
@@ -154,7 +154,7 @@ class ArmSettings:
         (0.0, 0.0, 0.0, -1.0),
     )
     stamp_source: str = param(
-        'Where the state gets its time from: its header, or its arrival (receive), for a driver '
+        'Time of the state: the stamp in its header, or its arrival (receive) for a driver '
         'that does not stamp or whose clock cannot be synchronised.',
         HEADER,
         choices=(HEADER, RECEIVE),
@@ -216,7 +216,7 @@ class ArmSettings:
         )
 
     def _check_joints(self) -> None:
-        """Check that the table is of this arm's joints, and that they are measured."""
+        """Check that the table lists this arm's joints, and that they are measured."""
         ordered(self.joints, self.joint_names)
         if self.pose_source != 'joints' or self.driver == 'cartesian_pose':
             raise ValueError(
@@ -231,7 +231,7 @@ class ArmSettings:
 
     @property
     def urdf_topic(self) -> str:
-        """Topic that the URDF comes from; empty when it comes from a file, or there is none."""
+        """Topic of the URDF; empty when it is a file or missing."""
         return self.urdf.removeprefix(TOPIC) if self.urdf.startswith(TOPIC) else ''
 
     def _check_lengths(self) -> None:

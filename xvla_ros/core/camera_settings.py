@@ -15,13 +15,13 @@ class CameraSettings:
     topic: str = param('Image topic.', topic=True)
     compressed: bool = param('The topic is sensor_msgs/CompressedImage instead of Image.', False)
     encoding: str = param(
-        'What an image is whose own encoding names no colours (8UC3 and its like), such as bgr8. '
-        'Empty: such images are refused.',
+        'Encoding, such as bgr8, of images whose own encoding names no colours (8UC3 and the '
+        'like). Empty: such images are refused.',
         '',
         choices=('', *DECLARABLE),
     )
     stamp_source: str = param(
-        'Where an image gets its time from: its header, or its arrival (receive), for a driver '
+        'Time of an image: the stamp in its header, or its arrival (receive) for a driver '
         'that does not stamp or whose clock cannot be synchronised.',
         HEADER,
         choices=(HEADER, RECEIVE),
@@ -29,8 +29,8 @@ class CameraSettings:
     rotate_180: bool = param('Rotate the image by 180 degrees (LIBERO agentview).', False)
     max_age_s: float = param('Oldest image that may be used [s].', 0.3, low=0.005, high=10.0)
     max_frozen_m: float = param(
-        'Hold when the camera has sent the same picture, newly stamped, while a tool moved this '
-        'far [m]. A real camera never sends two equal pictures. 0 = unchecked.',
+        'Hold when the camera has sent the same image with new stamps while a tool moved this '
+        'far [m]. A real camera never sends two equal images. 0 = unchecked.',
         0.0,
         low=0.0,
         high=2.0,
@@ -43,7 +43,7 @@ class CameraSettings:
     )
 
     def __post_init__(self) -> None:
-        """Refuse an encoding for pictures that are files: a file says itself what it is."""
+        """Refuse an encoding for compressed images: their files contain it."""
         if self.compressed and self.encoding:
             raise ValueError(
                 f"encoding is '{self.encoding}', but compressed is true; expected no encoding"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user calls a checkpoint to the folder that holds it; nothing is downloaded."""
+"""Finds the folder of a checkpoint from a path or name. Nothing is downloaded."""
 
 from collections.abc import Iterator
 import os
@@ -11,11 +11,11 @@ from xvla_ros.core.resources import shared_places
 
 CONFIG = 'config.json'
 ADAPTER_CONFIG = 'adapter_config.json'
-# Where lerobot-train puts a checkpoint, from one saved step, from `checkpoints` and from its
+# Where lerobot-train puts a checkpoint, seen from a saved step, from `checkpoints` and from its
 # output folder.
 INSIDE = ('pretrained_model', 'last/pretrained_model', 'checkpoints/last/pretrained_model')
 HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
-# Names of a folder's content that a message shows at most.
+# How many names of a folder's content a message shows at most.
 SHOWN = 8
 
 
@@ -38,7 +38,7 @@ def checkpoint_folder(path: str | Path, working_folder: bool = True) -> Path:
 
 
 def checkpoint_overrides(checkpoint: str | None) -> dict[str, object]:
-    """Return the parameters that put another checkpoint in place; it takes no adapter along."""
+    """Return the parameters that replace the checkpoint and drop the adapter."""
     return {'policy.checkpoint': checkpoint, 'policy.adapter': ''} if checkpoint else {}
 
 
@@ -75,7 +75,7 @@ def hub_cache() -> Path:
 
 
 def inner_folder(path: Path) -> Path:
-    """Return the folder with the files of a checkpoint, which may lie inside another."""
+    """Return the folder with a checkpoint's files: this folder, or one inside it."""
     if path.is_file():
         raise CheckpointError(f'{path}: is a file, expected the directory that holds it')
     for folder in (path, *(path / inside for inside in INSIDE), *revisions(path)):
@@ -101,7 +101,7 @@ def revisions(path: Path) -> Iterator[Path]:
 
 
 def advice(path: Path) -> str:
-    """Say which folders inside would do, or else what the folder holds."""
+    """Suggest folders inside that are checkpoints, or else list the content."""
     deeper = ('*', '*/pretrained_model', 'snapshots/*', 'checkpoints/*/pretrained_model')
     found = sorted({f for pattern in deeper for f in path.glob(pattern) if is_checkpoint(f)})
     if found:

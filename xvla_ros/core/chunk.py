@@ -10,8 +10,8 @@ from xvla_ros.core.ee6d import arm_count, EE6D_SIZE
 
 NANOSECONDS = 1_000_000_000
 # Periods from an observation to the first action of its chunk, in the authors' checkpoints (X-VLA
-# datasets/domain_handler/base.py). In LeRobot's it is 0 (policies/xvla/configuration_xvla.py,
-# action_delta_indices).
+# datasets/domain_handler/base.py). In LeRobot's checkpoints it is 0
+# (policies/xvla/configuration_xvla.py, action_delta_indices).
 FIRST_INDEX = 1
 
 

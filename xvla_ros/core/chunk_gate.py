@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk half of the safety gate: the rules for a whole chunk, before any is executed."""
+"""The half of the safety gate that checks whole chunks, before any step is executed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +24,9 @@ from xvla_ros.core.workspace import to_world, workspace
 
 Array = NDArray[np.float64]
 
-# A chunk counts as one in the other layout when it fits that one BETTER times better and its own
-# residual is above DOUBTFUL, even below the limit: the mean hides one wrong rotation in ten.
+# A chunk is refused as one in the other layout when it fits that layout BETTER times better and
+# its own residual is above DOUBTFUL. This may be below the limit, because the mean hides one
+# wrong rotation in ten.
 BETTER = 4.0
 DOUBTFUL = 0.1
 
@@ -83,7 +84,7 @@ class ChunkGate:
         return Verdict(accepted=True, chunk=passed, reasons=reasons, message=message)
 
     def _unreadable(self, halves: Array) -> Verdict | None:
-        """Return the verdict on raw actions (A, T, 10) that hold no poses, or None."""
+        """Return the refusal of raw actions (A, T, 10) that are no poses; None if they are."""
         if not np.isfinite(halves).all():
             arm, anchor = np.argwhere(~np.isfinite(halves))[0][:2]
             text = f'arm {self._names[arm]}, anchor {anchor}: {MEANING["non_finite"]}'
@@ -104,7 +105,7 @@ class ChunkGate:
         return _rejected('rotation_invalid', text)
 
     def _other_layout(self, halves: Array) -> tuple[str, float]:
-        """Return the layout that is not configured, and how badly the raw rotations fit it."""
+        """Return the layout that is not configured, and the residual of the rotations in it."""
         other = next(layout for layout in ROTATION_LAYOUTS if layout != self._layout)
         raw = (
             to_policy.apply_raw(half, self._layout)[:, ROTATION]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk queue joins chunks, which arrive late, into one curve over time."""
+"""The chunk queue joins late chunks into one curve over time."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -47,8 +47,8 @@ class ChunkQueue:
         :param blend_s: length of the cross-fade of blend and inpaint.
         :param ensemble_decay: weight decay per plan of ensemble.
         :param engage_s: length of the ramp after `engage`.
-        :param arms: how many arms every chunk moves; None takes it from each chunk.
-        :param space: what the chunks are of, instead of tool poses in `layout`.
+        :param arms: how many arms every chunk moves; None: as many as each chunk has.
+        :param space: the space of the chunks; None: tool poses in `layout`.
         :raises ValueError: the strategy is unknown.
         """
         self._options = {'blend_s': blend_s, 'ensemble_decay': ensemble_decay}
@@ -112,7 +112,7 @@ class ChunkQueue:
             return True
 
     def _read(self, chunk: Chunk) -> tuple[str, Trajectory | None]:
-        """Return the trajectory of a chunk, or why it has none."""
+        """Return an empty text and the chunk's trajectory, or the refusal and None."""
         try:
             return '', self._space.trajectory(chunk)
         except ValueError:
@@ -174,8 +174,8 @@ class ChunkQueue:
         """
         Return the targets for now, one per arm, or None when there is no plan: hold.
 
-        The gripper is the model's raw probability, or NaN to leave it as it is (after `engage`). A
-        plan that is not replaced stops at its last anchor; after that the result is None.
+        The gripper is the model's raw probability, or NaN to keep its position (after `engage`).
+        A plan that is not replaced stops at its last anchor; after that the result is None.
         """
         with self._lock:
             self._now_ns = now_ns = max(now_ns, self._now_ns)
@@ -186,10 +186,10 @@ class ChunkQueue:
 
     def plan(self, now_ns: int, period_s: float, count: int) -> Chunk | None:
         """
-        Return what will be commanded within `count` periods, as a chunk observed at `now_ns`.
+        Return the targets of the next `count` periods, as a chunk observed at `now_ns`.
 
-        Its first anchor is due as that of the newest plan is. None without a plan.
-        Used as the prefix of real-time chunking, and as the proprioception of checkpoints that get
+        Its `first_index` is that of the newest plan. None without a plan.
+        It is the prefix of real-time chunking, and the proprioception of checkpoints that get
         the commanded pose.
         """
         with self._lock:
@@ -202,7 +202,7 @@ class ChunkQueue:
         return Chunk(
             stamp_ns=now_ns,
             period_s=period_s,
-            actions=np.nan_to_num(actions),  # NaN: a gripper that is left as it is
+            actions=np.nan_to_num(actions),  # NaN: a gripper that keeps its position
             sequence=plans[-1].sequence,
             first_index=first,
             joint_counts=self._space.joint_counts,
@@ -222,10 +222,10 @@ class ChunkQueue:
 
     def clear(self, not_before_ns: int = 0) -> None:
         """
-        Drop every plan, as on a new instruction or a fault.
+        Drop every plan, for example on a new instruction or a fault.
 
-        :param not_before_ns: refuse chunks of older observations, as `older`: they were requested
-            before the instruction changed.
+        :param not_before_ns: refuse chunks of older observations as `older`, because they were
+            requested before the instruction changed.
         """
         with self._lock:
             self._forget()

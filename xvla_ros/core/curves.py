@@ -69,7 +69,7 @@ class Fade:
     new: Curve
     start_ns: int
     length_ns: int
-    stays: bool = False  # plans that come later join the curve that it leads to
+    stays: bool = False  # later plans join `new`, and this fade is kept
     mix: Mix = mix_poses
 
     def weight(self, time_ns: int) -> float:

@@ -26,7 +26,7 @@ GRIPPER = 9
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ArmPose:
     """
-    Where one arm's tool is, or should be, and its gripper.
+    The measured or commanded pose of one arm's tool, and its gripper.
 
     position: (3,) metres, arm base frame. quaternion: (4,) unit, (x, y, z, w), of the tool in the
     arm base frame. gripper: opening, 0 closed to 1 open, for a measured pose or a target; the

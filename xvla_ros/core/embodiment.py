@@ -41,7 +41,7 @@ class Embodiment:
     """
 
     robot: str = param(
-        'Name of the robot: labels results and seeds simulated scenes. Never decides behaviour.'
+        'Name of the robot: labels results and seeds simulated scenes. No code depends on it.'
     )
     arm_names: tuple[str, ...] = param(
         'The arms, left first: one or two names of blocks under `arms`.'
@@ -83,7 +83,7 @@ class Embodiment:
 
     @property
     def joint_space(self) -> bool:
-        """Whether the checkpoint's actions are joint positions, not tool poses."""
+        """Whether the checkpoint's actions are joint positions instead of tool poses."""
         return self.policy.action_mode in JOINT_MODES
 
     @property
@@ -116,20 +116,20 @@ class Embodiment:
                 f'expected false with the drivers {drivers}'
             )
         if self.joint_space and policy.relative_position:
-            raise ValueError('relative_position is of tool poses, expected false')
+            raise ValueError('relative_position is for tool poses, expected false in joint space')
 
     def frame_prefix(self, arm: str) -> str:
         """
-        Return what an arm's frames begin with in TF, where each name exists once.
+        Return the prefix that makes an arm's frame names unique in TF.
 
-        Empty, unless arms have the same base frame: then the arm's name and a slash, as with the
-        parameter `frame_prefix` of robot_state_publisher.
+        Empty, unless arms have the same base frame: then it is the arm's name and a slash, as
+        with the parameter `frame_prefix` of robot_state_publisher.
         """
         bases = [settings.base_frame for settings in self.arms.values()]
         return '' if len(set(bases)) == len(bases) else f'{arm}/'
 
     def _check_simulation(self, sim: SimSettings) -> None:
-        """Check that the simulation is of this robot."""
+        """Check that the simulation has this robot's arms and cameras."""
         self._same('sim.arms', sim.arms, self.arm_names)
         missing = set(self.camera_names) - set(sim.cameras)
         if missing:
@@ -195,7 +195,7 @@ def load_embodiment(
 
 def uses_sim_time(path: str | Path) -> bool:
     """
-    Tell whether the nodes that read a parameter file go by /clock.
+    Tell whether the nodes that read a parameter file use the time on /clock.
 
     :raises ConfigError: the file cannot be read, or is not a ROS parameter file.
     """
@@ -206,8 +206,8 @@ def parse_override(name: str, text: str) -> Any:
     """
     Return the value that a text on a command line gives to a setting.
 
-    A setting that holds text gets the text as it is, or what is inside its quotes; other values
-    are read as in a parameter file, and whole numbers become floats where the setting is a float.
+    A text setting gets the text unchanged, or the part inside its quotes. Other values are read
+    as in a parameter file, and whole numbers become floats if the setting is a float.
 
     :param name: dotted name of the setting; an unknown one is refused when it is used.
     :raises ConfigError: the text is not one value.

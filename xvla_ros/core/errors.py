@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of xvla_ros, one class per person who can fix it, and how errors are shown."""
+"""The error classes of xvla_ros, by who can fix the error, and how errors are printed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ import traceback
 
 from xvla_ros.core.missing import missing_package
 
-# Set to anything, it adds the stack of an error that is not ours to its one line.
+# Environment variable: when set, an unexpected error also prints its stack.
 STACK_VARIABLE = 'XVLA_TRACEBACK'
 
 
 class XvlaError(Exception):
-    """Anything xvla_ros refuses: the message says what was wrong, where, and what was expected."""
+    """Base class. The message says what was wrong, where, and what was expected."""
 
     kind = 'error'
 
@@ -57,10 +57,10 @@ class CheckpointError(XvlaError):
 @dataclass(frozen=True, slots=True)
 class Reason:
     """
-    Why the robot does not move as planned; false when there is none.
+    Why the robot does not move as planned; false when there is no reason.
 
-    code: what is wrong, one of reason_codes.MEANING. text: for people; its figures may change.
-    source: whose trouble it is, such as `camera wrist`; empty where the code says it.
+    code: one of reason_codes.MEANING. text: for people; its figures may change. source: the
+    input or part that is at fault, such as `camera wrist`; empty if the code implies it.
     """
 
     code: str = ''
@@ -68,31 +68,31 @@ class Reason:
     source: str = ''
 
     def __bool__(self) -> bool:
-        """Tell whether there is one."""
+        """Tell whether there is a reason."""
         return bool(self.code)
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return the text."""
         return self.text
 
     def is_like(self, other: 'Reason') -> bool:
-        """Tell whether another differs by its text only."""
+        """Tell whether another reason differs only in its text."""
         return (self.code, self.source) == (other.code, other.source)
 
     @property
     def counted(self) -> str:
-        """What it is counted by: an input stream, a rule, a part of the system."""
+        """Name under which it is counted: an input stream, a rule or a part of the system."""
         return self.source or self.code
 
 
 def reason_of(error: XvlaError) -> Reason:
-    """Return what an error says as a reason."""
+    """Return an error as a reason."""
     return Reason(error.code, str(error), error.culprit)
 
 
 @contextmanager
 def blamed_on(culprit: str) -> Iterator[None]:
-    """Have errors in reading an input name its stream."""
+    """Add the name of the input stream to errors raised inside."""
     try:
         yield
     except ObservationError as error:
@@ -104,8 +104,8 @@ def one_line(error: BaseException) -> str:
     """
     Return an error as one line for a user.
 
-    An XvlaError says what to do, and so does the line for a missing package. Of any other error
-    the line names the type and the place in the code, and how to get its stack.
+    The line of an XvlaError or a missing package says what to do. For any other error it names
+    the type and the place in the code, and how to print the stack.
     """
     text = ' '.join(str(error).split())
     if isinstance(error, XvlaError):
@@ -119,6 +119,6 @@ def one_line(error: BaseException) -> str:
 
 
 def show_stack(error: BaseException) -> None:
-    """Print the stack of an error that is not ours to stderr, when the user asks for it."""
+    """Print the stack of an unexpected error to stderr, if the user asked for it."""
     if os.environ.get(STACK_VARIABLE) and not isinstance(error, XvlaError):
         traceback.print_exception(error)

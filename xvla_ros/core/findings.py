@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What checks say: of a machine, a robot, a bag, a data set."""
+"""Results of checks of a machine, a robot, a bag or a dataset."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ OK, WARNING, PROBLEM = 'ok', 'warning', 'problem'
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """
-    One thing that was looked at.
+    The result of one check.
 
-    level: OK, WARNING or PROBLEM. fix: what to do, if anything. file, episode, frame: where in
-    recorded data the first of it is.
+    level: OK, WARNING or PROBLEM. fix: what to do, if anything. file, episode, frame: the first
+    place in recorded data where it was found.
     """
 
     level: str

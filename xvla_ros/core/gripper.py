@@ -8,8 +8,8 @@ from xvla_ros.core.settings import GripperSettings
 
 OPEN = 1.0
 CLOSED = 0.0
-# How many of its travels a finger joint may be measured beyond either end: fingers open and close
-# a little farther than their settings say, and another unit is at least 57 times off.
+# How far a finger joint may be measured beyond either end, in multiples of its travel. Fingers
+# open and close a little farther than their settings; a wrong unit is at least 57 times off.
 TRAVELS = 1.0
 
 
@@ -17,12 +17,12 @@ class GripperFilter:
     """
     Decides open or closed from probabilities.
 
-    Polarity, threshold, hysteresis and the least time between changes are the gripper's settings.
-    Not thread-safe: the control thread owns it.
+    The gripper's settings give polarity, threshold, hysteresis and the minimum time between
+    changes. Not thread-safe: the control thread owns it.
     """
 
     def __init__(self, settings: GripperSettings) -> None:
-        """Start undecided: for the first probability only the threshold counts."""
+        """Start undecided: the first probability is compared with the threshold alone."""
         self._settings = settings
         self._closed: bool | None = None
         self._changed_ns = 0
@@ -34,14 +34,14 @@ class GripperFilter:
         self._changed_ns = now_ns - round(self._settings.dwell_s * NANOSECONDS)
 
     def retune(self, settings: GripperSettings) -> None:
-        """Use other settings from now on; the present opening stays until they change it."""
+        """Use other settings from now on; the current decision stays until they change it."""
         self._settings = settings
 
     def update(self, probability: float, now_ns: int) -> float:
         """
-        Return the opening to command: 1.0 open, 0.0 closed, NaN (leave it) while undecided.
+        Return the opening to command: 1.0 open, 0.0 closed, NaN (no command) while undecided.
 
-        :param probability: the model's value; one that is not finite changes nothing.
+        :param probability: the model's value; a value that is not finite changes nothing.
         """
         if math.isfinite(probability):
             self._decide(
@@ -64,16 +64,16 @@ class GripperFilter:
 
 
 class ContinuousGripper:
-    """A joint-space checkpoint's gripper: it gives openings, not probabilities."""
+    """The gripper of a joint-space checkpoint, which predicts openings, not probabilities."""
 
     def retune(self, settings: GripperSettings) -> None:
-        """Use other settings; there is no threshold."""
+        """Do nothing: no setting applies."""
 
     def reset(self, opening: float | None = None, now_ns: int = 0) -> None:
-        """Begin a motion; nothing is remembered."""
+        """Do nothing: there is no state."""
 
     def update(self, opening: float, now_ns: int) -> float:
-        """Return the opening to command, 0.0 closed to 1.0 open; NaN leaves it."""
+        """Return the opening to command, 0.0 closed to 1.0 open; NaN: no command."""
         return min(max(opening, CLOSED), OPEN) if math.isfinite(opening) else math.nan
 
 

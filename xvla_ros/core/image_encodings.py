@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of image encodings that settings and nodes share (sensor_msgs/image_encodings.hpp)."""
 
-# OpenCV's type names, which say nothing of colours -> (values of a pixel, bytes of a value).
+# OpenCV's type names, which name no colours -> (values of a pixel, bytes of a value).
 UNNAMED = {
     '8UC1': (1, 1),
     '8UC2': (2, 1),
@@ -11,7 +11,7 @@ UNNAMED = {
     '16UC3': (3, 2),
     '16UC4': (4, 2),
 }
-# What a camera may declare about images with such a name.
+# Encodings that a camera's settings may give to images with such a name.
 DECLARABLE = (
     *('rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8'),
     *('rgb16', 'bgr16', 'rgba16', 'bgra16', 'mono16'),
@@ -19,8 +19,8 @@ DECLARABLE = (
     *('bayer_rggb16', 'bayer_bggr16', 'bayer_gbrg16', 'bayer_grbg16'),
     *('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv'),
 )
-# What the formats, encodings and message types of video streams contain -> image_transport's name
-# of the plugin that decodes them.
+# Part of the format, encoding or message type of a video stream -> image_transport's name of the
+# plugin that decodes it.
 VIDEO_FORMATS = {
     'ffmpeg': 'ffmpeg',
     'h264': 'ffmpeg',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an answer keeps to the plan in execution: real-time chunking (arXiv 2506.07339)."""
+"""Keeps an answer close to the plan in execution: real-time chunking (arXiv 2506.07339)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,11 @@ def plan_weights(
     period_s: float, count: int, firm_s: float, fade_s: float, first: int = FIRST_INDEX
 ) -> NDArray[np.float64]:
     """
-    Return how firmly an answer keeps each anchor of the plan (count,), 1 to 0.
+    Return the weight of the plan in the answer at each anchor (count,), 1 to 0.
 
     :param period_s: anchor i is due (i + first) * period_s after the observation.
-    :param firm_s: until then the plan is executed in any case: 1.
-    :param fade_s: within this time after it the weight falls evenly to 0.
+    :param firm_s: until then the plan is executed in any case, so the weight is 1.
+    :param fade_s: within this time after it the weight falls linearly to 0.
     """
     after_s = period_s * np.arange(first, first + count) - firm_s
     weights: NDArray[np.float64] = np.clip(1 - after_s / max(fade_s, 1e-9), 0.0, 1.0)
@@ -34,8 +34,8 @@ def drawn_to_plan(
     """
     Return actions (T, D), each mixed with the plan's by its weight (T,).
 
-    :param decisions: channels of which no mean makes sense, as EE6D's grippers: the answer's,
-        unless the plan is firm.
+    :param decisions: channels that must not be averaged, such as EE6D's grippers. They are the
+        plan's where its weight is 1, else the answer's.
     """
     share = np.repeat(weights[:, None], actions.shape[1], axis=1)
     share[:, decisions] = weights[:, None] >= 1

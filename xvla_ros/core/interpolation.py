@@ -3,8 +3,8 @@
 SE(3) interpolation: from the anchors of a chunk to a pose at any time.
 
 Positions follow a C2 cubic spline. Orientations follow the geodesic between neighbouring anchors.
-The gripper changes in steps. What does not depend on time is computed once; one evaluation is then
-scalar arithmetic of a few microseconds.
+The gripper changes in steps. Everything that does not depend on time is computed once, so that one
+evaluation is scalar arithmetic of a few microseconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ from xvla_ros.core.rotations import rotate6d_to_matrix
 # One arm at one instant: x, y, z [m, arm base frame], qx, qy, qz, qw (unit), gripper (the model's
 # probability).
 Pose = tuple[float, float, float, float, float, float, float, float]
-# The same in either space (core/space.py): a Pose, or joints [rad] and the gripper's opening.
+# One arm at one instant in either space (core/space.py): a Pose, or joints [rad] and the
+# gripper's opening.
 State = tuple[float, ...]
 # Returns the state a fraction from one to another.
 Mix = Callable[[State, State, float], State]
@@ -75,7 +76,7 @@ class JointSpline:
         """
         Precompute the segments of joints [rad] and opening (T, n + 1).
 
-        :raises ValueError: a joint is not finite, or an opening is only now and then.
+        :raises ValueError: a joint is not finite, or some openings are NaN and others are not.
         """
         unknown = np.isnan(values[:, -1])
         if not np.isfinite(values[:, :-1]).all() or unknown.any() != unknown.all():
@@ -179,7 +180,7 @@ class Trajectory:
 
         :param layout: Rotate6D layout of the chunk's actions.
         :param arms: how many arms to read; None reads as many as the chunk moves.
-        :param curves: of each arm, where the actions are no EE6D.
+        :param curves: one curve per arm, if the actions are not EE6D.
         :raises ValueError: the actions are not finite or hold Rotate6D values that define no
             rotation.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk half of the safety gate in joint space: the rules for a whole chunk."""
+"""The half of the safety gate that checks whole chunks, in joint space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +20,10 @@ from xvla_ros.core.workspace import to_world, workspace
 
 Array = NDArray[np.float64]
 
-# Anchors this far beyond a limit [rad] are moved to it: leaders press. Farther ones are refused.
+# Anchors up to this far beyond a limit [rad] are moved to it, because a person presses the leader
+# arm against its stops. A chunk with anchors farther out is refused.
 SLACK_RAD = 0.1
-# A chunk that must be slowed by more than this is no motion: it is refused.
+# A chunk that must be slowed by more than this factor is refused.
 MOST_STRETCH = 4.0
 
 
@@ -34,7 +35,7 @@ class _Plan:
     period_s: float
     positions: Array
     quaternions: Array
-    lost: bool = False  # even its first anchor is where no tool may be
+    lost: bool = False  # a tool is in a forbidden place already at the first anchor
 
 
 class JointChunkGate:
@@ -82,7 +83,7 @@ class JointChunkGate:
         )
 
     def _unreadable(self, q: Array, openings: Array) -> Broken | None:
-        """Return why joints (T, N) and openings (T, arms) cannot be what they should be."""
+        """Return why joints (T, N) and openings (T, arms) are no valid values; None if valid."""
         names = self._bounds.names
         if not np.isfinite(q).all():
             anchor, joint = np.argwhere(~np.isfinite(q))[0]
@@ -109,7 +110,7 @@ class JointChunkGate:
         return 'joint_position', f'{text}; all would be inside as {units}' if units else text
 
     def _first_step(self, q: Array, measured: Sequence[ArmPose] | None) -> Broken | None:
-        """Return which joint the chunk would move too far at once; None for none."""
+        """Return which joint's first anchor is too far from its measured position, if any."""
         if measured is None:
             return None
         joints = [arm.joints for arm in measured]
@@ -127,7 +128,7 @@ class JointChunkGate:
         return 'first_step', text
 
     def _limited(self, q: Array) -> list[Broken]:
-        """Move joints (T, N) that are a little beyond their limits back; say which."""
+        """Move joints (T, N) a little beyond their limits back in place; return which."""
         inside = np.clip(q, self._bounds.lower, self._bounds.upper)
         off = np.abs(q - inside).max(axis=0)
         q[:] = inside
@@ -147,7 +148,7 @@ class JointChunkGate:
         )
 
     def _placed(self, plan: _Plan) -> list[Broken]:
-        """End the plan before a tool leaves its workspace or the two come too close."""
+        """Cut the plan before a tool leaves its workspace or the tools come too close."""
         broken: list[Broken] = []
         wrong = np.zeros(len(plan.q), bool)
         for index, (name, space) in enumerate(zip(self._names, self._spaces, strict=True)):
@@ -172,7 +173,7 @@ class JointChunkGate:
         return broken
 
     def _slowed(self, plan: _Plan) -> list[Broken]:
-        """Stretch the plan's time until every joint and tool keeps its limits; say which."""
+        """Slow the plan down until every joint and tool keeps its limits; return the reasons."""
         broken: list[Broken] = []
         bounds, steps = self._bounds, np.diff(plan.q, axis=0) / plan.period_s
         if not len(steps):
@@ -196,7 +197,7 @@ class JointChunkGate:
         return broken + slower
 
     def _tool_stretch(self, plan: _Plan) -> tuple[float, list[Broken]]:
-        """Return by how much the tools are too fast, and what says so."""
+        """Return the factor by which the tools are too fast, and the broken rules."""
         limits, stretch = self._limits, 1.0
         broken: list[Broken] = []
         for index, name in enumerate(self._names):
@@ -214,7 +215,7 @@ class JointChunkGate:
         return stretch, broken
 
     def _touching(self, q: Array) -> Broken | None:
-        """Return which links come together along a plan (T, N); None for none."""
+        """Return which links collide along a plan (T, N); None for none."""
         for index, row in enumerate(q):
             before = q[index - 1] if index else row
             if index and np.array_equal(before, row):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a joint-space checkpoint's numbers mean, inferred from the statistics stored with it.
+Infers the units of a joint-space checkpoint from the statistics stored with it.
 
-A hypothesis is a unit, a sign and a zero. It fits a joint when the data's range, read by it, lies
-inside the joint's limits, and when the pose that was measured lies inside the range of the state.
-All joints of an arm have one unit, and one joint at least moved by MOVED_RAD in the data: of a
-data set in which nothing moved, degrees and radians cannot be told apart. A unit, sign or zero is
-decided where nothing else fits; otherwise it is left open and said to be.
+A hypothesis is a unit, a sign and a zero. It fits a joint when it puts the data's range inside
+the joint's limits, and the measured position inside the range of the state. All joints of an arm
+have one unit, and at least one joint moved by MOVED_RAD in the data: if nothing moved, degrees
+and radians cannot be told apart. A unit, sign or zero is decided only if nothing else fits;
+otherwise all that fit are reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from xvla_ros.core.joint_units import DEG_PER_RAD, Line, unit_line, UNITS
 
 Array = NDArray[np.float64]
 
-# Data may pass a limit by this share of the range: a leader is pushed against the stops, and
-# calibrations differ by some degrees.
+# Data may pass a limit by this share of the range, because a leader arm is pushed against its
+# stops, and calibrations differ by some degrees.
 SLACK = 0.15
 SLACK_RAD = 0.1
-# The largest motion of an arm in its data, at least: 20 degrees.
+# Data in which no joint moved at least this far (20 degrees) decides no unit.
 MOVED_RAD = 0.35
-# Zeros that differ from the URDF's: by a quarter turn, as in data of before LeRobot's calibration
-# of 2025 (policies/molmoact2/processor_molmoact2.py, joint_offsets).
+# Possible zeros, relative to the URDF's. A quarter turn is from data older than LeRobot's
+# calibration of 2025 (policies/molmoact2/processor_molmoact2.py, joint_offsets).
 ZEROS_RAD = (0.0, math.pi / 2, -math.pi / 2)
 SIGNS = (1, -1)
 # Largest number of range100, with rounding.
@@ -36,7 +36,7 @@ MOST_RANGE100 = 100.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataRange:
-    """Between which each number lies in the data a checkpoint was trained on, or 98 % of it."""
+    """The range of each number in a checkpoint's training data, or in 98 % of it."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -44,7 +44,7 @@ class DataRange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hypothesis:
-    """A reading of one joint's numbers."""
+    """A possible meaning of one joint's numbers."""
 
     unit: str
     sign: int
@@ -52,7 +52,7 @@ class Hypothesis:
     line: Line
 
     def __str__(self) -> str:
-        """Say it in a few words."""
+        """Return a short description."""
         turned = ', other sign' if self.sign < 0 else ''
         zero = f', 0 at {self.zero_rad * DEG_PER_RAD:+.0f} deg' if self.zero_rad else ''
         return f'{self.unit}{turned}{zero}'
@@ -61,11 +61,11 @@ class Hypothesis:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Joint:
     """
-    What is known of one joint.
+    The known facts of one joint.
 
-    lower, upper: its limits [rad], infinite for a joint that turns without end. action, state:
-    smallest and largest number in the data, None where not stored. measured_rad: where the robot
-    is now, None where not known.
+    lower, upper: its limits [rad], infinite for a continuous joint. action, state: smallest and
+    largest number in the data, None if not stored. measured_rad: its position now, None if
+    unknown.
     """
 
     name: str
@@ -77,15 +77,15 @@ class Joint:
 
     @property
     def told(self) -> tuple[tuple[float, float], ...]:
-        """The ranges that are stored."""
+        """The stored ranges."""
         return tuple(each for each in (self.action, self.state) if each is not None)
 
     def fits(self, line: Line) -> bool:
-        """Say whether the data, read by a line, is what this joint can do and where it is."""
+        """Say whether a line puts the data inside the limits, and the joint inside the data."""
         return all(self._inside(line, told) for told in self.told) and self._is_there(line)
 
     def moved_rad(self, line: Line) -> float:
-        """Return how far the joint moved in the data, read by a line [rad]."""
+        """Return how far the joint moved in the data if the line is right [rad]."""
         return max((abs((high - low) / line.scale) for low, high in self.told), default=0.0)
 
     def _inside(self, line: Line, told: tuple[float, float]) -> bool:
@@ -100,7 +100,7 @@ class Joint:
             return True
         low, high = sorted(line.to_robot(value) for value in self.state)
         slack = max(SLACK * (high - low), SLACK_RAD)
-        if math.isinf(self.upper - self.lower):  # any turn of it is the same place
+        if math.isinf(self.upper - self.lower):  # whole turns make no difference
             turn = 2 * math.pi
             q = low - slack + (self.measured_rad - (low - slack)) % turn
             return q <= high + slack
@@ -109,24 +109,24 @@ class Joint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What one joint's numbers may mean: `fitting`, the plainest first, none if nothing fits."""
+    """The hypotheses that fit one joint, the simplest first."""
 
     name: str
     fitting: tuple[Hypothesis, ...]
 
     @property
     def decided(self) -> Hypothesis | None:
-        """The one reading that fits, or None where several do, or none."""
+        """The hypothesis, if exactly one fits."""
         return self.fitting[0] if len(self.fitting) == 1 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
     """
-    What an arm's numbers may mean.
+    The hypotheses that fit an arm.
 
-    units: those that fit all joints. joints: by joint, in those units. still: units that would fit
-    if the arm had hardly moved in its data, which is not believed.
+    units: those that fit all joints. joints: by joint, in those units. still: units that fit only
+    if the arm hardly moved in its data; they are rejected.
     """
 
     units: tuple[str, ...]
@@ -135,12 +135,12 @@ class Findings:
 
     @property
     def unit(self) -> str | None:
-        """The arm's unit where only one fits."""
+        """The arm's unit, if exactly one fits."""
         return self.units[0] if len(self.units) == 1 else None
 
 
 def hypotheses(joint: Joint) -> tuple[Hypothesis, ...]:
-    """Return every reading of a joint, the plainest first."""
+    """Return every hypothesis about a joint, the simplest first."""
     found = []
     for unit in UNITS:
         endless = math.isinf(joint.upper - joint.lower)
@@ -154,7 +154,7 @@ def hypotheses(joint: Joint) -> tuple[Hypothesis, ...]:
 
 
 def detect(joints: Sequence[Joint]) -> Findings:
-    """Return what the numbers of one arm's joints may mean."""
+    """Return the hypotheses that fit one arm's joints."""
     fitting = {joint.name: [h for h in hypotheses(joint) if _fits(joint, h)] for joint in joints}
     known = [joint for joint in joints if joint.told]
     possible = [u for u in UNITS if known and _everywhere(u, known, fitting)]
@@ -173,7 +173,7 @@ def detect(joints: Sequence[Joint]) -> Findings:
 
 
 def _fits(joint: Joint, hypothesis: Hypothesis) -> bool:
-    """Say whether a reading fits a joint; LeRobot cuts range100 at its ends."""
+    """Say whether a hypothesis fits a joint; LeRobot clips range100 at its ends."""
     largest = max((abs(value) for told in joint.told for value in told), default=0.0)
     beyond = hypothesis.unit == 'range100' and largest > MOST_RANGE100
     return not beyond and joint.fits(hypothesis.line)
@@ -182,7 +182,7 @@ def _fits(joint: Joint, hypothesis: Hypothesis) -> bool:
 def _everywhere(
     unit: str, joints: Sequence[Joint], fitting: Mapping[str, Sequence[Hypothesis]]
 ) -> bool:
-    """Say whether a unit fits every joint; one that turns without end has no range to fit."""
+    """Say whether a unit fits every joint; a continuous joint has no range to fit."""
     return all(
         any(h.unit == unit for h in fitting[joint.name])
         or (unit == 'range100' and math.isinf(joint.upper - joint.lower))
@@ -202,9 +202,9 @@ def _moved_rad(
 
 def misfits(joints: Sequence[Joint], declared: Sequence[Line]) -> dict[str, str]:
     """
-    Return what is wrong with a declared table, by joint; empty where it fits or nothing is known.
+    Return what is wrong with a declared table, by joint; empty if it fits or nothing is known.
 
-    The text says what the data is by the table, and which readings would fit.
+    The text gives the data's range by the table, and the hypotheses that would fit.
     """
     found = detect(joints)
     wrong = {}
@@ -228,7 +228,7 @@ def misfits(joints: Sequence[Joint], declared: Sequence[Line]) -> dict[str, str]
 
 
 def _reading(joint: Joint, line: Line) -> str:
-    """Say what the data is by a line, against what the joint can do and where it is."""
+    """Compare the data's range by a line with the joint's limits and its position."""
     ends = [sorted(line.to_robot(value) for value in told) for told in joint.told]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     there = '' if joint.measured_rad is None else f', measured {joint.measured_rad:.2f} rad'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gates need of a robot's model in joint space; control/robot_model.py has it."""
+"""The robot model that the joint-space gates need; control/robot_model.py implements it."""
 
 from collections.abc import Sequence
 import math
@@ -30,11 +30,11 @@ class JointModel(Protocol):
         """Return which two links touch, or which link touches a scene box; empty for none."""
 
     def units(self, q: Array) -> str:
-        """Return in which other unit joints q (N,) would be inside their limits; empty: none."""
+        """Return the unit in which joints q (N,) would be inside their limits; empty: none."""
 
 
 def parts(joint_counts: Sequence[int]) -> tuple[slice, ...]:
-    """Return which entries of a vector of all joints (N,) each arm has."""
+    """Return each arm's entries in a vector of all joints (N,)."""
     ends = np.cumsum(joint_counts).tolist()
     return tuple(slice(end - n, end) for end, n in zip(ends, joint_counts, strict=True))
 
@@ -43,7 +43,7 @@ def tool_share(
     pairs: Sequence[tuple[Tool, Tool]], limits: LimitSettings, dt_s: float
 ) -> tuple[float, str]:
     """
-    Return which share of a step keeps the tools' speed limits, and which limit it is.
+    Return the share of a step that keeps the tools' speed limits, and the code of the limit.
 
     :param pairs: each arm's tool before and after the step.
     """

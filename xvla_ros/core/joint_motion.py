@@ -2,9 +2,9 @@
 """
 Steps of all joints together, within their limits of speed and acceleration.
 
-As core/motion.py for tools, with other norms: a velocity's size is the largest share of a joint's
-limit that it uses. All joints slow down by the same factor, so a path is slowed in time and not
-bent; a stop leads straight on, in joint space.
+Like core/motion.py for tools, with another norm: the size of a velocity is the largest share of a
+joint's limit that it uses. All joints slow down by the same factor, so that a path becomes slower
+but keeps its shape, and a stop is a straight line in joint space.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,12 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class JointBounds:
     """
-    What the joints of all arms may do, arm by arm.
+    The limits of the joints of all arms, arm by arm.
 
     lower, upper: (N,) [rad] positions that may be commanded; speed: (N,) [rad/s]; acceleration:
     (N,) [rad/s^2]. falls: (N, 4) lower, upper, k, c: towards an end the speed stays below
-    sqrt(2 k distance) - c; infinite ends where it does not fall. falling: (N,) where it does.
+    sqrt(2 k distance) - c; the ends are infinite for a joint without this rule. falling: (N,)
+    whether a joint has it.
     """
 
     names: tuple[str, ...]
@@ -39,7 +40,7 @@ class JointBounds:
     falling: NDArray[np.bool_]
 
     def fastest(self, q: Array, v: Array) -> Array:
-        """Return how fast each joint may move at q in the direction of v; (N,) [rad/s]."""
+        """Return the speed limit of each joint at q in the direction of v (N,) [rad/s]."""
         if not self.falling.any():
             return self.speed
         distance = np.where(v >= 0, self.falls[:, 1] - q, q - self.falls[:, 0])
@@ -78,22 +79,22 @@ class JointBounds:
         return self.nearer(self._slowed(wanted, q), v, dt_s)
 
     def nearer(self, wanted: Array, v: Array, dt_s: float) -> Array:
-        """Return the velocity as near to the wanted one as one step's acceleration allows."""
+        """Return the velocity nearest to the wanted one that the acceleration limit allows."""
         change = wanted - v
         share = float((np.abs(change) / self.acceleration).max()) / MARGIN
         return v + change * min(1.0, dt_s / share) if share > 0 else v
 
     def _slowed(self, v: Array, q: Array) -> Array:
-        """Return a velocity, all of it slowed where one joint would be too fast."""
+        """Return the velocity, scaled down if one joint would be too fast."""
         fastest = self.fastest(q, v) * MARGIN
         moving = np.abs(v) > fastest
         return v * float((fastest[moving] / np.abs(v[moving])).min()) if moving.any() else v
 
     def outside(self, q: Array, v: Array, before: Array) -> int | None:
         """
-        Return a joint that braking from q and v would bring out of its limits; None for none.
+        Return a joint that would leave its limits while braking from q and v; None for none.
 
-        :param before: where the joints were: one beyond its limit may come back.
+        :param before: joints one step earlier: one beyond its limit may come back.
         """
         end = self.stop(q, v)
         low, high = np.minimum(self.lower, before), np.maximum(self.upper, before)
@@ -111,7 +112,7 @@ class JointBounds:
         left = np.where(v >= 0, self.falls[:, 1] - end, end - self.falls[:, 0])
         drop = np.abs(v) / max(self.brake_s(v), 1e-12)
         slack = np.maximum(k - drop, 0.0)
-        # The bound is nearest to the speed `nearest` before the end (the slope of both is equal).
+        # The bound comes closest to the speed at `nearest` before the end: equal slopes there.
         with np.errstate(divide='ignore', invalid='ignore'):
             nearest = np.where(slack > 0, left * drop / slack, np.inf)
         within = nearest < np.abs(end - q)
@@ -127,7 +128,7 @@ def joint_bounds(
     Return the bounds of joints: the table's limits inside those of the URDF, with a margin.
 
     :param table: of all arms, in order. :param urdf: lower and upper limits (N,) [rad].
-    :raises ValueError: nothing is left of a joint's range.
+    :raises ValueError: a joint's range is empty.
     """
     low = np.array([j.lower_rad if j.bounded else -np.inf for j in table])
     high = np.array([j.upper_rad if j.bounded else np.inf for j in table])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Converts between a joint-space checkpoint's numbers and radians: the joints table, applied."""
+"""Converts between a joint-space checkpoint's numbers and radians by the joints table."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 class JointProfile:
     """Translates between a checkpoint's vector and the joints of all arms. Stateless."""
 
-    # Channels that are decisions, which no mean makes: none.
+    # Channels that must not be averaged: none.
     decisions = slice(0, 0)
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -51,7 +51,7 @@ class JointProfile:
         return self._filled(np.concatenate(rows))
 
     def _filled(self, row: Array) -> NDArray[np.float32]:
-        """Return one action as the model's numbers, an unknown opening as 0."""
+        """Return one action in the model's numbers, with 0 for an unknown opening."""
         told: NDArray[np.float32] = np.nan_to_num(self._told(row[None])[0], nan=0.0)
         return told
 
@@ -66,7 +66,7 @@ class JointProfile:
         Return the model's output as a chunk of joints [rad] and openings, unchecked.
 
         :param raw: (T, width) model output; values may be anything, NaN included.
-        :param reference: of no use here.
+        :param reference: not used in joint space.
         :raises ValueError: raw is not (T, width).
         """
         answer = self._policy.executed(raw, self.width)
@@ -87,14 +87,14 @@ class JointProfile:
         return self._told(chunk.actions)
 
     def _told(self, actions: Array) -> NDArray[np.float32]:
-        """Return actions (T, D) as the model's numbers (T, width)."""
+        """Return actions (T, D) in the model's numbers (T, width)."""
         told = np.zeros((len(actions), self.width), np.float32)
         for columns, joints in zip(self._columns(), self._maps, strict=True):
             told[:, joints.index] = joints.to_model(actions[:, columns[: len(joints.index)]])
         return told
 
     def _columns(self) -> list[NDArray[np.intp]]:
-        """Return which columns of a chunk each arm has."""
+        """Return each arm's columns in a chunk."""
         ends = np.cumsum([count + 1 for count in self._counts])
         return [np.arange(end - n - 1, end) for end, n in zip(ends, self._counts, strict=True)]
 

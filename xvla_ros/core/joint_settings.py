@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joints table of an arm: what a checkpoint's numbers mean, and what each joint may do."""
+"""The joints table of an arm: the meaning of a checkpoint's numbers, and each joint's limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,12 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 from xvla_ros.core.schema import param
 
 Array = NDArray[np.float64]
+Number = TypeVar('Number', float, Array)
 
-# Action modes of checkpoints of tool poses, and of joints (docs/joint-space.md).
+# Action modes of checkpoints for tool poses, and for joints (docs/joint-space.md).
 EE6D_MODES = ('ee6d', 'agibot_ee6d')
 JOINT_MODES = ('auto', 'joint', 'so101_bimanual', 'franka_joint7')
 # Model values per radian.
 SCALES = {'rad': 1.0, 'deg': 180.0 / math.pi}
+
+
+def to_model(position: Number, scale: Number, offset: Number) -> Number:
+    """Return the checkpoint's number of a position [rad], or of an opening."""
+    return scale * position + offset
+
+
+def to_robot(value: Number, scale: Number, offset: Number) -> Number:
+    """Return the position [rad], or the opening, of a checkpoint's number."""
+    return (value - offset) / scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +42,15 @@ class JointSettings:
         '',
         choices=('', 'rad', 'deg'),
     )
-    scale: float = param('Model values per radian; negative turns the sign. 0: by the unit.', 0.0)
+    scale: float = param('Model values per radian; may be negative. 0: from the unit.', 0.0)
     offset: float = param("Model value at the URDF's zero.", 0.0)
-    lower_rad: float = param('Lower limit [rad]; equal to upper_rad: the one of the URDF.', 0.0)
+    lower_rad: float = param("Lower limit [rad]; if equal to upper_rad, the URDF's limits.", 0.0)
     upper_rad: float = param('Upper limit [rad].', 0.0)
     max_speed_rad_s: float = param(
         'Largest speed [rad/s]. Speeds of URDFs are often placeholders.', low=0.01, high=30.0
     )
     max_acceleration_rad_s2: float = param(
-        'Largest acceleration, and what a stop brakes with [rad/s^2].', low=0.1, high=500.0
+        'Largest acceleration, also used to brake [rad/s^2].', low=0.1, high=500.0
     )
     speed_falls: tuple[float, ...] = param(
         'lower, upper [rad], k [rad/s^2], c [rad/s]: towards either end the speed stays below '
@@ -61,17 +73,17 @@ class JointSettings:
 
     @property
     def bounded(self) -> bool:
-        """Whether the table itself limits the position."""
+        """Whether the table limits the position itself."""
         return self.lower_rad < self.upper_rad
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class JointMap:
     """
-    The affine maps of one arm's joints, in the order of `joint_names`, and of its gripper.
+    The maps value = scale * q + offset of one arm's joints in `joint_names` order and its gripper.
 
-    index, scale, offset: (n,). An opening goes from 0 closed to 1 open; the gripper's maps are
-    the last entries where the checkpoint has a gripper.
+    index, scale, offset: (n,). An opening goes from 0 closed to 1 open. If the checkpoint has a
+    gripper, its map is the last entry.
     """
 
     index: NDArray[np.intp]
@@ -80,13 +92,11 @@ class JointMap:
 
     def to_model(self, values: ArrayLike) -> Array:
         """Return radians and opening (..., n) as the checkpoint's numbers."""
-        told: Array = self.scale * np.asarray(values, np.float64) + self.offset
-        return told
+        return to_model(np.asarray(values, np.float64), self.scale, self.offset)
 
     def to_robot(self, values: ArrayLike) -> Array:
         """Return the checkpoint's numbers (..., n) as radians and opening."""
-        meant: Array = (np.asarray(values, np.float64) - self.offset) / self.scale
-        return meant
+        return to_robot(np.asarray(values, np.float64), self.scale, self.offset)
 
 
 def ordered(

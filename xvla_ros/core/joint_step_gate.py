@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step half of the safety gate in joint space: judges every step before it is published."""
+"""The half of the safety gate that checks every step before it is published, in joint space."""
 
 from collections.abc import Sequence
 import math
@@ -16,22 +16,22 @@ from xvla_ros.core.verdict import MEANING, RULES, Verdict
 from xvla_ros.core.workspace import to_world, TOLERANCE_M, workspace
 
 Array = NDArray[np.float64]
-# A broken rule and what it says: its code, and a text that names joint, arm or links.
+# A broken rule: its code, and a text that names joint, arm or links.
 Broken = tuple[str, str]
 
-# A stop is looked at in steps of at most this much of any joint [rad].
+# A stop is checked at points at most this far apart in any joint [rad].
 SAMPLE_RAD = 0.1
 MOST_SAMPLES = 8
 
 
 class JointStepGate:
     """
-    Lets no step pass from which the arms could not stop within all limits and without touching.
+    Allows only steps after which the arms can still stop within all limits and without collision.
 
-    The counterpart of `StepGate`, with the same interface: targets are ArmPoses with joints. Every
-    state that it lets out can be braked, straight on in joint space, inside the joints' limits and
-    the workspaces, with the tools apart and the links free. Braking is what remains when a target
-    allows nothing else. Not thread-safe; a copy goes on from the same motion by itself.
+    The counterpart of `StepGate`, with the same interface: targets are ArmPoses with joints. From
+    every state that it allows, braking in a straight line in joint space stays inside the joints'
+    limits and the workspaces, with the tools apart and without collision. If a target allows
+    nothing else, the gate brakes. Not thread-safe; a copy continues the same motion independently.
     """
 
     def __init__(self, embodiment: Embodiment, model: JointModel) -> None:
@@ -45,7 +45,7 @@ class JointStepGate:
         self.reset()
 
     def limit(self, limits: LimitSettings) -> None:
-        """Use other limits of the tools from the next step on; those of the joints stay."""
+        """Use other tool limits from the next step on; the joint limits stay."""
         self._limits = limits
 
     def reset(self) -> None:
@@ -130,14 +130,14 @@ class JointStepGate:
         return []
 
     def _far(self, goal: Array, here: Array) -> list[Broken]:
-        """Return which joint is farther from where it is than a first step may reach."""
+        """Return which joint is too far from its measured position for a first step."""
         off, most = np.abs(goal - here), self._limits.max_first_step_joint_rad
         if not (off > most).any():
             return []
         worst = int(np.argmax(off))
         text = (
-            f"joint '{self._bounds.names[worst]}' shall go from {here[worst]:.3f} to "
-            f'{goal[worst]:.3f} rad at once, limit {most} rad'
+            f"joint '{self._bounds.names[worst]}' would jump from {here[worst]:.3f} to "
+            f'{goal[worst]:.3f} rad, limit {most} rad'
         )
         return [('first_step', text)]
 
@@ -176,7 +176,7 @@ class JointStepGate:
         return code, f"joint '{self._bounds.names[int(np.argmax(shares))]}': {MEANING[code]}"
 
     def _contained(self, q: Array, v: Array, dt_s: float) -> tuple[Array, list[Broken]]:
-        """Return the step, mixed with braking as far as a stop in time needs it."""
+        """Return the step, mixed with as much braking as a stop inside the limits needs."""
         if (unsafe := self._unsafe(q, v, dt_s)) is None:
             return v, []
         brake = self._bounds.brake(self._v, dt_s)
@@ -200,7 +200,7 @@ class JointStepGate:
         return None
 
     def _misplaced(self, tools: Sequence[Tool]) -> Broken | None:
-        """Return which tool is outside its workspace, or that the two are too close."""
+        """Return which tool is outside its workspace, or that the tools are too close."""
         for name, space, (position, _) in zip(self._names, self._spaces, tools, strict=True):
             if not (space.contains_point(position) or space.contains(position, self._slack_m)):
                 return 'workspace', f'arm {name}: {MEANING["workspace"]}'
@@ -212,7 +212,7 @@ class JointStepGate:
         return None
 
     def _touching(self, after: Array, v: Array) -> list[Broken]:
-        """Return which links this step, or a stop after it, would bring together."""
+        """Return which links would collide in this step or in a stop after it."""
         for point in self._path(after, v):
             if links := self._model.collision(point):
                 return [('collision', links)]

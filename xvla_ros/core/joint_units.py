@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The units that joint-space checkpoints speak, as one line per joint: value = scale * q + offset.
+The units of joint-space checkpoints, as one line per joint: value = scale * q + offset.
 
-q is the joint's position in the URDF's radians. The formulas of calibrated units are LeRobot's
+q is the joint's position in the URDF's radians. The formulas for calibrated units are LeRobot's
 (motors/motors_bus.py, `_normalize`), without its clipping at the ends of a range.
 """
 
@@ -12,10 +12,10 @@ import math
 from typing import Any
 
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.core.joint_settings import SCALES
+from xvla_ros.core.joint_settings import SCALES, to_model, to_robot
 
 UNITS = ('rad', 'deg', 'range100')
-# Ticks of a turn of Feetech STS and Dynamixel X servos, and the middle one.
+# Ticks per turn of Feetech STS and Dynamixel X servos, and the middle tick.
 TICKS, MIDDLE_TICK = 4096, 2048
 TICKS_PER_RAD = TICKS / (2 * math.pi)
 DEG_PER_RAD = SCALES['deg']
@@ -23,23 +23,23 @@ DEG_PER_RAD = SCALES['deg']
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """The checkpoint's number of one joint: scale * q_rad + offset; scale is not zero."""
+    """The map of one joint: the checkpoint's number is scale * q_rad + offset; scale is not 0."""
 
     scale: float
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be inverted."""
+        """Refuse a line that cannot be inverted."""
         if not (math.isfinite(self.scale) and math.isfinite(self.offset) and self.scale):
             raise ValueError(f'scale {self.scale}, offset {self.offset}: cannot be inverted')
 
     def to_model(self, radians: float) -> float:
         """Return the checkpoint's number of a position [rad]."""
-        return self.scale * radians + self.offset
+        return to_model(radians, self.scale, self.offset)
 
     def to_robot(self, value: float) -> float:
         """Return the position [rad] of a checkpoint's number."""
-        return (value - self.offset) / self.scale
+        return to_robot(value, self.scale, self.offset)
 
 
 def unit_line(
@@ -49,11 +49,11 @@ def unit_line(
     zero_rad: float = 0.0,
 ) -> Line:
     """
-    Return the line of a unit.
+    Return the line for a unit.
 
     :param unit: `rad`, `deg`, or `range100`: -100 at the lower, +100 at the upper end of a range.
     :param limits: lower and upper end [rad]; only `range100` needs them.
-    :param sign: -1 where the checkpoint counts the other way.
+    :param sign: -1 if the checkpoint counts in the other direction.
     :param zero_rad: position at which the checkpoint has 0; not for `range100`.
     :raises ConfigError: there is no such unit, or `range100` has no finite range.
     """
@@ -72,9 +72,9 @@ def unit_line(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
     """
-    A motor of a LeRobot calibration file, in ticks.
+    One motor in a LeRobot calibration file, in ticks.
 
-    range_min, range_max: of the sweep that was recorded. inverted: its `drive_mode`.
+    range_min, range_max: ends of the recorded sweep. inverted: its `drive_mode`.
     """
 
     range_min: int
@@ -83,7 +83,7 @@ class Calibration:
 
     @property
     def middle(self) -> float:
-        """Middle of the sweep: where LeRobot has 0 degrees."""
+        """Middle of the sweep: LeRobot's 0 degrees."""
         return (self.range_min + self.range_max) / 2
 
 
@@ -113,17 +113,17 @@ def calibrated_line(
     unit: str, motor: Calibration, tick_zero: float = MIDDLE_TICK, sign: int = 1
 ) -> Line:
     """
-    Return the line of a motor's unit by its calibration.
+    Return the line for a motor's unit from its calibration.
 
-    :param unit: `deg`, or `range100` of the sweep; `rad` are the driver's own.
+    :param unit: `deg`, `range100` of the sweep, or `rad` as the driver reports.
     :param tick_zero: tick at which the ROS driver reports 0 rad.
-    :param sign: -1 where the driver counts ticks backwards.
+    :param sign: -1 if the driver counts ticks backwards.
     """
     per_rad = sign * TICKS_PER_RAD  # t = tick_zero + per_rad * q
     if unit == 'rad':
         return Line(scale=1.0)
     if unit == 'deg':
-        degrees = 360.0 / (TICKS - 1)  # LeRobot's: a turn is 4095 ticks
+        degrees = 360.0 / (TICKS - 1)  # in LeRobot a turn is 4095 ticks
         return Line(scale=per_rad * degrees, offset=(tick_zero - motor.middle) * degrees)
     if unit != 'range100':
         raise ConfigError(f'unit {unit!r} is unknown; known: {", ".join(UNITS)}')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a measured pose jumps: farther from the one before than any arm here can move."""
+"""Detects jumps: a measured pose farther from the one before than an arm can move."""
 
 from collections.abc import Sequence
 import math
@@ -10,7 +10,7 @@ from xvla_ros.core.errors import Reason
 from xvla_ros.core.motion import norm, quaternion_of
 from xvla_ros.core.quaternions import difference
 
-# The fastest that `limits` allows at all [m/s, rad/s], and what a measurement may be off [m, rad].
+# The highest speeds that `limits` accepts [m/s, rad/s], and the error of a measurement [m, rad].
 FASTEST_M_S, FASTEST_RAD_S = 3.0, 10.0
 SLACK_M, SLACK_RAD = 0.05, 0.3
 
@@ -19,17 +19,17 @@ class JumpWatch:
     """Compares each measurement of the arms with the one before. Its owner locks."""
 
     def __init__(self, arm_names: Sequence[str]) -> None:
-        """Begin without a measurement."""
+        """Start without a measurement."""
         self._names = tuple(arm_names)
         self._last: tuple[int, tuple[ArmPose, ...]] | None = None
 
     def forget(self) -> None:
-        """Compare the next measurement with none."""
+        """Accept the next measurement without a comparison."""
         self._last = None
 
     def look(self, measured: Sequence[ArmPose], now_ns: int) -> Reason:
         """
-        Return which arm's pose has jumped, and how far; no reason when none has.
+        Return which arm's pose has jumped, and how far; no reason if none has.
 
         :param measured: poses in the arms' base frames. :param now_ns: when they were read.
         """

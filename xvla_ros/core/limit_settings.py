@@ -42,7 +42,7 @@ class LimitSettings:
         'Least distance between the two tools [m]; 0 = unchecked.', 0.0, low=0.0, high=2.0
     )
     max_rotation_residual: float = param(
-        'Largest Rotate6D residual of a raw action; above it the layout counts as wrong.',
+        'Largest Rotate6D residual of a raw action; above it the layout is taken as wrong.',
         0.3,
         low=0.001,
         high=2.0,
@@ -60,8 +60,8 @@ class LimitSettings:
         'For tools that come too close.', 'reject', choices=('clamp', 'reject')
     )
     max_first_step_joint_rad: float = param(
-        "Joint space: largest distance of a chunk's first anchor from a measured joint [rad]; a "
-        "leader's lead is part of it.",
+        "Joint space: largest distance of a chunk's first anchor from a measured joint [rad]; "
+        'includes the lead of a leader arm.',
         0.35,
         low=0.001,
         high=3.2,
@@ -73,5 +73,5 @@ class LimitSettings:
         high=0.5,
     )
     check_collisions: bool = param(
-        'Refuse what brings links together, or into a scene box (needs URDF files).', False
+        'Refuse motions in which links touch each other or a scene box (needs URDF files).', False
     )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which settings may change while a policy runs, and what is refused.
+The settings that may change while a policy runs, and the checks of a change.
 
-A limit may become safer at any time. It may go back towards what the policy was started with only
-while the robot is not armed, and never beyond: the controller goes on with that. The limits of
-acceleration change only while the robot is not armed, because braking uses them, too.
+A limit may become safer at any time. It may return towards its value at the start only while the
+robot is not armed. It never becomes less safe than at the start, because the controller keeps that
+value. Limits of acceleration change only while the robot is not armed, because braking uses them.
 """
 
 from dataclasses import replace
@@ -51,7 +51,7 @@ def with_limit(
     if sign * (value - most) < 0:
         raise ConfigError(
             f'{name}: {value:g} is less safe than {most:g}, with which policy and controller were '
-            'started: start both anew for that'
+            'started: restart both to change it'
         )
     if armed and key in AT_REST:
         raise ConfigError(f'{name}: braking uses it, so it changes only while not armed')

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say in one line which Python package is missing, and how to get it. Imports nothing else."""
+"""Prints one line about a missing Python package. Imports only the standard library."""
 
 from importlib import import_module
 import sys
 
-# As in `usage: COMMAND`; a node cannot start.
+# Exit code of a command that is used wrongly, also for a node that cannot start.
 USAGE_ERROR = 2
 FIX = (
     'run `make build` in the checkout, or, for a workspace of your own, make the virtual '
@@ -22,7 +22,7 @@ def run_main(module: str, name: str) -> int:
     """
     Run `main` of a module and return its exit code.
 
-    :param name: of the command, for the line on stderr that a missing package ends in.
+    :param name: name of the command, for the line on stderr about a missing package.
     """
     try:
         main = import_module(module).main

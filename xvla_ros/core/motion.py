@@ -44,13 +44,13 @@ class MotionLimit:
 
         :param error: from the point to the target.
         :param pace: velocity of the target; it is matched once the error is zero.
-        :param velocity: of the step before.
+        :param velocity: velocity of the previous step.
         """
         acceleration = self.acceleration * MARGIN
         wanted = clip_norm(pace, self.speed * MARGIN)
         lag = (
             error - wanted * dt_s
-        )  # what remains when this step only follows the target's velocity
+        )  # the error left if this step only matches the target's velocity
         distance = norm(lag)
         if distance > 0:
             # The fastest speed from which braking after this step still ends at the target:
@@ -95,7 +95,7 @@ class ToolLimits:
         )
 
     def towards(self, state: ToolState, goal: ToolState, dt_s: float) -> Step:
-        """Return the step from a state to a moving goal; it reaches it when no limit forbids."""
+        """Return the step towards a moving goal; it reaches the goal if the limits allow it."""
         turn = np.array(difference(state.quaternion, goal.quaternion))
         velocity, broken = _limited(
             self.linear, goal.position - state.position, goal.velocity, state.velocity, dt_s
@@ -125,7 +125,7 @@ def _limited(
     broken = []
     if norm(wanted) > limit.speed:
         broken.append('speed')
-    # Reaching the target is useless when the next step cannot match its velocity.
+    # Reaching the target is useless if the next step cannot match its velocity.
     if max(norm(wanted - before), norm(wanted - pace)) > limit.acceleration * dt_s:
         broken.append('acceleration')
     return (limit.approach(error, pace, before, dt_s) if broken else wanted), tuple(broken)
@@ -142,7 +142,7 @@ def advance(state: ToolState, step: Step, dt_s: float) -> ToolState:
 
 
 def between(low: Step, high: Step, share: float) -> Step:
-    """Return the step a share of the way from `low` to `high`; limits both keep, it keeps."""
+    """Return low + share * (high - low); it keeps every limit that both keep."""
     return Step(
         velocity=low.velocity + share * (high.velocity - low.velocity),
         spin=low.spin + share * (high.spin - low.spin),

@@ -17,8 +17,8 @@ class Observation:
     The input of one inference.
 
     images: one (H, W, 3) uint8 RGB array per camera, in the embodiment's order, main view first.
-    arms: one measured pose per arm, in the embodiment's order. stamps_ns: when each stream was
-    measured, by name. stamp_ns: the oldest.
+    arms: one measured pose per arm, in the embodiment's order. stamps_ns: time of measurement of
+    each stream, by name. stamp_ns: the oldest of them.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -48,12 +48,11 @@ def check_streams(
     future_tolerance_s: float = 0.05,
 ) -> None:
     """
-    Refuse missing, stale, future or mutually distant stamps.
+    Refuse stamps that are missing, stale, in the future or too far apart.
 
-    :param stamps_ns: when each stream that has arrived was measured, by name.
-    :param max_skew_s: the most that any two streams may be apart.
-    :param future_tolerance_s: how far ahead of `now_ns` a stamp may be before clocks are called
-        unsynchronised.
+    :param stamps_ns: time of measurement of each stream that has arrived, by name.
+    :param max_skew_s: largest time between two streams.
+    :param future_tolerance_s: how far ahead of `now_ns` a stamp may be.
     :raises ObservationError: naming the stream, its age and its limit.
     """
     for limit in limits:

@@ -4,8 +4,8 @@ ROS parameter files, read as rcl reads them, so that tools and nodes see the sam
 
 rcl's parser and PyYAML's constructors disagree: `5e-1` is a number for rcl and text for PyYAML,
 `1:00` is text for rcl and 60 for PyYAML. Here PyYAML only splits the file into events; the values
-follow rcl_yaml_param_parser (get_value in src/parse.c, Jazzy). What rcl refuses, or would read as
-something that nobody means, is refused with its line.
+follow rcl_yaml_param_parser (get_value in src/parse.c, Jazzy). Values that rcl refuses or
+misreads are refused with their line.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PARAMETERS = 'ros__parameters'
 # rcl's parser is libyaml; PyYAML's own one differs in details.
 LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 STRING_TAG = 'tag:yaml.org,2002:str'
-# Name of a node, with rcl's wildcards and the namespaces before it.
+# Name of a node with its namespaces, which may contain rcl's wildcards.
 SECTION = re.compile(r'/?(\*\*?|[A-Za-z0-9_]+)(/(\*\*?|[A-Za-z0-9_]+))*')
 # Blocks inside blocks; the deepest setting is five blocks down.
 MOST_LEVELS = 32
@@ -42,7 +42,7 @@ def read_parameter_file(path: str | Path, node: str = POLICY_NODE) -> dict[str, 
 
 def check_parameter_file(path: str | Path) -> None:
     """
-    Read all sections of a file, whichever nodes they are for.
+    Read the sections of all nodes.
 
     :raises ConfigError: as `read_parameter_file`, but for missing parameters.
     """
@@ -140,7 +140,7 @@ class _Reader:
         self._events = iter(yaml.parse(content, Loader=LOADER))
 
     def _stream(self) -> Iterator[Any]:
-        """Yield events; whatever the parser refuses becomes one line."""
+        """Yield events; an error of the parser becomes a ConfigError of one line."""
         while True:
             try:
                 yield next(self._events)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings block of an embodiment that says what the checkpoint is and how it is run."""
+"""The settings block for the checkpoint and how it is run."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from xvla_ros.core.joint_settings import EE6D_MODES, JOINT_MODES
 from xvla_ros.core.rotations import ROTATION_LAYOUTS
 from xvla_ros.core.schema import param
 
-# Value of `first_anchor_index` that leaves it to the checkpoint.
+# Value of `first_anchor_index` that means: use the checkpoint's.
 FROM_CHECKPOINT = -1
 DTYPES = ('float32', 'bfloat16', 'int8')
 BACKENDS = ('auto', 'torch', 'onnxruntime', 'openvino')
@@ -40,7 +40,7 @@ class PolicySettings:
         'Row of this embodiment among the soft prompts of the checkpoint.', low=0
     )
     action_mode: str = param(
-        'Action mode of the checkpoint; all but the first two are of joint space.',
+        'Action mode of the checkpoint; all but the first two are joint space.',
         'ee6d',
         choices=(*EE6D_MODES, *JOINT_MODES),
     )
@@ -98,9 +98,9 @@ class PolicySettings:
     anchor_limit: int = param(
         'Execute at most this many anchors of a chunk after striding; 0 = all.', 0, low=0
     )
-    device: str = param('Torch device. Never replaced by another.', 'cpu')
-    dtype: str = param('Arithmetic of the products.', 'float32', choices=DTYPES)
-    backend: str = param('What runs the network; auto: the fastest.', 'auto', choices=BACKENDS)
+    device: str = param('Torch device. There is no fallback to another.', 'cpu')
+    dtype: str = param('Number format of matrix products.', 'float32', choices=DTYPES)
+    backend: str = param('Library that runs the network; auto: fastest.', 'auto', choices=BACKENDS)
     threads: int = param('Torch threads of the inference worker.', 1, low=1, high=256)
     nice: int = param(
         'Nice level of a restarted inference worker while it loads; 0 while it works.',
@@ -115,13 +115,13 @@ class PolicySettings:
 
     @property
     def first_index(self) -> int:
-        """Periods from an observation to its first action; the authors' where nothing says it."""
+        """Periods from an observation to its first action; the authors' value by default."""
         told = self.first_anchor_index != FROM_CHECKPOINT
         return self.first_anchor_index if told else FIRST_INDEX
 
     def executed(self, raw: NDArray[np.floating], width: int) -> NDArray[np.float64]:
         """
-        Return a copy of the actions of a model's output that are executed (T', width).
+        Return a copy of the actions that are executed (T', width) of a model's output.
 
         :param raw: (T, width) model output; values may be anything, NaN included.
         :raises ValueError: raw is not (T, width).
@@ -132,7 +132,7 @@ class PolicySettings:
         return actions[:: self.anchor_stride][: self.anchor_limit or None]
 
     def __post_init__(self) -> None:
-        """Refuse a warm start for a checkpoint whose actions cannot serve as its plan."""
+        """Refuse a warm start if the checkpoint's actions cannot be used as a plan."""
         if self.warm_start_time and (self.relative_position or self.anchor_stride > 1):
             raise ValueError(
                 f'warm_start_time is {self.warm_start_time:g}, but a warm start needs '

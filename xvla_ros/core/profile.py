@@ -23,7 +23,7 @@ IDENTITY_QUATERNION = (0.0, 0.0, 0.0, 1.0)
 class ActionProfile:
     """Translates between a checkpoint's EE6D and poses in the robot's base frame. Stateless."""
 
-    # Channels that are decisions, which no mean makes: the grippers.
+    # Channels that must not be averaged: the grippers.
     decisions = slice(GRIPPER, None, ARM_SIZE)
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -48,7 +48,7 @@ class ActionProfile:
             (`ChunkQueue.take`); used when proprio_source is `commanded`.
         :param previous: the last executed chunk; its end is used when proprio_source is
             `chunk_end`.
-        :return: the measured pose as long as the configured source is not available.
+        :return: EE6D of the configured source, or of the measured pose while there is none.
         """
         source = self._policy.proprio_source
         if source == 'zeros':

@@ -14,10 +14,10 @@ TABLE = 'checkpoints.yaml'
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """
-    What is known of a published checkpoint.
+    The known facts of a published checkpoint.
 
-    row: of the soft prompts. embodiment: file in config/, without its ending. first_anchor_index:
-    only where it is not what the checkpoint's format says. note: for people.
+    row: its row of the soft prompts. embodiment: file in config/, without its suffix.
+    first_anchor_index: only if it differs from that of the checkpoint's format. note: for people.
     """
 
     row: int

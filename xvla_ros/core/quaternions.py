@@ -2,7 +2,7 @@
 """
 Unit quaternions (x, y, z, w) as tuples of floats: scalar arithmetic for the control thread.
 
-One numpy operation costs more than all of these together on four numbers.
+A single numpy operation costs more than any of these functions.
 """
 
 import math

@@ -2,7 +2,7 @@
 """
 Every reason code of PolicyStatus and ControllerStatus, with its meaning.
 
-A code is given where the reason is born (`Reason`, an error's `code`) and passed on unchanged. A
+A code is set where the reason arises (`Reason`, an error's `code`) and passed on unchanged. A
 test compares this table with the sources. Codes of the safety gate are in verdict.MEANING.
 """
 
@@ -25,13 +25,13 @@ INPUTS: Mapping[str, str] = {
     'joint_count': 'a JointState has more names than positions, or fewer',
     'joint_not_finite': 'a joint position is NaN or infinity',
     'joint_implausible': 'a joint is outside its limits: another unit, or another joint',
-    'joints_unnamed': 'no JointState on the topic names a joint that is wanted',
+    'joints_unnamed': "no JointState on the topic names any of the arm's joints",
     'gripper_implausible': 'a finger joint is far outside its travel: another unit',
     'tf': 'TF does not connect the frames',
     'encoding': "an image's encoding is unknown or another than declared",
-    'image_size': "an image's data are not as long as its header says",
-    'image_damaged': 'a compressed picture cannot be decoded',
-    'frozen': 'a camera sends the same picture with new stamps while an arm moves',
+    'image_size': "the length of an image's data does not fit its header",
+    'image_damaged': 'a compressed image cannot be decoded',
+    'frozen': 'a camera sends the same image with new stamps while an arm moves',
     'two_publishers': 'a topic that must have one publisher has more',
     'observation': 'an input cannot be used, for a reason without a code of its own',
 }
@@ -42,15 +42,15 @@ MODEL: Mapping[str, str] = {
     'worker_silent': 'the inference worker has given no sign of life for too long',
     'worker_failed': 'the inference worker ended with an error',
     'worker_restart': 'the inference worker could not be started again',
-    'worker_link': 'what the inference worker said could not be handled',
+    'worker_link': 'a message of the inference worker could not be handled',
     'checkpoint_change': 'another checkpoint is being loaded',
     'answer_not_finite': 'the model answered NaN or infinity',
     'answer_shape': 'the model answered another number of actions or values than announced',
     'server_unreachable': 'no server answers at policy.server_url',
     'server_slow': 'the server did not answer within policy.request_timeout_s',
-    'server_garbage': "the server's answer is none of the protocol",
+    'server_garbage': "the server's answer does not follow the protocol",
     'server_refused': 'the server refused the request',
-    'server_lacks': 'the server does not know a setting that is asked for',
+    'server_lacks': 'the server does not support a setting of this robot',
     'server_changed': 'the server serves another model than when the node was configured',
     'inference': 'the model failed, for a reason without a code of its own',
     'checkpoint': 'the checkpoint is incomplete, malformed or does not fit the embodiment',
@@ -58,9 +58,9 @@ MODEL: Mapping[str, str] = {
 SYSTEM: Mapping[str, str] = {
     'estop': 'the e-stop is pressed, or was and has not been reset',
     'deadman_released': 'the deadman switch is released',
-    'deadman_silent': 'the deadman switch says nothing',
+    'deadman_silent': 'no message comes from the deadman switch',
     'clock_stopped': '/clock stands still',
-    'clock_unheard': '/clock has never been heard',
+    'clock_unheard': '/clock has never been received',
     'clock_back': 'the clock went backwards',
     'control_thread': 'the control thread met an error',
     'home': 'the robot goes home',
@@ -68,7 +68,7 @@ SYSTEM: Mapping[str, str] = {
     'refused_start': 'the node cannot start; `message` says why',
     'configuration': 'a setting is wrong',
     'error': 'an error without a code of its own',
-    'unheard': 'nobody hears the targets',
+    'unheard': 'nobody subscribes to the targets',
     'controller_gone': 'the controller is gone',
     'controller_started': 'a controller has started: arm again',
     'controller_silent': 'the controller gives no sign of life',
@@ -76,7 +76,7 @@ SYSTEM: Mapping[str, str] = {
     'controller_waits': 'the controller waits for its first hold',
 }
 CONTROLLER: Mapping[str, str] = {
-    'no_hold_yet': 'no hold was heard yet',
+    'no_hold_yet': 'no hold was received yet',
     'first_a_hold': 'the first command must be a hold',
     'policy_holds': 'the policy holds',
     'no_targets': 'no target came for control.hold_after_s',

@@ -16,7 +16,7 @@ def shared_file(kind: str, path: str | Path) -> Path:
     Return a file or folder of the package; an absolute path as it is.
 
     :param kind: top-level folder it belongs to: 'resource' or 'config'.
-    :raises ConfigError: it is in none of the places, which the message lists.
+    :raises ConfigError: it is not found; the message lists the places.
     """
     places = shared_places(kind, path)
     for place in places:
@@ -26,12 +26,12 @@ def shared_file(kind: str, path: str | Path) -> Path:
 
 
 def shared_places(kind: str, path: str | Path) -> list[Path]:
-    """Return where a file of the package may be; of an absolute path only the path itself."""
+    """Return the possible places of a package file; for an absolute path only itself."""
     return [Path(path)] if Path(path).is_absolute() else [r / kind / path for r in _roots()]
 
 
 def _roots() -> Iterator[Path]:
-    """Yield the files of a wheel, the checkout, the share folder of every installation prefix."""
+    """Yield the roots: inside a wheel, the checkout, the share folder of each install prefix."""
     package = Path(__file__).resolve().parents[1]
     yield package / 'share'  # only in a wheel, see setup.py
     yield package.parent

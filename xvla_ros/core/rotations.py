@@ -4,8 +4,8 @@ Rotate6D, the rotation format of X-VLA: two columns of a rotation matrix, in one
 
 X-VLA's training data and most of its clients flatten ``R[:, :2]`` row by row ('interleaved',
 datasets/utils.py); LIBERO's client and LeRobot stack the two columns ('contiguous',
-evaluation/libero/libero_client.py). The six numbers do not tell the order, so it is always an
-explicit argument here.
+evaluation/libero/libero_client.py). The six numbers do not show their order, so the layout is
+always an explicit argument here.
 """
 
 from typing import get_args, Literal
@@ -35,7 +35,7 @@ def rotate6d_columns(v: ArrayLike, layout: str) -> tuple[Array, Array]:
 
 
 def rotate6d_from_columns(a1: Array, a2: Array, layout: str) -> Array:
-    """Return the Rotate6D values (..., 6) of two matrix columns, each (..., 3), as they are."""
+    """Return the Rotate6D values (..., 6) of two matrix columns (..., 3), unchanged."""
     if layout == 'interleaved':
         return np.stack([a1, a2], axis=-1).reshape(*a1.shape[:-1], 6)
     if layout == 'contiguous':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The safety gate: judges every chunk and every step before anything is published, and counts."""
+"""The safety gate: checks every chunk and every step before publication, and counts reasons."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,35 +19,35 @@ from xvla_ros.core.verdict import Verdict
 def make_chunk_gate(
     embodiment: Embodiment, model: JointModel | None
 ) -> ChunkGate | JointChunkGate:
-    """Return what judges chunks; `model` is of a joint-space embodiment."""
+    """Return the gate for chunks; a joint-space embodiment needs `model`."""
     return JointChunkGate(embodiment, model) if model else ChunkGate(embodiment)
 
 
 def make_step_gate(embodiment: Embodiment, model: JointModel | None) -> StepGate | JointStepGate:
-    """Return what judges steps; `model` is of a joint-space embodiment."""
+    """Return the gate for steps; a joint-space embodiment needs `model`."""
     return JointStepGate(embodiment, model) if model else StepGate(embodiment)
 
 
 class SafetyGate:
     """
-    Both halves of the gate, chunks (`ChunkGate`) and steps (`StepGate`), with what they counted.
+    Both halves of the gate, for chunks (`ChunkGate`) and steps (`StepGate`), and their counts.
 
     Not thread-safe: one gate per thread. A copy (`copy.copy`) is independent: controllers keep one
-    to go back to when a step was not executed after all.
+    to return to if a step was not executed.
     """
 
     def __init__(self, embodiment: Embodiment, model: JointModel | None = None) -> None:
         """
         Read limits and workspaces; nothing has moved yet.
 
-        :param model: of a joint-space embodiment (control.robot_model.robot_model).
+        :param model: for a joint-space embodiment (control.robot_model.robot_model).
         """
         self._chunks = make_chunk_gate(embodiment, model)
         self._steps = make_step_gate(embodiment, model)
         self._counts: Counter[str] = Counter()
 
     def __copy__(self) -> 'SafetyGate':
-        """Return a gate that goes on from the same motion and the same counts by itself."""
+        """Return an independent gate with the same motion and the same counts."""
         other = object.__new__(SafetyGate)
         other._chunks, other._steps = self._chunks, copy(self._steps)
         other._counts = self._counts.copy()
@@ -59,13 +59,13 @@ class SafetyGate:
         return dict(self._counts)
 
     def check(self, chunk: Chunk, measured: Sequence[ArmPose] | None = None) -> Verdict:
-        """Judge a chunk; see `ChunkGate.check`."""
+        """Check a chunk; see `ChunkGate.check`."""
         return self._counted(self._chunks.check(chunk, measured))
 
     def check_step(
         self, targets: Sequence[ArmPose], measured: Sequence[ArmPose], dt_s: float
     ) -> Verdict:
-        """Judge a step; see `StepGate.check`."""
+        """Check a step; see `StepGate.check`."""
         return self._counted(self._steps.check(targets, measured, dt_s))
 
     def hold(self, dt_s: float) -> tuple[ArmPose, ...] | None:

@@ -17,9 +17,9 @@ from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.names import name_objection
 
 T = TypeVar('T')
-# What rcl's parser makes of a YAML null: it knows no null and keeps the text.
+# rcl's parser knows no YAML null and keeps these texts.
 NULLS = ('~', 'null', 'Null', 'NULL')
-# The types of single settings, for messages.
+# Names of the types in messages.
 TYPES = {str: 'text', int: 'a whole number', float: 'a number', bool: 'true or false'}
 LISTED = {str: 'texts', int: 'whole numbers', float: 'numbers', bool: 'true or false'}
 # Characters of a wrong value that a message quotes.
@@ -40,8 +40,8 @@ def param(
     """
     Describe one setting: its meaning with the unit, default, closed range or choices.
 
-    :param topic: the setting names a topic, service or action. It may be empty where the default
-        is; no other text without a default may.
+    :param topic: the setting names a topic, service or action. It may be empty only if its
+        default is empty.
     """
     metadata = {
         'description': description, 'low': low, 'high': high, 'choices': choices, 'topic': topic
@@ -136,7 +136,7 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _present(hint: Any) -> Any:
-    """Return X of X | None: such a block may be absent, but not null."""
+    """Return X for X | None: such a block may be absent, but not null."""
     if get_origin(hint) in (None, tuple, dict):
         return hint
     return next(t for t in get_args(hint) if t is not type(None))
@@ -187,7 +187,7 @@ def _scalar(kind: Any, value: Any, f: Field[Any], source: str, where: str) -> An
 
 
 def _check_text(value: str, f: Field[Any], source: str, where: str) -> None:
-    """Refuse a text that stands for nothing, and a topic that ROS would refuse."""
+    """Refuse null, a forbidden empty text, and a topic that ROS would refuse."""
     if value in NULLS:  # what rcl makes of null
         raise ConfigError(f"{source}: '{where}' is null: for an empty text write ''")
     if not value:
@@ -200,7 +200,7 @@ def _check_text(value: str, f: Field[Any], source: str, where: str) -> None:
 
 
 def _hint(kind: type, value: object) -> str:
-    """Return how to write what was probably meant."""
+    """Return how to write the value that was probably meant."""
     if value is None:
         return ", null: for an empty text write ''" if kind is str else ', null: leave the key out'
     if kind is str and isinstance(value, (bool, int, float)):

@@ -73,8 +73,8 @@ class ControlSettings:
         'Resume motion by itself after the inference worker restarted.', True
     )
     deadman_topic: str = param(
-        'std_msgs/Bool that must be true, and recent, for the robot to move; policy and '
-        'controller hold without it. Empty: no deadman.',
+        'std_msgs/Bool that must be true and recent for the robot to move; else policy and '
+        'controller hold. Empty: no deadman switch.',
         '',
         topic=True,
     )

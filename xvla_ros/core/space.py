@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The space that plans are made in: tool poses (EE6D) or joints.
+The space of plans: tool poses (EE6D) or joints.
 
 A plan is a curve of states, one tuple of floats per arm. Queue, strategies and runtime work with
-states; what a state is, and how two are mixed, is the space's. A target that leaves is an ArmPose
-in either space: in joint space it has the joints, and the pose that they give.
+states; the space defines what a state is and how two are mixed. A target is an ArmPose in either
+space: in joint space it has the joints and their pose.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ Forward = Callable[[ArrayLike], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 class Space(Protocol):
-    """What a state is. One thread at a time."""
+    """Converts between chunks, states and ArmPoses. One thread at a time."""
 
     joint_counts: tuple[int, ...]
 
@@ -44,7 +44,7 @@ class Space(Protocol):
         """
         Return a chunk as a curve of states.
 
-        :raises ValueError: its values make no states.
+        :raises ValueError: its values are no valid states.
         """
 
     def state(self, arm: ArmPose) -> State:
@@ -54,7 +54,7 @@ class Space(Protocol):
         """Return the state that a ramp to a plan begins with."""
 
     def arms(self, states: Sequence[State]) -> tuple[ArmPose, ...]:
-        """Return the targets that the states of all arms mean."""
+        """Return the states of all arms as targets."""
 
     def rows(self, states: Sequence[Sequence[State]]) -> NDArray[np.float64]:
         """Return states, over time and arms, as the actions of a chunk."""
@@ -64,7 +64,7 @@ def states_of(space: Space, chunk: Chunk) -> list[tuple[State, ...]]:
     """
     Return the states of all arms at each anchor of a chunk.
 
-    :raises ValueError: its values make no states.
+    :raises ValueError: its values are no valid states.
     """
     curve = space.trajectory(chunk)
     return [curve.at(chunk.due_ns(index)) for index in range(len(chunk.actions))]
@@ -77,7 +77,7 @@ class PoseSpace:
     mix = staticmethod(mix_poses)
 
     def __init__(self, layout: str, arms: int | None = None) -> None:
-        """Take the chunks' Rotate6D layout, and how many arms they move (None: as they say)."""
+        """Set the chunks' Rotate6D layout and number of arms (None: as in each chunk)."""
         self._layout, self._arms = layout, arms
 
     def trajectory(self, chunk: Chunk) -> Trajectory:
@@ -89,7 +89,7 @@ class PoseSpace:
         return arm_to_pose(arm)
 
     def start(self, arm: ArmPose) -> State:
-        """Return the pose; a measured opening is no probability: the gripper waits for a plan."""
+        """Return the pose without a gripper value: a measured opening is no probability."""
         return (*arm_to_pose(arm)[:7], math.nan)
 
     def arms(self, states: Sequence[State]) -> tuple[ArmPose, ...]:
@@ -102,19 +102,19 @@ class PoseSpace:
 
 
 def mix_joints(a: State, b: State, u: float) -> State:
-    """Return the state a fraction `u` from `a` to `b`; an unknown opening is the other's."""
+    """Return the state a fraction `u` from `a` to `b`; if one opening is NaN, use the other."""
     v = 1 - u
     opening = a[-1] if math.isnan(b[-1]) else b[-1] if math.isnan(a[-1]) else v * a[-1] + u * b[-1]
     return (*(v * x + u * y for x, y in zip(a[:-1], b[:-1], strict=True)), opening)
 
 
 class JointSpace:
-    """Joints: q1 to qn [rad] of an arm and the opening of its gripper (NaN: leave it)."""
+    """Joints: q1 to qn [rad] of an arm and the opening of its gripper (NaN: no command)."""
 
     mix = staticmethod(mix_joints)
 
     def __init__(self, forward: Sequence[Forward], joint_counts: tuple[int, ...]) -> None:
-        """Take each arm's forward kinematics and number of joints."""
+        """Set each arm's forward kinematics and number of joints."""
         self._forward, self.joint_counts = tuple(forward), joint_counts
 
     def trajectory(self, chunk: Chunk) -> Trajectory:
@@ -141,7 +141,7 @@ class JointSpace:
     start = state
 
     def arms(self, states: Sequence[State]) -> tuple[ArmPose, ...]:
-        """Return the joints with the poses that they give."""
+        """Return the joints with their poses."""
         return tuple(
             self._arm(forward, state) for forward, state in zip(self._forward, states, strict=True)
         )

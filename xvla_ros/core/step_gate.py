@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step half of the safety gate: judges every step before it is published."""
+"""The half of the safety gate that checks every step before it is published."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 # Longest time [s] that one step may use of the limits (or 1.5 control periods, if longer). After a
 # late tick the step does not grow: the robot would see it as one jump.
 LONGEST_STEP_S = 0.1
-# After a gap of this many of those the robot has stopped, and motion begins anew where it is.
+# After a gap of this many such times the robot has stopped, and a new motion begins where it is.
 GAP = 5
 # Motion may begin this far [m] outside the workspace (sag, noise); its first target lies inside.
 START_TOLERANCE_M = 0.01
@@ -42,13 +42,13 @@ HALVINGS = 12
 
 class StepGate:
     """
-    Lets no step pass that leaves the workspace, is too fast, too hard or brings arms too close.
+    Refuses steps that leave the workspace, are too fast or hard, or bring the arms too close.
 
-    Steps continue from what the gate let out before, so that no sequence of targets, however
-    wild, can make a sequence that breaks a limit: every state it allows can be braked to a stop
-    inside the workspace, and braking is what remains when a target allows nothing else.
-    Not thread-safe: one gate per thread. A copy (`copy.copy`) goes on from the same motion by
-    itself: nothing that a gate holds is changed in place.
+    Each step continues from the last one that the gate allowed, and every state that it allows can
+    be braked to a stop inside the workspace. If a target allows nothing else, the gate brakes. No
+    sequence of targets can therefore break a limit.
+    Not thread-safe: one gate per thread. A copy (`copy.copy`) continues the same motion
+    independently, because a gate never changes its values in place.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -63,7 +63,7 @@ class StepGate:
         """
         Use other limits from the next step on.
 
-        Of a motion that runs only speeds may fall: braking counts on the acceleration.
+        During a motion only speeds may fall, because braking relies on the acceleration.
         """
         self._limits, self._motion = limits, ToolLimits(limits)
 
@@ -164,7 +164,7 @@ class StepGate:
     def _contained(
         self, steps: tuple[Step, ...], dt_s: float
     ) -> tuple[tuple[Step, ...], list[str]]:
-        """Return the steps, mixed with braking as far as a stop in time needs it."""
+        """Return the steps, mixed with as much braking as a stop inside the limits needs."""
         if not (unsafe := self._unsafe(steps, dt_s)):
             return steps, []
         brakes = tuple(self._motion.brake(state, dt_s) for state in self._states or ())
@@ -188,7 +188,7 @@ class StepGate:
         return '' if self._apart(paths) else 'arm_distance'
 
     def _apart(self, paths: Sequence[tuple[Array, Array]]) -> bool:
-        """Return whether two tools keep their distance along straight paths, in the world."""
+        """Return whether two tools keep their distance along straight paths in the world."""
         least = self._limits.min_arm_distance_m
         if len(paths) < 2 or least <= 0:
             return True

@@ -29,7 +29,7 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replace:
-    """Follow the newest plan at once. Targets jump at the joint; for comparison."""
+    """Follow the newest plan at once. Targets jump where it begins; for comparison."""
 
     def join(self, junction: Junction) -> Curve:
         """Return the newest plan."""
@@ -41,8 +41,7 @@ class Blend:
     """
     Cross-fade (C2) from the commanded curve, which may still be fading, to the newest plan.
 
-    A fade from the previous plan itself would begin with a step when chunks come faster than
-    `length_s`.
+    A fade from the previous plan would begin with a jump if chunks come faster than `length_s`.
     """
 
     length_s: float
@@ -75,7 +74,7 @@ def fade(
     """
     Return the cross-fade from `old` to `new`, or `new` when there is no time for one.
 
-    :param stays: plans that come later join the curve that it leads to.
+    :param stays: later plans join `new`, and this fade is kept.
     """
     length_ns = round(length_s * NANOSECONDS)
     return Fade(old, new, start_ns, length_ns, stays, mix) if length_ns > 0 else new
@@ -85,9 +84,9 @@ def make_strategy(name: str, *, blend_s: float, ensemble_decay: float) -> Strate
     """
     Return the strategy of that name.
 
-    To the queue `inpaint` is `blend`: that the answer keeps to the plan is the inference side's.
+    In the queue `inpaint` equals `blend`; the inference side keeps the answer close to the plan.
 
-    :raises ValueError: there is none.
+    :raises ValueError: there is no such strategy.
     """
     strategies: dict[str, Strategy] = {
         'replace': Replace(),

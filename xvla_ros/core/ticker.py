@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xvla_ros.core.chunk import NANOSECONDS
 
-# Ticks that a ring holds unless told otherwise: 30 minutes at 100 Hz, 3 MB.
+# Default size of the ring: 30 minutes at 100 Hz, 3 MB.
 CAPACITY = 180_000
 
 
@@ -47,7 +47,7 @@ class LatenessRecord:
         Return how many ticks were more than half a period late while the twin was not.
 
         :param twin: record of a process that only ticks, over the same time. A tick that is late
-            in both is the machine's fault and does not count.
+            in both is late because of the machine and does not count.
         """
         late = np.flatnonzero(self.lateness_ns > self.period_ns // 2)
         if twin is None or not len(late):

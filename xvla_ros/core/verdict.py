@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 
-# Which setting of `limits` says whether a broken rule clamps or rejects.
+# The setting of `limits` that decides whether a broken rule clamps or rejects.
 RULES = {
     'workspace': 'on_workspace',
     'joint_position': 'on_workspace',
@@ -24,19 +24,19 @@ MEANING = {
     'time': 'the time since the last step is not positive',
     'non_finite': 'a value is not finite',
     'rotation_layout': 'rotations are not in the configured Rotate6D layout',
-    'rotation_invalid': 'rotations are not unit, in either Rotate6D layout',
+    'rotation_invalid': 'rotations are not of unit length in either Rotate6D layout',
     'workspace': 'a tool is outside its workspace',
     'linear_speed': 'a tool moves too fast',
     'angular_speed': 'a tool turns too fast',
     'linear_acceleration': 'a tool speeds up or brakes too hard',
     'angular_acceleration': "a tool's turning changes too fast",
-    'first_step': 'motion would begin too far from where the tool is measured',
+    'first_step': 'motion would begin too far from the measured tool',
     'arm_distance': 'the two tools come too close',
     'joints': 'a target has no joints, or another number of them',
     'joint_position': 'a joint is outside its limits',
     'joint_speed': 'a joint moves too fast',
     'joint_acceleration': 'a joint speeds up or brakes too hard',
-    'collision': 'links come together',
+    'collision': 'links would collide',
 }
 
 
@@ -45,9 +45,9 @@ class Verdict:
     """
     The result of a check.
 
-    accepted: whether the chunk or step is used, perhaps clamped. targets: for a step, what may be
-    published: the step, clamped; a braking one when it was rejected; None when a motion may not
-    start. chunk: for a chunk, what may be put into the queue, or None. reasons: stable codes of
+    accepted: whether the chunk or step is used, perhaps clamped. targets: the targets to publish
+    for a step: those of the step, perhaps clamped; braking targets if it was rejected; None if a
+    motion may not start. chunk: the chunk to put into the queue, or None. reasons: stable codes of
     every rule that clamped or rejected. message: the same as text.
     """
 

@@ -12,8 +12,8 @@ class WarmStart:
     """
     A first guess of the chunk, so that denoising can start below t = 1.
 
-    :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them; None
-        makes the model first predict one from noise, which takes one more prediction.
+    :param plan: (num_actions, dim) expected actions, as an earlier `predict` returned them. With
+        None the model first predicts a plan from noise, which costs one more prediction.
     :param time: flow time to start from, in (0, 1]; not used when `steps` are times.
     """
 

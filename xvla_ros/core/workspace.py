@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where tools may be: a box and half spaces per arm, and the distance between two arms."""
+"""Limits on tool positions: a box and half spaces per arm, and the distance between two arms."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""X-VLA itself: the network, its checkpoints, and the policy that answers observations."""
+"""X-VLA: the network, its checkpoints, and the policy that predicts chunks from observations."""
 
 from xvla_ros.core.warm_start import shifted_plan, WarmStart
 from xvla_ros.model.config import NetworkConfig, parse_config

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Action modes: what the numbers of an action mean, how they are trained, how they leave the model.
+Action modes: the meaning of an action's numbers, their loss, and their conversion for output.
 
 A mode is one class with `@register('name')`; a checkpoint names it as `action_mode`. Index lists,
-weights and hooks are those of X-VLA's models/action_hub.py (and lerobot's, for the modes that only
-lerobot has); where those are known to be wrong, the class says what is done instead.
+weights and hooks are those of X-VLA's models/action_hub.py (or lerobot's, for modes that only
+lerobot has). If the original has a known error, the docstring says what this package does instead.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,7 +42,7 @@ def action_mode(config: NetworkConfig) -> 'ActionMode':
 
 class ActionMode:
     """
-    One action space. `dim` is what the network sees, `real_dim` what leaves it.
+    One action space. `dim` is the width inside the network, `real_dim` the width of the output.
 
     `position`, `rotation` and `angle` are index lists used to measure how far two predictions are
     apart: metres, six numbers per Rotate6D, radians.
@@ -69,18 +69,18 @@ class ActionMode:
     def preprocess(
         self, proprio: torch.Tensor, action: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return copies as the network sees them, in training and at every denoising step."""
+        """Return copies as inputs of the network, in training and at every denoising step."""
         return self.hide(proprio, self.dim_proprio), self.hide(action, self.dim)
 
     def hide(self, x: torch.Tensor, dim: int) -> torch.Tensor:
-        """Zero the gripper channels where the mode does, and pad the last axis to dim."""
+        """Zero the gripper channels if the mode masks them, and pad the last axis to dim."""
         x = F.pad(x[..., : self.real_dim], (0, dim - self.real_dim)) if self.padded(x) else x
         if not self.masks_gripper:
             return x
         return x * ~self.grippers(x)
 
     def grippers(self, x: torch.Tensor) -> torch.Tensor:
-        """Say which channels of (..., width) are grippers: (width,) bool, made on x's device."""
+        """Return which channels of (..., width) are grippers: (width,) bool on x's device."""
         channel = torch.arange(x.shape[-1], device=x.device)
         found = torch.zeros_like(channel, dtype=torch.bool)
         for index in self.gripper:
@@ -88,18 +88,18 @@ class ActionMode:
         return found
 
     def padded(self, x: torch.Tensor) -> bool:
-        """Say whether a tensor carries dummy channels behind the real ones, to be zeroed."""
+        """Say whether a tensor has dummy channels after the real ones, which must be zero."""
         return False
 
     def postprocess(self, action: torch.Tensor) -> torch.Tensor:
-        """Turn a raw prediction (..., dim) into what leaves the model (..., real_dim)."""
+        """Convert a raw prediction (..., dim) to the model's output (..., real_dim)."""
         action = action[..., : self.real_dim]
         if not self.gripper_is_logit:
             return action.clone()
         return torch.where(self.grippers(action), torch.sigmoid(action), action)
 
     def raw(self, action: torch.Tensor) -> torch.Tensor:
-        """Bring actions that left the model (..., real_dim) back to the network's own form."""
+        """Convert the model's output (..., real_dim) back to the network's form."""
         if self.gripper_is_logit:
             logits = torch.logit(action, eps=1e-6)
             action = torch.where(self.grippers(action), logits, action)
@@ -144,7 +144,7 @@ class EE6D(CartesianMode):
 
 @register('agibot_ee6d')
 class AgibotEE6D(CartesianMode):
-    """As `ee6d`, but grippers are plain numbers: visible as input, squared error, no sigmoid."""
+    """Like `ee6d`, but grippers are plain numbers: used as input, squared error, no sigmoid."""
 
     def gripper_loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return ten times the squared error of both grippers."""

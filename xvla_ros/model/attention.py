@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which attention kernel to use where."""
+"""Attention without a mask, with the faster of two kernels."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from xvla_ros.model.measured import fastest, measured, Measurement, Question
 
-# The shape that is measured: heads, tokens and head width of X-VLA's head at three views.
+# The measured shape: heads, tokens and head width of X-VLA's head at three views.
 HEADS, TOKENS, WIDTH = 16, 262, 64
 
 
@@ -29,8 +29,8 @@ def attend(
     one processor and 28 times slower on another, so there the choice is measured (once).
 
     :param q: (B, heads, rows, d); `k`, `v`: (B, heads, T, d).
-    :param explicit: use plain matrix products, whatever is faster.
-    :param repeats: how many equal keys and values the last ones stand for.
+    :param explicit: use plain matrix products even if they are slower.
+    :param repeats: how many equal keys and values the last ones represent.
     :return: (B, heads, rows, d).
     """
     bfloat16 = q.dtype == torch.bfloat16 and q.device.type == 'cpu'
@@ -49,7 +49,7 @@ def attend(
 
 
 def repeated(k: torch.Tensor, repeats: int) -> torch.Tensor:
-    """Return what makes the last score count so many times: (1, T) float32, else zeros."""
+    """Return the bias (1, T) float32 that counts the last score `repeats` times; else 0."""
     bias = torch.zeros(1, k.shape[2], device=k.device)
     bias[0, -1] = math.log(repeats)
     return bias

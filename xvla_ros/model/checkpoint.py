@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Fill a network from a checkpoint directory, strictly, and write one.
+Loads a network from a checkpoint directory with strict checks, and writes one.
 
 A directory holds `config.json`, `model.safetensors` (or shards with an index), `tokenizer.json`
 and `preprocessor_config.json`. Weights may be stored in fp32, bf16 or fp16 and are cast on load.
@@ -29,7 +29,7 @@ from xvla_ros.model.lora import Adapter
 from xvla_ros.model.reading import WeightFiles, WEIGHTS
 from xvla_ros.model.xvla import XVLA
 
-# Of stored weights, by safetensors' names.
+# Dtypes of stored weights, by safetensors' names.
 DTYPES = ('F64', 'F32', 'F16', 'BF16')
 
 
@@ -40,7 +40,8 @@ def load_network(
     Build the network and fill it from a directory, in any layout.
 
     :param adapter: a LoRA adapter to merge.
-    :raises CheckpointError: a tensor is missing, unknown, misshapen or not finite; it is named.
+    :raises CheckpointError: a tensor is missing, unknown, of a wrong shape or not finite; the
+        message names it.
     """
     with torch.device('meta'):
         network = XVLA(config)
@@ -56,7 +57,7 @@ def read_state(
     dtype: torch.dtype | None = None,
     adapter: Adapter | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Read a whole state under the network's names, checked against a network's shapes."""
+    """Read all tensors by the network's names, and check them against the network's shapes."""
     check_names(files, {name: tuple(t.shape) for name, t in network.state_dict().items()})
     try:
         state = dict(network_tensors(files, dtype, adapter))
@@ -74,7 +75,7 @@ def read_state(
 def network_tensors(
     files: WeightFiles, dtype: torch.dtype | None = None, adapter: Adapter | None = None
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield tensors under the network's names, oriented and cast, without the unused one."""
+    """Yield tensors by the network's names, transposed and cast as needed, without UNUSED."""
     for stored, tensor in files.tensors():
         name = to_network(stored)
         if name == LOGITS_BIAS:
@@ -89,7 +90,7 @@ def network_tensors(
 
 
 def check_names(files: WeightFiles, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare what is stored with what the network has; either alias of the embedding will do."""
+    """Compare stored tensors with the network's; one alias of the embedding is enough."""
     found = {to_network(name): name for name in files.shapes}
     twice = sorted(set(files.shapes) - set(found.values()))
     if twice:
@@ -122,7 +123,7 @@ def check_names(files: WeightFiles, expected: Mapping[str, tuple[int, ...]]) -> 
 
 
 def save_network(path: Path, network: XVLA, layout: str, dtype: torch.dtype | None = None) -> None:
-    """Write `model.safetensors` in a layout, one alias of the tied embedding, atomically."""
+    """Write `model.safetensors` atomically, in a layout, with one alias of the tied embedding."""
     write_weights(path, network.state_dict(), layout, dtype)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's `config.json` says about the network, in either published schema."""
+"""Reads and writes the network's geometry in `config.json`, in either published schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ HEAD_DROPOUT = 0.1
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkConfig:
     """
-    Geometry of one X-VLA network. Every number comes from the file; none is a class default.
+    Geometry of one X-VLA network. All numbers come from the file.
 
-    :param florence: the `florence_config` block as in the file (Microsoft's or transformers').
+    :param florence: the `florence_config` block of the file (Microsoft's or transformers').
     :param dim_proprio: length of the proprioceptive vector.
-    :param text_length: tokens an instruction is padded and cut to.
-    :param view_slots: camera views the sequence has room for, the main view first.
-    :param head_dropout: dropout of the head while training.
-    :param schema: `2toinf` or `lerobot`, the schema the file was written in.
+    :param text_length: number of tokens to which an instruction is padded or cut.
+    :param view_slots: number of camera views in the sequence, the main view first.
+    :param head_dropout: dropout of the head in training.
+    :param schema: `2toinf` or `lerobot`, the schema of the file.
     :param first_anchor_index: periods from an observation to its first action: 1, in lerobot's
         schema 0 (its action_delta_indices begin at 0).
     """
@@ -84,7 +84,7 @@ class NetworkConfig:
 
 # This project's own block of `config.json`.
 OURS = ('text_length', 'view_slots', 'head_dropout', 'dim_proprio', 'first_anchor_index')
-# Lists of the authors' v2 branch: where not empty, actions and state are not what they are in v1.
+# Lists of the authors' v2 branch. If they are not empty, actions and state differ from v1's.
 V2_LISTS = ('idx_for_delta', 'idx_for_mask_proprio')
 GEOMETRY = (
     'hidden_size',
@@ -128,7 +128,7 @@ def parse_config(data: Mapping[str, Any], source: str = 'config.json') -> Networ
 
 
 def _refuse_unsupported(data: Mapping[str, Any], source: str) -> None:
-    """Refuse what would make numbers mean something else than they do here."""
+    """Refuse settings that would change the meaning of the numbers."""
     mapping = data.get('normalization_mapping') or {}
     for kind, how in mapping.items():
         if how != 'IDENTITY' and kind not in ('STATE', 'ACTION'):
@@ -153,7 +153,7 @@ def _our_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _authors_part(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what only the 2toINF schema has."""
+    """Read the keys that only the 2toINF schema has."""
     width = data.get('max_action_dim', 20)
     return {
         'max_action_dim': width,
@@ -162,7 +162,7 @@ def _authors_part(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lerobot_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Read what lerobot's schema says in its own words: state length, text length and views."""
+    """Read lerobot's keys for state length, text length and views."""
     for key in ('max_state_dim', 'max_action_dim', 'tokenizer_max_length'):
         if key not in data:
             raise CheckpointError(f'{source} (lerobot schema): {key} missing')
@@ -180,11 +180,11 @@ def _lerobot_part(data: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _lerobot_views(data: Mapping[str, Any]) -> int:
     """
-    Return how many views lerobot trained with: cameras, and slots that stay empty.
+    Return the number of views that lerobot trained with: cameras and empty slots.
 
-    lerobot counts `num_image_views` as cameras + `empty_cameras` before it adds an
-    `empty_camera_N` to the features for each (policies/xvla/configuration_xvla.py). It saves all
-    three, so the added features must not be counted again.
+    lerobot sets `num_image_views` to cameras + `empty_cameras`, and then adds a feature
+    `empty_camera_N` for each empty one (policies/xvla/configuration_xvla.py). It saves all three,
+    so the added features must not be counted again.
     """
     features = data.get('input_features') or {}
     visual = [name for name, f in features.items() if f.get('type') == 'VISUAL']
@@ -194,7 +194,7 @@ def _lerobot_views(data: Mapping[str, Any]) -> int:
 
 
 def _check_types(values: Mapping[str, Any], source: str) -> None:
-    """Refuse a geometry value that is not a number where one belongs."""
+    """Refuse a geometry value that should be a number and is not."""
     words = {'action_mode', 'florence', 'extra', 'use_hetero_proj'}
     reals = {'mlp_ratio', 'head_dropout'}
     for key, value in values.items():
@@ -206,7 +206,7 @@ def _check_types(values: Mapping[str, Any], source: str) -> None:
 
 
 def authors_json(config: NetworkConfig) -> dict[str, Any]:
-    """Write a config as the authors' schema; what deviates from X-VLA goes to `xvla_ros`."""
+    """Write a config in the authors' schema; values that differ from X-VLA go to `xvla_ros`."""
     data = {key: getattr(config, key) for key in GEOMETRY}
     data |= {
         'model_type': 'xvla',

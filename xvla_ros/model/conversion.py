@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewrite a checkpoint directory in another layout."""
+"""Rewrites a checkpoint directory in another layout."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from xvla_ros.model.sources import find_sources
 from xvla_ros.model.writing import preprocessor_json, write_json
 from xvla_ros.model.xvla import XVLA
 
-# What lerobot's own conversions of X-VLA call their cameras.
+# Camera names in lerobot's own conversions of X-VLA.
 LEROBOT_CAMERAS = ('image', 'image2', 'image3')
 COMPANIONS = (
     'tokenizer.json',
@@ -30,7 +30,7 @@ COMPANIONS = (
     'added_tokens.json',
     'special_tokens_map.json',
 )
-# lerobot's processors, with the statistics that they apply.
+# lerobot's processors with their statistics.
 PROCESSOR_FILES = 'policy_*processor*'
 
 
@@ -46,7 +46,7 @@ def convert(
 
     :param target: a directory that does not exist yet or is empty.
     :param layout: `2toinf`, `lerobot` or `native`.
-    :param dtype: cast the weights on the way; None keeps what is stored.
+    :param dtype: cast the weights; None keeps the stored dtype.
     :param adapter: directory of a LoRA adapter to merge into the result.
     """
     sources, target = find_sources(source, adapter), Path(target)
@@ -77,9 +77,9 @@ def convert(
 
 def write_companions(folder: Path, images: ImageProcessor, tokenizer: Path) -> None:
     """
-    Write what a checkpoint needs beside its config and weights: the processors' files.
+    Write the files that a checkpoint needs beside its config and weights.
 
-    :param tokenizer: folder that the tokenizer's files are copied from; it may be the same one.
+    :param tokenizer: folder from which the tokenizer's files are copied; may be the same one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in COMPANIONS:
@@ -89,13 +89,13 @@ def write_companions(folder: Path, images: ImageProcessor, tokenizer: Path) -> N
 
 
 def write_own(folder: Path, config: NetworkConfig) -> None:
-    """Write beside a config in lerobot's schema what that has no place for, where it matters."""
+    """Write needed values that have no key in lerobot's schema to a file beside the config."""
     if config.first_anchor_index:
         write_json(folder / OWN, {'first_anchor_index': config.first_anchor_index})
 
 
 def standard_proprio(config: NetworkConfig, usual: int) -> NetworkConfig:
-    """Leave the proprioceptive length to the action mode where that is what it is."""
+    """Drop a proprioceptive length that equals the action mode's."""
     return replace(config, dim_proprio=None) if config.dim_proprio == usual else config
 
 
@@ -103,7 +103,7 @@ def lerobot_json(config: NetworkConfig, network: XVLA, size: tuple[int, int]) ->
     """
     Write a config in lerobot's schema (policies/xvla/configuration_xvla.py).
 
-    :param size: height and width that images are brought to, pixels.
+    :param size: height and width to which images are resized, pixels.
     """
     data = authors_json(config)
     data['chunk_size'] = data['n_action_steps'] = data.pop('num_actions')
@@ -125,7 +125,7 @@ def lerobot_json(config: NetworkConfig, network: XVLA, size: tuple[int, int]) ->
             'tokenizer_name': config.extra.get('tokenizer_name', 'facebook/bart-large'),
             'num_image_views': config.view_slots,
             'resize_imgs_with_padding': list(size),
-            # The authors store this key and never read it; lerobot leaves the state out by it.
+            # The authors store this key but never read it; lerobot drops the state if it is false.
             'use_proprio': network.dim_proprio > 0,
         }
         | (ours if config.head_dropout != HEAD_DROPOUT else {})

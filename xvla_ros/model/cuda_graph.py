@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One answer recorded as a CUDA graph: a GPU repeats it without waiting for its launches."""
+"""Records one answer as a CUDA graph, which a GPU replays without launch overhead."""
 
 import torch
 
 from xvla_ros.model.backends.network import Network
 from xvla_ros.model.forward import answer, Batch, Geometry
 
-# Runs before the recording: libraries choose their kernels and take their workspaces in them.
+# Runs before the recording, in which libraries choose kernels and allocate workspaces.
 WARM_RUNS = 3
 
 
 class CapturedAnswer:
     """
-    The plain run of one geometry. Its buffers are its own; not thread-safe.
+    The recorded run of one geometry, with its own buffers. Not thread-safe.
 
-    :param batch: any inputs of that geometry, on the network's CUDA device; called within
-        `torch.inference_mode()`, as the calls must be.
+    :param batch: any inputs of that geometry, on the network's CUDA device. Create and call it
+        within `torch.inference_mode()`.
     """
 
     def __init__(self, network: Network, batch: Batch, geometry: Geometry) -> None:
@@ -32,7 +32,7 @@ class CapturedAnswer:
                 self.chunks, _ = answer(network, self.inputs, geometry)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """Return the chunks (B, T, real_dim) of other inputs of the same geometry."""
+        """Return the chunks (B, T, real_dim) for inputs of the same geometry."""
         for buffer, tensor in zip(self.inputs, batch, strict=True):
             buffer.copy_(tensor)
         self.graph.replay()

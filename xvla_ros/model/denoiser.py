@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One observation's denoising steps, with everything that no step changes worked out once.
+The denoising steps of one observation. Everything that no step changes is computed once.
 
-Exact, up to the order of additions: the context tokens, their share of the first block, the part
-of the action tokens that the proprioceptive vector and the time contribute, and, in the last
-block, only the rows that are read.
+The result is exact up to the order of additions. Computed once: the context tokens, their share of
+the first block, and the part of the action tokens that depends on proprioception and time. In the
+last block only the rows that are read are computed.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from xvla_ros.model.head import Attention, Block, SoftPromptedTransformer, time_
 
 class Context(NamedTuple):
     """
-    What no denoising step changes.
+    Tensors that no denoising step changes.
 
-    tokens: (B, N, hidden), the encoder's, the other views' and the prompts; qkv: (B, N, 3 *
-    hidden), their share of the first block.
+    tokens: (B, N, hidden) of encoder, other views and prompts; qkv: (B, N, 3 * hidden), their
+    share of the first block.
     """
 
     tokens: torch.Tensor
@@ -95,7 +95,7 @@ def predict_actions(
 
 
 def finish(block: Block, x: torch.Tensor, qkv: torch.Tensor, rows: int) -> torch.Tensor:
-    """Complete a block from its QKV for the first `rows` tokens; the rest serve as keys only."""
+    """Complete a block from its QKV for the first `rows` tokens; the rest are keys only."""
     attention: Attention = block.attn
     q, k, v = attention.split(qkv)
     x = x[:, :rows] + attention.attend(q[:, :, :rows], k, v)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Florence-2's encoder half from `transformers`, with a window attention that pads late."""
+"""Florence-2's encoder from `transformers`, with a window attention that pads late."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +25,12 @@ VISION_KEYS = (
     'window_size',
     'projection_dim',
 )
-# Where Microsoft's vision config says what transformers calls so.
+# transformers' key -> block and key in Microsoft's vision config.
 MICROSOFT_LENGTHS = {
     'max_position_embeddings': ('image_pos_embed', 'max_pos_embeddings'),
     'max_temporal_embeddings': ('visual_temporal_embedding', 'max_temporal_embeddings'),
 }
-# Without these the encoder's shape would fall back to a class default (positions: 1024, not 4096).
+# Required keys. Their class defaults would give another shape (positions: 1024, not 4096).
 TEXT_KEYS = (
     'vocab_size',
     'd_model',
@@ -38,7 +38,7 @@ TEXT_KEYS = (
     'encoder_attention_heads',
     'max_position_embeddings',
 )
-# Taken over when the file names them; transformers' defaults are the released values otherwise.
+# Optional keys. transformers' defaults equal the released values.
 TEXT_OPTIONS = (
     'encoder_ffn_dim',
     'activation_function',
@@ -57,8 +57,8 @@ def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
     """
     Translate a vision config to transformers' names.
 
-    Microsoft's names are silently accepted by transformers and give Florence-2-base's widths, so
-    they are recognised by `dim_embed` and translated here.
+    transformers silently accepts Microsoft's names but then uses Florence-2-base's widths. So they
+    are recognised by `dim_embed` and translated here.
     """
     microsoft = 'dim_embed' in vision
     width = 'dim_embed' if microsoft else 'embed_dim'
@@ -108,7 +108,7 @@ def build_florence(florence: Mapping[str, Any], attention: str = 'sdpa') -> Flor
 
 
 def replace_attention(stages: Any, settings: Any) -> None:
-    """Put our attention into every block of the vision tower, with the weights it has."""
+    """Replace the attention in every block of the vision tower, and keep the weights."""
     for stage, blocks in enumerate(stages):
         for block in blocks:
             window, channel = block.spatial_block.window_attn, block.channel_block.channel_attn
@@ -156,7 +156,7 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         """
         Attend within windows that tile a projected map (B, H, W, 3C): (B, H, W, C).
 
-        Windows smaller than they should be see what they lack, as one key that counts so often.
+        In a window cut short by the border, one key stands for all padding, weighted by its count.
         """
         batch, height, width, channels = qkv.shape
         down, across, heads = height // rows, width // columns, self.num_heads
@@ -177,10 +177,10 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
 
     def _cropped(self, qkv: torch.Tensor) -> torch.Tensor:
         """
-        Attend without the padded positions, whole and cut windows apart.
+        Attend without the padded positions, separately for whole and cut windows.
 
-        A 14x14 map has 196 rows then, instead of 576. The padded keys of a window are all equal to
-        the bias, so one stands for all. Equal to padding up to the order of additions.
+        A 14x14 map then has 196 rows instead of 576. The padded keys of a window all equal the
+        bias, so one stands for all. The result equals padding up to the order of additions.
         """
         down, across = (cuts(length, self.window_size) for length in qkv.shape[1:3])
         bands = [
@@ -190,7 +190,7 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
         return torch.cat([torch.cat(band, dim=2) for band in bands], dim=1)
 
     def _padded(self, qkv: torch.Tensor, right: int, bottom: int) -> torch.Tensor:
-        """Extend a projected map (B, H, W, 3C) by bias rows: what padding before gives."""
+        """Extend a projected map (B, H, W, 3C) by bias rows, equal to padding before."""
         batch, height, width, channels = qkv.shape
         out = self.qkv.bias.to(qkv.dtype).expand(batch, height + bottom, width + right, channels)
         out = out.clone()
@@ -199,7 +199,7 @@ class LatePaddedWindowAttention(Florence2VisionWindowAttention):
 
 
 def cuts(length: int, size: int) -> list[tuple[int, int, int]]:
-    """Cut an axis into what whole windows cover and the rest: (start, stop, window's length)."""
+    """Split an axis into whole windows and the rest: (start, stop, window's length)."""
     whole = length - length % size
     parts = [(0, whole, size), (whole, length, length - whole)]
     return [part for part in parts if part[2] and part[1] > part[0]]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From prepared inputs to chunks in one run over one device, without looking back at the host.
+From prepared inputs to chunks in one run on one device.
 
-No shape depends on data and nothing is copied from or to the host (unless a tolerance asks how
-far two predictions are apart), so a GPU can record the whole and repeat it.
+No shape depends on data, and nothing is copied from or to the host, except to compare predictions
+under a tolerance. So a GPU can record the whole run and replay it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from xvla_ros.model.sampler import sample, Tolerance
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Geometry:
     """
-    What fixes every shape and every step of a run.
+    The values that determine all shapes and steps of a run.
 
     :param views: number of views of each row of the batch.
     :param times: flow times of the run, from the first step to the last.
@@ -31,11 +31,11 @@ class Geometry:
 
 class Batch(NamedTuple):
     """
-    Inputs of one run on the network's device, float32 but for the domains.
+    Inputs of one run on the network's device, float32 except the domains.
 
     pixels: (N, 3, H, W) normalised, all views of all rows; words: (B, L, C) token embeddings;
     state: (B, dim_proprio); domain: (B,) int64; noise: (B, T, dim); plan: (B, T, dim) raw first
-    guess, which counts for nothing in a run from time 1; times: (steps,).
+    guess, unused in a run from time 1; times: (steps,).
     """
 
     pixels: torch.Tensor
@@ -58,7 +58,7 @@ def answer(
     Predict one chunk per row.
 
     :param prefix: (B, d, dim) committed steps, raw.
-    :return: (B, T, real_dim) actions as they leave the model, and how many predictions it took.
+    :return: (B, T, real_dim) actions as output by the model, and the number of predictions.
     """
     mode, state = network.mode, batch.state
     features = network.image_features(batch.pixels)
@@ -79,6 +79,6 @@ def answer(
 
 
 def in_slots(features: torch.Tensor, views: tuple[int, ...], slots: int) -> torch.Tensor:
-    """Deal features (N, tokens, C) out to rows; missing views are zeros: (B, slots, tokens, C)."""
+    """Sort features (N, tokens, C) into (B, slots, tokens, C); missing views are zeros."""
     rows = features.split(views)
     return torch.stack([F.pad(row, (0, 0, 0, 0, 0, slots - len(row))) for row in rows])

@@ -155,7 +155,7 @@ class SoftPromptedTransformer(nn.Module):
         return cast('list[Block]', list(self.blocks))
 
     def project(self, layer: nn.Module, x: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        """Apply a context projection, per domain when the checkpoint has it so."""
+        """Apply a context projection, per domain if the checkpoint has one per domain."""
         return layer(x, domain) if self.hetero else layer(x)
 
     def context(
@@ -185,10 +185,10 @@ class SoftPromptedTransformer(nn.Module):
         domain: torch.Tensor,
     ) -> torch.Tensor:
         """
-        Predict clean actions, the plain way (training, and the yardstick of the hoisted way).
+        Predict clean actions the direct way, for training and as a reference for `Denoiser`.
 
         :param actions: (B, T, dim_action) noisy; `proprio`: (B, dim_proprio); `t`: (B,).
-        :return: (B, T, dim_action), gripper channels as logits where the action mode says so.
+        :return: (B, T, dim_action), gripper channels as logits if the action mode has logits.
         """
         length = actions.shape[1]
         shared = torch.cat([proprio, time_embedding(t, self.dim_time).to(proprio.dtype)], dim=-1)

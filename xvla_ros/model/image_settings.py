@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How a checkpoint wants its images: `preprocessor_config.json`, or `processor_config.json`.
+A checkpoint's image settings: `preprocessor_config.json`, or `processor_config.json`.
 
-The keys are those of transformers' CLIPImageProcessor. A step that X-VLA's preprocessing does not
-have, or one of its steps switched off, is refused: the network would see other numbers than those
-it was trained with.
+The keys are those of transformers' CLIPImageProcessor. Settings with a step that X-VLA's
+preprocessing lacks, or without one of its steps, are refused, because the network would get other
+numbers than in training.
 """
 
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ from xvla_ros.model.processor import (
 from xvla_ros.model.reading import read_json
 
 FILE = 'preprocessor_config.json'
-# What transformers 5 writes instead, with the image settings in a block of their own.
+# The file that transformers 5 writes instead, with the image settings in a block.
 FILE_V5 = 'processor_config.json'
 BLOCK = 'image_processor'
-# What is done to every image, and cannot be switched off.
+# Steps that every image gets and that cannot be switched off.
 STEPS = ('do_resize', 'do_rescale', 'do_normalize')
 RESCALE = 1 / 255
 
 
 def read_image_processor(folder: Path, config: NetworkConfig) -> ImageProcessor:
-    """Read the image settings; a lerobot checkpoint without a file resizes as lerobot does."""
+    """Read the image settings; without a file, a lerobot checkpoint resizes as lerobot does."""
     if (folder / FILE).is_file():
         return image_processor(read_json(folder / FILE), str(folder / FILE))
     if (folder / FILE_V5).is_file():
@@ -51,9 +51,9 @@ def read_image_processor(folder: Path, config: NetworkConfig) -> ImageProcessor:
 
 def image_processor(data: Mapping[str, Any], source: str) -> ImageProcessor:
     """
-    Read parsed image settings; what is absent or null is as X-VLA has it.
+    Read parsed image settings; an absent or null setting is as in X-VLA.
 
-    :raises CheckpointError: they ask for something else than X-VLA's preprocessing.
+    :raises CheckpointError: they differ from X-VLA's preprocessing.
     """
     given = {key: value for key, value in data.items() if value is not None}
     if 'size' in data and data['size'] is None:
@@ -68,7 +68,7 @@ def image_processor(data: Mapping[str, Any], source: str) -> ImageProcessor:
 
 
 def check_steps(given: Mapping[str, Any], size: tuple[int, int], source: str) -> None:
-    """Refuse steps that X-VLA does not have, and the absence of those it has."""
+    """Refuse steps that X-VLA lacks, and missing steps that it has."""
     for key in STEPS:
         if not given.get(key, True):
             raise CheckpointError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what a caller hands to a policy; each refusal names the input."""
+"""Checks of a policy's inputs; each error names the input."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -16,11 +16,11 @@ MOST_STEPS = 1000
 
 
 class Question(Protocol):
-    """One observation and what to do about it; the fields are arguments of `Policy.predict`."""
+    """One observation with its instruction; the fields are arguments of `Policy.predict`."""
 
     @property
     def images(self) -> Sequence[NDArray[np.uint8]]:
-        """Return (H, W, 3) uint8 RGB pictures, main view first."""
+        """Return (H, W, 3) uint8 RGB images, main view first."""
 
     @property
     def proprio(self) -> NDArray[Any]:
@@ -28,7 +28,7 @@ class Question(Protocol):
 
     @property
     def instruction(self) -> str:
-        """Return what to do."""
+        """Return the instruction."""
 
     @property
     def domain_id(self) -> int:
@@ -55,7 +55,8 @@ def checked_times(
     Return the flow times of a run, or refuse them.
 
     :param steps: number of steps, or the times themselves.
-    :param start: where a number of steps begins; 1 without. If it has no plan, time 1 comes first.
+    :param start: its time is that of the first step, 1 without it. If it has no plan, a step at
+        time 1 comes first.
     """
     if isinstance(steps, (list, tuple)):
         numbers = all(isinstance(t, (int, float)) and 0.0 < t <= 1.0 for t in steps)
@@ -70,7 +71,7 @@ def checked_times(
 
 
 def checked_tolerance(value: Tolerance | tuple[float, float] | None) -> Tolerance | None:
-    """Return a tolerance, from a pair (millimetres, degrees) too, or refuse it."""
+    """Return a tolerance, also from a pair (millimetres, degrees), or refuse it."""
     if value is None or isinstance(value, Tolerance):
         return value
     pair = np.asarray(value, dtype=object)

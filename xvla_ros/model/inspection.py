@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint is, and which of its domain rows are trained."""
+"""Reads the facts of a checkpoint, and which of its domain rows are trained."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -31,8 +31,8 @@ class DomainRow:
     """
     One domain's own parameters.
 
-    trained: as `moved_rows` says, None where the weights cannot tell. `nearest` is the most
-    similar other row and `cosine` how similar.
+    trained: from `moved_rows`, None if the weights do not show it. `nearest` is the most similar
+    other row and `cosine` their similarity.
     """
 
     domain_id: int
@@ -49,7 +49,7 @@ class Inspection:
     """
     A checkpoint's facts.
 
-    adapter: the LoRA adapter that belongs to it; weights and rows are then those of its base.
+    adapter: its LoRA adapter, if any; weights and rows are then those of the base.
     similarity: (domains, domains), cosines between rows.
     """
 
@@ -101,7 +101,7 @@ def inspect(path: str | Path) -> Inspection:
 
 
 def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], NDArray[np.float32]]:
-    """Measure every domain's row and how similar it is to the others."""
+    """Measure every domain's row and its similarity to the others."""
     names = {to_network(stored): stored for stored in files.shapes}
 
     def table(name: str) -> torch.Tensor:
@@ -131,9 +131,9 @@ def domain_rows(files: WeightFiles) -> tuple[tuple[DomainRow, ...], NDArray[np.f
 
 def trained_domains(network: XVLA, adapter: Adapter | None = None) -> tuple[int, ...] | None:
     """
-    Return the rows that may have been trained, or None where the weights cannot tell.
+    Return the rows that may have been trained, or None if the weights do not show it.
 
-    Weights cannot tell either where an adapter was trained without the biases.
+    They do not show it either if an adapter was trained without the biases.
 
     :param adapter: the LoRA adapter that was merged into the network.
     """
@@ -145,17 +145,17 @@ def trained_domains(network: XVLA, adapter: Adapter | None = None) -> tuple[int,
 
 
 def domain_biases(names: Iterable[str]) -> list[str]:
-    """Return which of the network's tensors are tables of biases, a row per domain."""
+    """Return the network's tensors that are tables of biases with a row per domain."""
     return [n for n in names if n.startswith('transformer.') and n.endswith('.bias.weight')]
 
 
 def moved_rows(biases: Iterable[torch.Tensor]) -> tuple[int, ...] | None:
     """
-    Return the rows of which any bias is not exactly zero, None where all rows are zero.
+    Return the rows with any bias that is not exactly zero; None if all rows are zero.
 
-    Biases start at zero, and of a domain that training never saw they stay there: the gradient is
-    zero, and weight decay leaves a zero alone. Prompts prove nothing, decay shrinks those of every
-    row. Where no row has a bias, biases were not trained at all. A robot is refused by this.
+    Biases start at zero and stay there for a domain that training never saw, because its gradient
+    is zero and weight decay does not change a zero. Prompts show nothing, because decay shrinks
+    every row. If no row has a bias, biases were not trained at all. Untrained rows are refused.
 
     :param biases: tables (domains, n), at least one.
     """

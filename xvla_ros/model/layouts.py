@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Names of the same tensors in the three layouts that checkpoints come in.
+Names of the same tensors in the three layouts of checkpoints.
 
 `2toinf`   the authors' remote code: `vlm.` with Microsoft's names, `transformer.`
 `lerobot`  the same, every name behind `model.` (lerobot up to 0.4, lerobot/xvla-*)
@@ -21,7 +21,7 @@ LEROBOT_PREFIX = 'model.'
 SHARED = 'vlm.language_model.shared.weight'
 EMBED = 'vlm.language_model.encoder.embed_tokens.weight'
 PROJECTION = 'vlm.multi_modal_projector.image_projection.weight'
-# Stored by the authors, used by nothing.
+# Stored by the authors, but never used.
 LOGITS_BIAS = 'vlm.language_model.final_logits_bias'
 
 # (authors' pattern, native replacement, native pattern, authors' replacement), in order.
@@ -56,7 +56,7 @@ BACK = (
 
 def detect_layout(names: Iterable[str]) -> str:
     """
-    Say which layout tensor names are in.
+    Return the layout of tensor names.
 
     :raises CheckpointError: neither of the network's two halves is there.
     """
@@ -79,7 +79,7 @@ def to_network(name: str) -> str:
     if not name.startswith('vlm.'):
         return name
     inner = name.removeprefix('vlm.')
-    # Attention's own norm must be recognised before `.fn.` is dropped from its projections.
+    # The norm of the attention must be recognised before `.fn.` is dropped from its projections.
     for pattern, replacement, _, _ in sorted(RULES, key=lambda rule: 'norm1' not in rule[1]):
         inner = re.sub(pattern, replacement, inner)
     return f'vlm.{inner}'
@@ -105,5 +105,5 @@ def is_transposed(network_name: str, layout: str) -> bool:
 
 
 def stored_tensor(name: str, tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    """Bring a tensor of the network into the form a layout stores, or the reverse."""
+    """Convert a tensor of the network to the stored form of a layout, or back."""
     return tensor.t() if is_transposed(name, layout) else tensor

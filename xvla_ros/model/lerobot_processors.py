@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The pipelines that LeRobot puts before and behind a policy, with the robot's row of the prompts.
+LeRobot's pipelines before and after a policy, with the robot's row of the prompts.
 
 Without these files LeRobot cannot serve a folder, and its own default row is 0, which published
 checkpoints have never trained (policies/xvla/processor_xvla.py).
@@ -49,10 +49,10 @@ def processors_json(config: Mapping[str, Any], domain: int) -> dict[str, dict[st
 
 
 def step(name: str, **config: Any) -> dict[str, Any]:
-    """Return one step under the name that LeRobot registers it by."""
+    """Return one step with LeRobot's registered name."""
     return {'registry_name': name, 'config': config}
 
 
 def normalisation(features: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a step that leaves numbers as they are."""
+    """Return the settings of a step that does not change numbers."""
     return {'eps': 1e-8, 'features': dict(features), 'norm_map': IDENTITY}

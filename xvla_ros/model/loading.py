@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint directory to a policy that is ready to answer."""
+"""Loads a policy from a checkpoint directory."""
 
 from pathlib import Path
 
@@ -39,10 +39,10 @@ def load_policy(
     """
     Load a checkpoint directory in any published layout, or one that `xvla export` wrote.
 
-    The policy is ready to answer but not to train.
+    The policy can predict, but not train.
 
-    :param path: it may hold a LoRA adapter that names its base; both are merged.
-    :param dtype: `float32`, `bfloat16` or `int8`, what matrix products are computed in.
+    :param path: may hold a LoRA adapter that names its base; both are merged.
+    :param dtype: `float32`, `bfloat16` or `int8`, the number format of matrix products.
     :param adapter: directory of a LoRA adapter (PEFT's layout) to merge.
     :param backend: `auto`, `torch`, `onnxruntime` or `openvino`, see `chosen_backend`.
     :raises CheckpointError: the directory is incomplete or does not fit its own config, or the
@@ -75,7 +75,7 @@ def load_policy(
 def _load_graphs(
     path: Path, device: str, dtype: str, adapter: str | Path | None, backend: str
 ) -> Policy:
-    """Load an exported folder; the tensors between its graphs are the processor's."""
+    """Load an exported folder; tensors between its graphs stay on the CPU."""
     if adapter is not None:
         raise CheckpointError(f'{path}: holds graphs; give the adapter to xvla export')
     config = read_config(path)
@@ -93,9 +93,9 @@ def read_processors(
     path: Path, config: NetworkConfig, words: Path | None = None
 ) -> tuple[ImageProcessor, TextProcessor]:
     """
-    Read how a checkpoint folder wants its pictures and words.
+    Read a checkpoint's image processor and tokenizer.
 
-    :param words: folder of the tokenizer where that is another.
+    :param words: folder of the tokenizer, if it is another one.
     :raises CheckpointError: a file is missing, cannot be read or does not fit the network.
     """
     images = read_image_processor(path, config)
@@ -104,7 +104,7 @@ def read_processors(
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is not there before the weights are read."""
+    """Refuse a missing device before the weights are read."""
     exact_float32()
     try:
         torch.zeros(1, device=device)
@@ -116,13 +116,13 @@ def check_device(device: str) -> None:
 
 
 def exact_float32() -> None:
-    """Keep a GPU from rounding float32 to TF32, which torch does in convolutions by default."""
+    """Stop a GPU from rounding float32 to TF32, torch's default in convolutions."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def check_geometry(policy: Policy) -> None:
-    """Refuse a checkpoint whose sequence does not fit its positions, before the first image."""
+    """Refuse a checkpoint whose sequence is longer than its positions."""
     height, width = policy.images.size
     blank = np.zeros((height, width, 3), np.uint8)
     with torch.inference_mode():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Merge a LoRA adapter (PEFT's layout, e.g. 2toINF/X-VLA-*-peft) into the weights it adapts."""
+"""Merges a LoRA adapter (PEFT's layout, e.g. 2toINF/X-VLA-*-peft) into the base's weights."""
 
 from pathlib import Path
 import re
@@ -21,23 +21,23 @@ from xvla_ros.model.reading import (
 from xvla_ros.model.sources import adapter_folder
 
 WEIGHTS = 'adapter_model.safetensors'
-# `default` is the adapter's name in old files; the others are the wrappers that PEFT puts around a
-# layer that is adapted, or trained whole.
+# `default` is the adapter's name in old files; the others are PEFT's wrappers around a layer that
+# is adapted or trained as a whole.
 WRAPPERS = re.compile(r'\.(default|base_layer|modules_to_save)(?=\.|$)')
 UPDATE = re.compile(
     r'(?P<layer>.+)\.lora_(?P<part>A\.weight|B\.weight|B\.bias|embedding_A|embedding_B)'
 )
-# The two factors of an update: of a linear layer or a convolution, and of an embedding.
+# The two factors of an update, for a linear layer or a convolution and for an embedding.
 FACTORS = (('A.weight', 'B.weight'), ('embedding_A', 'embedding_B'))
 
 
 class Adapter:
     """
-    The updates of an adapter, and the tensors it replaces, by the network's tensor names.
+    The updates of an adapter and the tensors it replaces, by the network's tensor names.
 
-    `replaced` holds the tensors that were trained whole: `modules_to_save`, and biases.
+    `replaced` holds the tensors that were trained as a whole: `modules_to_save`, and biases.
 
-    :raises CheckpointError: a tensor has no partner, or the settings are not understood.
+    :raises CheckpointError: a tensor has no partner, or a setting is not supported.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class Adapter:
             raise CheckpointError(f'{self.source}: {error}') from error
 
     def _sort(self, name: str, tensor: torch.Tensor) -> None:
-        """Put one stored tensor to the updates or to the replaced tensors."""
+        """Add one stored tensor to the updates or to the replaced tensors."""
         if not name.startswith(PEFT_PREFIX):
             raise CheckpointError(f"{self.source}: tensor {name} is not in PEFT's layout")
         inner = TRAINING_WRAPPERS.sub('', WRAPPERS.sub('', name.removeprefix(PEFT_PREFIX)))
@@ -80,14 +80,14 @@ class Adapter:
         self.replaced[target] = tensor.t() if turned else tensor
 
     def _layers(self) -> str:
-        """Name the adapted layers, for messages."""
+        """Return the adapted layers as text for messages."""
         if not self.parts:
             return 'no layer is adapted'
         more = f' and {len(self.parts) - 1} more' if len(self.parts) > 1 else ''
         return f'layer {min(self.parts)}{more}'
 
     def _add_update(self, layer: str, parts: dict[str, torch.Tensor]) -> None:
-        """Work out the update of a layer's weight, and of its bias where the adapter has one."""
+        """Compute the update of a layer's weight, and of its bias if the adapter has one."""
         down, up = self._factors(layer, parts)
         rank, scale = self.settings.rank_of(layer), self.settings.scale_of(layer)
         ranks = down.shape[0], up.shape[1]
@@ -120,7 +120,7 @@ class Adapter:
         )
 
     def merged(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the network replaced, or with its update added, in fp32."""
+        """Return the replacement of a tensor, or the tensor with its update added in fp32."""
         self.unused.discard(name)
         if name not in self.replaced and name not in self.updates:
             return tensor
@@ -130,7 +130,7 @@ class Adapter:
         return result
 
     def _fitting(self, name: str, change: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """Return a change that has the shape of the base's tensor."""
+        """Return a change, or refuse it if its shape is not that of the base's tensor."""
         if change.shape != base.shape:
             raise CheckpointError(
                 f'{self.source}: update of {name} is {tuple(change.shape)}, '
@@ -146,7 +146,7 @@ class Adapter:
 
 def read_adapter(path: str | Path | None) -> Adapter | None:
     """
-    Read an adapter, found as a checkpoint is; None stays None.
+    Read an adapter, which is found like a checkpoint; None gives None.
 
     :raises CheckpointError: there is none, or it cannot be merged.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The settings of a LoRA adapter (PEFT's `adapter_config.json`), read by an allow-list.
+The settings of a LoRA adapter (PEFT's `adapter_config.json`), read with an allow-list.
 
-A setting is used, or known to say nothing about the merged weights, or refused unless it is empty.
+A setting is used, or known not to affect the merged weights, or refused if it is not empty.
 Names and meanings are those of PEFT's `LoraConfig`, version 0.21.
 """
 
@@ -26,8 +26,8 @@ USED = (
     'rank_pattern',
     'use_rslora',
 )
-# Settings that say how an adapter was trained or named, not what its update is. The *_config of
-# an initialisation has an effect only through `init_lora_weights`.
+# Settings about training or names, which do not affect the update. The *_config of an
+# initialisation has an effect only through `init_lora_weights`.
 IRRELEVANT = (
     'auto_mapping',
     'base_model_name_or_path',
@@ -51,7 +51,7 @@ IRRELEVANT = (
     'target_modules',
     'task_type',
 )
-# What refused settings do, for the message.
+# The effects of refused settings, for the message.
 EFFECTS = {
     'alora_invocation_tokens': 'switches the update on only after certain tokens',
     'fan_in_fan_out': 'stores the update transposed',
@@ -61,8 +61,8 @@ EFFECTS = {
     'use_dora': 'rescales the rows of the weight',
     'use_qalora': 'pools the input of the layer',
 }
-# Initialisations that leave the base weights as they are. The others (PiSSA, OLoRA, CorDA, LoftQ,
-# LoRA-GA, MiCA) subtract from the base what the update starts with, or fix half of the update.
+# Initialisations that do not change the base weights. The others (PiSSA, OLoRA, CorDA, LoftQ,
+# LoRA-GA, MiCA) subtract the initial update from the base, or fix half of the update.
 PLAIN_INITIALISATIONS = (True, False, 'gaussian', 'eva', 'orthogonal')
 BIASES = ('none', 'all', 'lora_only')
 
@@ -70,7 +70,7 @@ BIASES = ('none', 'all', 'lora_only')
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraSettings:
     """
-    How large the update of each layer is.
+    The scale of each layer's update.
 
     :param rank: rows of `lora_A`; `ranks`: the same for layers whose name matches a pattern.
     :param alpha: numerator of the scale; `alphas`: the same for layers that match a pattern.
@@ -88,7 +88,7 @@ class LoraSettings:
         return self.ranks.get(pattern_of(self.ranks, layer), self.rank)
 
     def scale_of(self, layer: str) -> float:
-        """Return what the update of a layer is multiplied by."""
+        """Return the factor of a layer's update."""
         alpha = self.alphas.get(pattern_of(self.alphas, layer), self.alpha)
         rank = self.rank_of(layer)
         return alpha / (math.sqrt(rank) if self.stabilised else rank)
@@ -103,8 +103,8 @@ def lora_settings(data: Mapping[str, Any], source: str, layers: str) -> LoraSett
     """
     Read a parsed `adapter_config.json`.
 
-    :param source: the file, for messages; `layers`: which layers are adapted, for messages.
-    :raises CheckpointError: a setting is malformed, or changes what an update means.
+    :param source: the file, for messages. :param layers: the adapted layers, for messages.
+    :raises CheckpointError: a setting is malformed, or changes the meaning of an update.
     """
     check_kind(data, source)
     for key in sorted(set(data) - {*USED, *IRRELEVANT}):
@@ -126,7 +126,7 @@ def lora_settings(data: Mapping[str, Any], source: str, layers: str) -> LoraSett
 
 
 def check_kind(data: Mapping[str, Any], source: str) -> None:
-    """Refuse what is not LoRA, and biases of a kind that PEFT does not have."""
+    """Refuse adapters that are not LoRA, and unknown kinds of biases."""
     kind, bias = data.get('peft_type', 'LORA'), data.get('bias', 'none')
     if kind != 'LORA':
         raise CheckpointError(f"{source}: peft_type is {kind!r}, expected 'LORA'")
@@ -135,7 +135,7 @@ def check_kind(data: Mapping[str, Any], source: str) -> None:
 
 
 def check_start(data: Mapping[str, Any], source: str, layers: str) -> None:
-    """Refuse an initialisation that changed the base: the stored update fits no other weights."""
+    """Refuse an initialisation that changed the base, because the update fits no other weights."""
     start = data.get('init_lora_weights', True)
     if isinstance(start, str):
         start = start.lower()

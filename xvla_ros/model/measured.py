@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How long each of several ways takes on this processor: measured once, then remembered.
+Measures which of several ways to compute is the fastest on this processor, and stores the times.
 
-Which arithmetic or which kernel is fastest differs from processor to processor, and what a
-processor can do does not tell what this torch does with it. So the ways are timed, with one
-thread, and the times are kept in a file in the user's cache folder. The file belongs to the
-processor, to the version of torch and to the variables that choose kernels: with another of
-these, everything is measured again. Without a folder that can be written, the times last as long
-as the process.
+The fastest number format or kernel differs between processors, and the features of a processor do
+not show how torch uses them. So each way is timed with one thread, and the times are stored in a
+file in the user's cache folder. The file is valid for one processor, one version of torch and one
+set of the variables that choose kernels; if one of them changes, everything is measured again. If
+the folder cannot be written, the times last as long as the process.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,17 +25,17 @@ from typing import IO
 
 import torch
 
-# Raise this when a question measures something else than before under its old name.
+# Increase this when a question changes what it measures under the same name.
 REVISION = 1
-# How long the rounds of a measurement go on, and how many there are at least.
+# Duration of the rounds of a measurement, and their minimum number.
 BUDGET_S = 1.0
 LEAST_ROUNDS = 3
-# A way that takes this many times the shortest is not called again.
+# A way is not called again when it takes this many times the shortest time.
 GIVE_UP = 3.0
 # A way replaces the usual one when it is this many times faster; less may be noise, and another
 # kernel rounds differently.
 MARGIN = 1.15
-# What tells oneDNN, MKL and ATen which kernels to use.
+# Variables that choose the kernels of oneDNN, MKL and ATen.
 VARIABLES = (
     'ATEN_CPU_CAPABILITY',
     'DNNL_MAX_CPU_ISA',
@@ -45,9 +44,9 @@ VARIABLES = (
     'ONEDNN_DEFAULT_FPMATH_MODE',
     'MKL_ENABLE_INSTRUCTIONS',
 )
-# The lines of /proc/cpuinfo that tell one kind of processor from another (x86, then ARM).
+# The lines of /proc/cpuinfo that identify a type of processor (x86, then ARM).
 PROCESSOR_LINES = ('model name', 'flags', 'Features', 'CPU part')
-# How long one process waits for another that measures the same.
+# How long one process waits for another one with the same measurement.
 LOCK_TIMEOUT_S = 60.0
 LOCK_PERIOD_S = 0.02
 
@@ -57,12 +56,12 @@ _kept: dict[Path, Mapping[str, float]] = {}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """
-    What is measured.
+    A measurement to make.
 
-    name: of the file, so letters, digits and dashes. ways: those that every processor has; a
-    file without them counts as broken. prepare: makes the ways, each a function that works on as
-    much data as its argument says. sizes: first little, so that a slow way costs little, then as
-    much as is typical.
+    name: name of the file, of letters, digits and dashes. ways: those that every processor has; a
+    file without them counts as broken. prepare: makes the ways, each a function of the amount of
+    data. sizes: amounts of data, first a small one so that a slow way costs little, then a typical
+    one.
     """
 
     name: str
@@ -74,10 +73,10 @@ class Question:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
     """
-    An answer.
+    The result of a measurement.
 
-    seconds: by way, the shortest time per unit of data, at the largest size it was called with.
-    file: where it is kept; None where no file can be written.
+    seconds: by way, the shortest time per unit of data at the largest size. file: where it is
+    stored; None if no file can be written.
     """
 
     seconds: Mapping[str, float]
@@ -85,7 +84,7 @@ class Measurement:
 
 
 def measured(question: Question) -> Measurement:
-    """Return what is known about a question; measure it when nothing is."""
+    """Return the stored result of a question, or measure it."""
     file = cache_folder() / f'{question.name}-{processor_key()}.json'
     seconds = _read(file, question.ways) or _kept.get(file)
     if seconds is None:
@@ -97,9 +96,9 @@ def measured(question: Question) -> Measurement:
 
 def fastest(seconds: Mapping[str, float], ways: Sequence[str], margin: float = MARGIN) -> str:
     """
-    Return the fastest of some ways; the first of them unless another is clearly faster.
+    Return the fastest of some ways, or the first one unless another is clearly faster.
 
-    :param ways: those of `seconds` that may be taken; a way that was not measured is left out.
+    :param ways: the allowed ways; one that is not in `seconds` is left out.
     """
     there = [way for way in ways if way in seconds]
     best = min(there, key=lambda way: seconds[way])
@@ -107,19 +106,19 @@ def fastest(seconds: Mapping[str, float], ways: Sequence[str], margin: float = M
 
 
 def listed(answer: Measurement) -> str:
-    """Return the times in a line, shortest first: `bfloat16 13.1 ms, float32 20.2 ms`."""
+    """Return the times as a text, shortest first: `bfloat16 13.1 ms, float32 20.2 ms`."""
     ways = sorted(answer.seconds.items(), key=lambda item: item[1])
     return ', '.join(f'{way} {float(f"{1e3 * seconds:.3g}"):g} ms' for way, seconds in ways)
 
 
 def cache_folder() -> Path:
-    """Return the folder of the files: in XDG_CACHE_HOME where that is absolute, or ~/.cache."""
+    """Return the folder of the files: in XDG_CACHE_HOME if it is absolute, else ~/.cache."""
     base = Path(os.environ.get('XDG_CACHE_HOME', ''))
     return (base if base.is_absolute() else _home() / '.cache') / 'xvla_ros'
 
 
 def _home() -> Path:
-    """Return the home folder; for a user who has none, something below which nothing can be."""
+    """Return the home folder; for a user without one, a path below which nothing can exist."""
     try:
         return Path.home()
     except RuntimeError:
@@ -127,7 +126,7 @@ def _home() -> Path:
 
 
 def processor_key() -> str:
-    """Return what a measurement depends on, as sixteen digits."""
+    """Return a hash of everything that a measurement depends on, of sixteen digits."""
     variables = tuple(f'{name}={os.environ.get(name, "")}' for name in VARIABLES)
     parts = (str(REVISION), torch.__version__, *_processor_lines(), *variables)
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
@@ -143,7 +142,7 @@ def _processor_lines() -> tuple[str, ...]:
 
 
 def _read(file: Path, ways: Sequence[str]) -> Mapping[str, float] | None:
-    """Return the times in a file; None where there is none, or where it is broken."""
+    """Return the times in a file; None if it is missing or broken."""
     try:
         seconds = json.loads(file.read_text(encoding='utf-8'))['seconds']
         found = {str(way): float(value) for way, value in seconds.items()}
@@ -154,7 +153,7 @@ def _read(file: Path, ways: Sequence[str]) -> Mapping[str, float] | None:
 
 
 def _measure_and_write(question: Question, file: Path) -> Mapping[str, float]:
-    """Measure; put the times into the file as a whole, or leave it where that is not possible."""
+    """Measure, and write the file atomically if it can be written."""
     seconds = _measure(question)
     partial = file.with_name(f'{file.name}.{os.getpid()}')
     try:
@@ -169,7 +168,7 @@ def _measure_and_write(question: Question, file: Path) -> Mapping[str, float]:
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Hold others back who would measure the same meanwhile; where no lock is possible, go on."""
+    """Lock out other processes with the same measurement; continue if no lock is possible."""
     lock = _opened(file.with_suffix('.lock'))
     if lock is None:
         yield
@@ -188,7 +187,7 @@ def _opened(file: Path) -> IO[str] | None:
 
 
 def _wait_for(lock: IO[str]) -> None:
-    """Take a lock; without it after LOCK_TIMEOUT_S, or on a file system that has none."""
+    """Take a lock; give up after LOCK_TIMEOUT_S, or on a file system without locks."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
@@ -202,7 +201,7 @@ def _wait_for(lock: IO[str]) -> None:
 
 
 def _measure(question: Question) -> dict[str, float]:
-    """Time every way with one thread; random numbers that others draw stay what they were."""
+    """Time every way with one thread, without changing torch's random state."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -216,11 +215,11 @@ def _measure(question: Question) -> dict[str, float]:
 def _shortest(
     ways: Mapping[str, Callable[[int], object]], sizes: Sequence[int]
 ) -> dict[str, float]:
-    """Return the shortest time of every way per unit, each size with the ways still worth it."""
+    """Return the shortest time per unit of every way; slow ways skip the larger sizes."""
     seconds: dict[str, float] = {}
     for size in sizes:
         if len(_worth_it(ways, seconds)) < 2:
-            break  # there is nothing left to decide
+            break  # only one way is left
         for way in _worth_it(ways, seconds):
             ways[way](size)  # kernels are made, and memory is taken, at the first call
             seconds[way] = _clocked(ways[way], size)
@@ -233,7 +232,7 @@ def _shortest(
 
 
 def _worth_it(ways: Mapping[str, object], seconds: Mapping[str, float]) -> list[str]:
-    """Return the ways that are not GIVE_UP times slower than the fastest, as far as is known."""
+    """Return the ways that are not known to be GIVE_UP times slower than the fastest."""
     limit = GIVE_UP * min(seconds.values(), default=math.inf)
     return [way for way in ways if seconds.get(way, 0.0) <= limit]
 

@@ -2,10 +2,10 @@
 """
 The statistics of a LeRobot checkpoint, as one affine map per channel.
 
-LeRobot normalises the state before the network and un-normalises the actions after it. What it
-does is in two files beside the weights, `policy_preprocessor.json` and
-`policy_postprocessor.json`; the statistics are in the safetensors file that each names
-(lerobot 0.4.4, processor/normalize_processor.py).
+LeRobot normalises the state before the network and un-normalises the actions after it. The steps
+are in two files beside the weights, `policy_preprocessor.json` and `policy_postprocessor.json`;
+each names the safetensors file with the statistics (lerobot 0.4.4,
+processor/normalize_processor.py).
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ MODES = {
     'QUANTILE10': ('q10', 'q90'),
 }
 # Steps that change no number of state or action, or change it as this package does: names,
-# batches, tokens, pictures, the domain. The last one turns rotations after the action's 20
-# numbers, which is what is answered here.
+# batches, tokens, images, the domain. The last one converts rotations after the action's 20
+# numbers, which are the output here.
 KNOWN_STEPS = (
     *(NORMALIZER, UNNORMALIZER, 'rename_observations_processor', 'to_batch_processor'),
     *('tokenizer_processor', 'device_processor', 'xvla_image_to_float'),
@@ -52,7 +52,7 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Affine:
     """
-    Between a dataset's numbers and the network's, per channel.
+    The map between a dataset's numbers and the network's, per channel.
 
     normalised = (data - shift) / divisor; data = normalised * factor + shift. All are (n,).
     LeRobot adds a small number to a standard deviation on the way in only, so divisor and factor
@@ -65,7 +65,7 @@ class Affine:
     factor: Array
 
     def normalised(self, data: NDArray[Any]) -> Array:
-        """Return the network's numbers (..., m >= n); channels after the n stay as they are."""
+        """Return the network's numbers (..., m >= n); channels after the first n are unchanged."""
         values = np.array(data, np.float64)
         mine = values[..., : len(self.shift)]
         mine[...] = (mine - self.shift) / self.divisor
@@ -90,7 +90,7 @@ class Affine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Normalisation:
-    """What is done to the state before, and to the actions after the network; None: nothing."""
+    """The maps of the state before and of the actions after the network; None: no change."""
 
     state: Affine | None = None
     action: Affine | None = None
@@ -186,7 +186,7 @@ def step_settings(step: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _applies(step: Mapping[str, Any], feature: str) -> bool:
-    """Say whether a step is told to change a feature: it may list the observations it changes."""
+    """Say whether a step changes a feature; it may list the observations that it changes."""
     listed = step_settings(step).get('normalize_observation_keys')
     return feature == ACTION or listed is None or feature in listed
 
@@ -208,7 +208,7 @@ def _from_statistics(path: Path, step: Mapping[str, Any], feature: str, mode: st
 
 
 def statistics_file(path: Path, step: Mapping[str, Any]) -> Path:
-    """Return the file that a step of the processor file at `path` names."""
+    """Return the file named by a step of the processor file at `path`."""
     return path.parent / Path(str(step.get('state_file'))).name
 
 

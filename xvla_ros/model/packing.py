@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Linear layers made ready to answer: in the dtype they multiply in, laid out for the processor.
+Linear layers prepared for inference: in the dtype of their products, in the CPU's best layout.
 
-A packed layer keeps its weights in oneDNN's own layout and has the GELU fused in, which is what
-`torch.compile` with freezing does, without the compile. A cast layer is the plain one. Which is
-faster on a CPU differs: packed layers win with AVX-512 and AMX; where oneDNN has slower kernels
-than MKL, plain ones take half the time. So it is measured (measured.py).
+A packed layer keeps its weights in oneDNN's own layout and has the GELU fused in, like
+`torch.compile` with freezing but without the compilation. A cast layer is a plain one. Packed
+layers are faster with AVX-512 and AMX; if oneDNN has slower kernels than MKL, plain ones take half
+the time. So the choice is measured (measured.py).
 
 With bfloat16 only the products of these layers are in bfloat16: sums, norms, embeddings and the
-small per-domain layers stay in float32. Bfloat16 for the whole network, as lerobot has it, is no
+small per-domain layers stay in float32. Bfloat16 for the whole network, as in lerobot, is not
 faster and moved the demo policy's targets three times as far.
 """
 
@@ -24,9 +24,9 @@ from xvla_ros.model.xvla import XVLA
 
 # `algorithm` of oneDNN's GELU: tanh in the head, erf (called none) in the encoders.
 GELU = {'tanh': 'tanh', 'erf': 'none'}
-# Dtypes of products, by the names of settings and measurements.
+# Names of the dtypes in settings and measurements.
 NAMES = {torch.float32: 'float32', torch.bfloat16: 'bfloat16'}
-# Rows of a measurement's unit; eight of them are the 262 rows of X-VLA's head at three views.
+# Rows per unit of a measurement; eight units are the 262 rows of X-VLA's head at three views.
 ROWS = 32
 
 
@@ -65,7 +65,7 @@ class CastLinear(nn.Module):
     def _apply(
         self, move: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
     ) -> nn.Module:
-        """Follow the network to its device; the dtype is the layer's own."""
+        """Follow the network to its device, but keep the layer's dtype."""
         self.weight = self.weight.to(move(self.weight).device)
         self.bias = None if self.bias is None else self.bias.to(self.weight.device)
         return super()._apply(move, recurse)  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ class PackedConvolution(nn.Module):
         return out.float()
 
 
-# Kinds of layers by the names in measurements, the usual one first.
+# Kinds of layers by their names in measurements, the default first.
 KINDS: dict[str, type[nn.Module]] = {'packed': PackedLinear, 'plain': CastLinear}
 
 
@@ -111,8 +111,8 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def pack(network: XVLA, dtype: torch.dtype, device: str = 'cpu') -> None:
-    """Replace every linear layer of an fp32 network, freeing the plain weights on the way."""
-    # The projector's output meets the fp32 text embeddings: small, and not worth the rounding.
+    """Replace every linear layer of an fp32 network, and free the plain weights one by one."""
+    # The projector is small, and its output is joined with fp32 text embeddings: not worth it.
     for part, kind in ((network.vlm.multi_modal_projector, torch.float32), (network, dtype)):
         replace(part, layer_kind(kind, network.config.hidden_size, device), kind)
     if device == 'cpu' and can_pack(dtype):
@@ -124,22 +124,22 @@ def pack(network: XVLA, dtype: torch.dtype, device: str = 'cpu') -> None:
 
 
 def layer_kind(dtype: torch.dtype, width: int, device: str = 'cpu') -> type[nn.Module]:
-    """Return the faster kind of layer for a dtype, in a network of a width (`hidden_size`)."""
+    """Return the faster kind of layer for a dtype and a network's width (`hidden_size`)."""
     if device != 'cpu' or not can_pack(dtype):
         return CastLinear
     return KINDS[layer_choice(dtype, width).split()[1]]
 
 
 def layer_choice(dtype: torch.dtype, width: int) -> str:
-    """Return the faster kind of layer on this CPU, as `float32 packed`; packed in doubt."""
+    """Return the faster kind of layer on this CPU, such as `float32 packed`; by default packed."""
     return fastest(layer_times(width).seconds, [f'{NAMES[dtype]} {kind}' for kind in KINDS])
 
 
 def layer_times(width: int) -> Measurement:
     """
-    Return how long one block's MLP takes, by dtype and kind of layer, as `float32 packed`.
+    Return the time of one block's MLP by dtype and kind of layer, such as `float32 packed`.
 
-    :param width: of the block; its MLP is four times as wide inside, as X-VLA's is.
+    :param width: width of the block; its MLP is four times as wide inside, as in X-VLA.
     """
     question = Question(
         name=f'layers-{width}',
@@ -151,7 +151,7 @@ def layer_times(width: int) -> Measurement:
 
 @torch.inference_mode()
 def mlps(width: int) -> dict[str, Callable[[int], object]]:
-    """Return an MLP of every dtype and kind of layer, each to run on so many times ROWS rows."""
+    """Return an MLP of every dtype and kind of layer, each a function of the number of units."""
     wide, narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
     ways = {}
     for dtype, name in NAMES.items():
@@ -163,7 +163,7 @@ def mlps(width: int) -> dict[str, Callable[[int], object]]:
 
 
 def run_on_rows(module: nn.Module, width: int) -> Callable[[int], object]:
-    """Return a function that runs a module on so many times ROWS rows, eight times at most."""
+    """Return a function that runs a module on up to eight times ROWS rows."""
     x = torch.randn(1, 8 * ROWS, width)
 
     def run(size: int) -> object:
@@ -174,7 +174,7 @@ def run_on_rows(module: nn.Module, width: int) -> Callable[[int], object]:
 
 
 def bfloat16_slower(width: int, device: str = 'cpu') -> str | None:
-    """Return why bfloat16 layers of a width do not pay on a device; None where they are faster."""
+    """Return why bfloat16 layers of a width are not faster on a device; None if they are."""
     if torch.device(device).type != 'cpu':
         return None
     seconds = layer_times(width).seconds
@@ -198,8 +198,8 @@ def replace(
     """
     Replace the linear layers below a module.
 
-    :param names: of the layers that are replaced; all without.
-    :param inside: what the module's own name begins with.
+    :param names: names of the layers to replace; None: all.
+    :param inside: prefix of the module's own name.
     """
     for name, child in list(module.named_children()):
         full = f'{inside}{name}'
@@ -210,7 +210,7 @@ def replace(
 
 
 def gelu_behind(module: nn.Module, name: str) -> str | None:
-    """Say which GELU follows a layer, and take it out of the module's own forward."""
+    """Return the GELU that follows a layer, and remove it from the module's forward."""
     if name != 'fc1' or not hasattr(module, 'activation_fn'):
         return None
     kind = str(getattr(module.activation_fn, 'approximate', ''))

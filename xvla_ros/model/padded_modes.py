@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Action modes whose actions are shorter than the network is wide."""
+"""Action modes whose actions are shorter than the network's width."""
 
 import torch
 
@@ -11,13 +11,13 @@ class PaddedMode(ActionMode):
     """
     A shorter action inside a 20-wide network.
 
-    The reference feeds the dummy channels noise at inference although it zero-pads them after
-    noising in training (2toINF) or mixes noise with a zero target (lerobot), and mixes in their
-    untrained predictions. Here they are zero in both, which is what 2toINF trains.
+    At inference the reference fills the dummy channels with noise and mixes in their untrained
+    predictions. In training it pads with zeros after noising (2toINF), or mixes noise with a zero
+    target (lerobot). Here the channels are zero in both, as in the training of 2toINF.
     """
 
     def padded(self, x: torch.Tensor) -> bool:
-        """Accept the real width, or the full width whose dummies are then zeroed."""
+        """Accept the real width, or the full width, whose dummy channels are then zeroed."""
         if x.shape[-1] not in (self.real_dim, self.dim):
             raise ValueError(
                 f'{self.name}: width {x.shape[-1]}, expected {self.real_dim} or {self.dim}'
@@ -27,7 +27,7 @@ class PaddedMode(ActionMode):
     def preprocess(
         self, proprio: torch.Tensor, action: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pad the action; the proprioceptive vector stays as the client sent it."""
+        """Pad the action; the proprioceptive vector stays unchanged."""
         return proprio, self.hide(action, self.dim)
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -68,8 +68,8 @@ class SO101Bimanual(PaddedMode):
     """
     Two SO-101 arms of five joints and a gripper; lerobot only.
 
-    lerobot trains the grippers by squared error and then squashes the prediction with a sigmoid,
-    so that a closed gripper (0) leaves as 0.5. Here the prediction leaves as it was trained.
+    lerobot trains the grippers by squared error but applies a sigmoid to the prediction, so that a
+    closed gripper (0) becomes 0.5. Here no sigmoid is applied.
     """
 
     real_dim = 12

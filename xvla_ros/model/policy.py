@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint, ready to turn observations into chunks of actions."""
+"""A loaded checkpoint, which predicts chunks of actions from observations."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     """
     One checked observation.
 
-    images: as they came; state: (dim_proprio,) float32; words: (1, L, C) on the device; domain: a
+    images: unchanged; state: (dim_proprio,) float32; words: (1, L, C) on the device; domain: a
     row of the checkpoint; noise: (num_actions, dim) float32; plan: (1, num_actions, dim) raw.
     """
 
@@ -46,10 +46,10 @@ class Row(NamedTuple):
 
 class Policy:
     """
-    X-VLA behind one call. Not thread-safe: one caller at a time.
+    A loaded X-VLA. Not thread-safe: one caller at a time.
 
-    `config` is the checkpoint's geometry; `last_steps` how many predictions the last call took;
-    `trained_domains` the rows that training may have seen, None where the weights cannot tell.
+    `config` is the checkpoint's geometry; `last_steps` the number of predictions in the last call;
+    `trained_domains` the rows that training may have seen, None if the weights do not show it.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class Policy:
         Predict one chunk.
 
         :param images: one to `config.view_slots` images (H, W, 3) uint8 RGB, main view first.
-        :param proprio: (dim_proprio,) in the units and frame of the data it was trained with.
+        :param proprio: (dim_proprio,) in the units and frame of the training data.
         :param domain_id: row of the soft prompts and of the per-domain projections.
         :param steps: denoising steps, 10 is the reference; or the flow times themselves.
         :param noise: (num_actions, dim) standard normal; drawn when absent.
-        :param prefix: (d, dim) steps already committed to: they come back unchanged and the rest
+        :param prefix: (d, dim) committed steps: they are returned unchanged, and the rest
             continues them (real-time chunking).
-        :param tolerance: (millimetres, degrees): go to the last step once two predictions agree.
+        :param tolerance: (millimetres, degrees): skip to the last step once two predictions agree.
         :param warm_start: a first guess of the chunk, and the flow time to begin at.
-        :return: (num_actions, dim) float32 in those units; probabilities where there are logits.
-        :raises ObservationError: an input is malformed; it is named.
-        :raises InferenceError: the network answered something that is not finite.
+        :return: (num_actions, dim) float32 in those units; probabilities in place of logits.
+        :raises ObservationError: an input is malformed; the message names it.
+        :raises InferenceError: the network's answer is not finite.
         """
         row = self._row(images, proprio, instruction, domain_id, noise, warm_start)
         times = checked_times(steps, warm_start)
@@ -118,10 +118,10 @@ class Policy:
         self, questions: Sequence[Question], steps: int | Sequence[float] = 10
     ) -> list[NDArray[np.float32]]:
         """
-        Predict one chunk for each question: its own views, words, domain and noise.
+        Predict one chunk for each question, with its own views, words, domain and noise.
 
-        One question gets the bits that `predict` gives; more get them up to the rounding of larger
-        matrix products. The rest is as in `predict`.
+        The result for one question equals that of `predict` to the bit; for several it differs by
+        the rounding of larger matrix products. The other parameters are as in `predict`.
         """
         times = checked_times(steps)
         rows = [
@@ -138,12 +138,12 @@ class Policy:
         warm_start_time: float | None = None,
     ) -> None:
         """
-        Answer a blank observation, so that the first real answer is as quick as those after it.
+        Answer a blank observation, so that the first real answer is not slower than later ones.
 
-        On a GPU the run is recorded first: later calls with as many views and the same steps,
+        On a GPU the run is recorded. Later calls with the same number of views and the same steps,
         without prefix and tolerance, replay it.
 
-        :param warm_start_time: where calls with a warm start begin, with a plan and without.
+        :param warm_start_time: flow time at which warm starts begin, with or without a plan.
         """
         blank = [np.zeros((*self.images.size, 3), np.uint8)] * views
         state = np.zeros(self.network.dim_proprio, np.float32)
@@ -158,19 +158,19 @@ class Policy:
             self.predict(blank, state, instruction, domain_id, steps=steps, warm_start=start)
 
     def _capture(self, row: Row, times: tuple[float, ...]) -> None:
-        """Record the run of one such row, for later ones of its geometry to replay."""
+        """Record the run of a row, which later rows of the same geometry replay."""
         geometry = Geometry(views=(len(row.images),), times=times)
         with torch.inference_mode():
             batch = self._batch([row], times)
             self.captured[geometry] = CapturedAnswer(self.network, batch, geometry)
 
     def view_features(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """Encode the given views as one batch; empty slots are exact zeros: (1, V, tokens, C)."""
+        """Encode views as one batch (1, V, tokens, C); empty slots are exactly zero."""
         features = self.network.image_features(self.images(images).to(self.device))
         return in_slots(features, (len(features),), self.config.view_slots)
 
     def text_features(self, instruction: str) -> torch.Tensor:
-        """Return an instruction's token embeddings (1, L, C), kept for the next call."""
+        """Return an instruction's token embeddings (1, L, C), with a cache."""
         return self._text_features(self.text(instruction))
 
     def _embed(self, ids: tuple[int, ...]) -> torch.Tensor:
@@ -185,7 +185,7 @@ class Policy:
         noise: NDArray[Any] | None = None,
         warm_start: WarmStart | None = None,
     ) -> Row:
-        """Check one observation; draw the noise where it has none."""
+        """Check one observation; draw the noise if it has none."""
         slots, shape = self.config.view_slots, (self.config.num_actions, self.mode.dim)
         if isinstance(images, (str, bytes, np.ndarray)) or not 1 <= len(images) <= slots:
             got = type(images).__name__ if not isinstance(images, (list, tuple)) else len(images)
@@ -205,7 +205,7 @@ class Policy:
         )
 
     def _batch(self, rows: Sequence[Row], times: tuple[float, ...]) -> Batch:
-        """Bring checked observations to the device."""
+        """Copy checked observations to the device."""
         images = [image for row in rows for image in row.images]
         return Batch(
             pixels=self.images(images).to(self.device),
@@ -238,7 +238,7 @@ class Policy:
         return torch.from_numpy(np.stack(arrays)).to(self.device)
 
     def _committed(self, actions: NDArray[Any], name: str = 'prefix') -> torch.Tensor:
-        """Check actions as they leave the model; return what the network has: (1, d, dim)."""
+        """Check actions in the model's output form; return the network's form (1, d, dim)."""
         length = self.config.num_actions
         rows = len(actions) if isinstance(actions, np.ndarray) else -1
         if not 0 <= rows <= length:
@@ -247,7 +247,7 @@ class Policy:
         return self.mode.raw(torch.from_numpy(self.normalisation.of_actions(checked))[None])
 
     def _plan(self, start: WarmStart | None) -> torch.Tensor:
-        """Check a warm start; return its plan in the network's form, zeros where there is none."""
+        """Check a warm start; return its plan in the network's form, or zeros without one."""
         if start is not None and not 0.0 < start.time <= 1.0:
             raise ObservationError(f'warm_start.time is {start.time}, expected above 0, up to 1')
         if start is None or start.plan is None:

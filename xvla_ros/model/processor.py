@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From camera images to what the network takes, as X-VLA's processor does."""
+"""Converts camera images to the network's input, as X-VLA's processor does."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,19 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 IMAGE_SIZE = (224, 224)
 # Pillow's code for bicubic, the only resampling X-VLA was trained with.
 BICUBIC = 3
-# Sides outside this are not camera images.
+# Images with longer sides are refused.
 LARGEST_SIDE = 8192
 
 
 class ImageProcessor:
     """
-    Squash an RGB image to the network's size and normalise it.
+    Resizes an RGB image to the network's size without keeping its aspect ratio, and normalises it.
 
-    The image stays uint8 until it is small: resizing is bicubic with antialiasing, equal to
+    The image stays uint8 until it is small. Resizing is bicubic with antialiasing, equal to
     Pillow's within one grey level, and several times faster.
 
     :param size: (height, width) in pixels.
-    :param letterbox: keep the aspect ratio as lerobot does, instead of squashing.
+    :param letterbox: keep the aspect ratio, as lerobot does.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class ImageProcessor:
 
 def planes(image: NDArray[np.uint8]) -> torch.Tensor:
     """View an (H, W, 3) image as (1, 3, H, W), channels last in memory."""
-    # A copy where numpy says read-only: torch has no such notion and warns.
+    # Copy a read-only array: torch has no read-only tensors and warns.
     array = np.ascontiguousarray(image) if image.flags.writeable else image.copy()
     return torch.from_numpy(array).permute(2, 0, 1)[None]
 
 
 def check_image(image: NDArray[np.uint8], index: int) -> None:
-    """Refuse anything but an RGB image of bytes: a string is never opened as a path."""
+    """Refuse everything but an RGB image of bytes. A string is never opened as a path."""
     if not isinstance(image, np.ndarray):
         raise ObservationError(
             f'image {index} is a {type(image).__name__}, expected an array (H, W, 3) of uint8 RGB'

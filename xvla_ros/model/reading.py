@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find and read the files of a checkpoint directory, without building the network."""
+"""Finds and reads the files of a checkpoint directory, without building the network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from xvla_ros.model.layouts import detect_layout
 
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
-# This project's block of config.json, beside one that LeRobot shall read: it refuses other keys.
+# File with this project's block of config.json, beside a config for LeRobot, which refuses
+# unknown keys.
 OWN = 'xvla_ros.json'
-# How every Git LFS pointer begins (git-lfs, docs/spec.md).
+# Beginning of every Git LFS pointer (git-lfs, docs/spec.md).
 LFS_POINTER = b'version https://git-lfs'
-# What torch.compile, FSDP and DDP put into the names of a network's tensors.
+# Parts that torch.compile, FSDP and DDP add to the names of a network's tensors.
 TRAINING_WRAPPERS = re.compile(r'^(module\.)+|(?<![^.])(_orig_mod|_fsdp_wrapped_module)\.')
 PEFT_PREFIX = 'base_model.model.'
 
@@ -56,7 +57,7 @@ def has_weights(path: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """What a safetensors file says of one tensor."""
+    """One tensor's entry in the header of a safetensors file."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -64,10 +65,10 @@ class Stored:
 
 class WeightFiles:
     """
-    The tensors of one checkpoint directory, read only when they are asked for.
+    The tensors of one checkpoint directory, read on demand.
 
-    `shapes`, `dtypes` and `owner` (the file) are by stored name, in whatever layout that is, but
-    without what training wrappers put into it.
+    `shapes`, `dtypes` and `owner` (the file) are by stored name, in any layout, without the parts
+    that training wrappers add.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +84,7 @@ class WeightFiles:
         self.layout = detect_layout(self.shapes)
 
     def _add(self, file: Path, written: str, stored: Stored) -> None:
-        """Enter one tensor by its plain name."""
+        """Add one tensor by its plain name."""
         name = plain_name(written, file)
         if name in self.shapes:
             raise CheckpointError(f'{file}: tensor {name} is also in {self.owner[name]}')
@@ -91,7 +92,7 @@ class WeightFiles:
         self.owner[name], self._written[name] = file, written
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every tensor once, with its name and in the dtype it is stored in."""
+        """Yield every tensor once with its name, in its stored dtype."""
         for file in self.files:
             with safe_open(str(file), framework='pt') as handle:
                 for name in [n for n, owner in self.owner.items() if owner == file]:
@@ -108,17 +109,17 @@ class WeightFiles:
 
 
 def plain_name(written: str, file: Path) -> str:
-    """Return a tensor's name without what training wrappers put into it."""
+    """Return a tensor's name without the parts that training wrappers add."""
     if written.startswith(PEFT_PREFIX):
         raise CheckpointError(
-            f'{file}: tensor {written} is of a whole PEFT model (base_model.model.*); expected '
-            "what PEFT's merge_and_unload() leaves, or the base and its adapter apart"
+            f'{file}: tensor {written} belongs to a whole PEFT model (base_model.model.*); '
+            "expected the result of PEFT's merge_and_unload(), or the base and its adapter apart"
         )
     return TRAINING_WRAPPERS.sub('', written)
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """Find the single weight file or the shards that the index names."""
+    """Return the single weight file, or the shards in the index."""
     if (path / WEIGHTS).is_file():
         return (path / WEIGHTS,)
     if (path / ADAPTER_CONFIG).is_file() and not has_weights(path):
@@ -133,7 +134,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     if not isinstance(named, dict) or not named:
         raise CheckpointError(f'{path / INDEX}: no weight_map')
     if not all(isinstance(name, str) for name in named.values()):
-        raise CheckpointError(f'{path / INDEX}: weight_map names something else than files')
+        raise CheckpointError(f'{path / INDEX}: weight_map holds values that are no file names')
     shards = tuple(path / name for name in sorted(set(named.values())))
     for shard in shards:
         if shard.parent != path or not shard.is_file():
@@ -145,7 +146,7 @@ def read_header(file: Path) -> dict[str, Stored]:
     """
     Read names, shapes and dtypes of a safetensors file, without its weights.
 
-    :raises CheckpointError: the file is cut, has bytes too many, or is something else.
+    :raises CheckpointError: the file is cut, too long, or not a safetensors file.
     """
     check_readable(file)
     try:
@@ -164,9 +165,9 @@ def read_header(file: Path) -> dict[str, Stored]:
 
 def check_readable(file: Path) -> None:
     """
-    Refuse a file that is missing, or that stands for one that Git LFS has not fetched.
+    Refuse a file that is missing, or a Git LFS pointer whose file was not fetched.
 
-    :raises CheckpointError: saying which, and what to do.
+    :raises CheckpointError: the message names the file and says what to do.
     """
     if not file.is_file():
         raise CheckpointError(f'{file}: missing')

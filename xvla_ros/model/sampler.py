@@ -2,8 +2,8 @@
 """
 X-VLA's sampler: predict the clean chunk, mix it with the *same* noise again, repeat.
 
-x_t = t * noise + (1 - t) * action with t = steps/steps .. 1/steps. The paper writes a velocity
-field with Euler steps; the code the checkpoints come from does this (models/modeling_xvla.py).
+x_t = t * noise + (1 - t) * action with t = steps/steps .. 1/steps. The paper describes Euler steps
+of a velocity field; the code behind the checkpoints does this (models/modeling_xvla.py).
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Predict = Callable[[torch.Tensor, int], torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerance:
-    """How close two successive clean predictions must be to go to the last step; zero: never."""
+    """How close two successive predictions must be to skip to the last step; zero: never skip."""
 
     position_mm: float = 0.0
     rotation_deg: float = 0.0
@@ -53,12 +53,12 @@ def flow_times(steps: int, start: float = 1.0) -> tuple[float, ...]:
 
 
 def mix(noise: torch.Tensor, action: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
-    """Return the noisy action at time t: all noise at 1, all action at 0."""
+    """Return the noisy action at time t: pure noise at 1, the action at 0."""
     return t * noise + (1 - t) * action
 
 
 def stratified_times(batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Draw training times (batch,), unordered: a shared offset, evenly over the unit interval."""
+    """Draw training times (batch,) in random order, evenly spaced with a random offset."""
     offset = torch.rand((), generator=generator)
     order = torch.randperm(batch, generator=generator)
     return (offset + order / batch) % TIME_MODULUS
@@ -79,11 +79,11 @@ def sample(
 
     :param predict: maps a noisy chunk (B, T, dim) and the index of its time to a clean one.
     :param noise: (B, T, dim), reused at every step.
-    :param prefix: (B, d, dim) steps already committed: every prediction's first d are replaced.
+    :param prefix: (B, d, dim) committed steps, which replace the first d of every prediction.
     :param plan: (B, T, dim) first guess of the clean chunk, for runs that start below t = 1.
-    :param tolerance: once two successive predictions are this close, only the last time is left:
-        how noisy the input is moves the answer more than how often it is refined.
-    :return: the raw clean chunk (B, T, dim), and how many predictions it took.
+    :param tolerance: once two successive predictions are this close, skip to the last time. The
+        noise level of the input changes the answer more than the number of steps.
+    :return: the raw clean chunk (B, T, dim), and the number of predictions.
     """
     action = torch.zeros_like(noise) if plan is None else plan
     if tolerance == Tolerance():
@@ -106,12 +106,12 @@ def sample(
 
 def deviation(a: torch.Tensor, b: torch.Tensor, mode: ActionMode, raw: bool = True) -> Deviation:
     """
-    Measure how far two chunks (..., dim) are apart.
+    Measure the distance between two chunks (..., dim).
 
     The rotation bound holds for both Rotate6D layouts: two columns turned by an angle differ by at
     least 2 sin(angle / 2) together, so the angle is at most 2 asin(difference / 2).
 
-    :param raw: gripper channels are still logits where the mode has logits.
+    :param raw: gripper channels are still logits if the mode has logits.
     """
     position = [_norm(a - b, arm) * 1e3 for arm in mode.position]
     turns = [_turn_deg(a, b, arm) for arm in mode.rotation]
@@ -128,7 +128,7 @@ def deviation(a: torch.Tensor, b: torch.Tensor, mode: ActionMode, raw: bool = Tr
 
 
 def _norm(x: torch.Tensor, index: tuple[int, ...]) -> float:
-    """Return the largest Euclidean length over the chunk of some channels."""
+    """Return the largest Euclidean length of some channels over the chunk."""
     return x[..., list(index)].norm(dim=-1).max().item()
 
 
@@ -136,8 +136,7 @@ def _turn_deg(a: torch.Tensor, b: torch.Tensor, index: tuple[int, ...]) -> float
     """
     Bound the angle between two Rotate6D vectors, in degrees.
 
-    Both are scaled to the length of two unit columns first. An arm that is not there (near zero)
-    counts as not turning.
+    Both are first scaled to the length of two unit columns. A missing arm (near zero) gives zero.
     """
     a, b = a[..., list(index)], b[..., list(index)]
     length_a, length_b = a.norm(dim=-1), b.norm(dim=-1)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which folders the parts of a checkpoint come from.
+Finds the folders with the parts of a checkpoint.
 
-Usually from one. A folder with a LoRA adapter instead of weights (`lerobot-train` with PEFT) names
-the checkpoint that it was trained on, its base.
+Usually this is one folder. A folder with a LoRA adapter instead of weights (`lerobot-train` with
+PEFT) names its base, the checkpoint on which it was trained.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Sources:
     """
     The folders of a checkpoint.
 
-    given: what the user named. settings: `config.json`, and the processors of pictures and
-    numbers. words: the tokenizer. weights: the tensors. adapter: a LoRA adapter to merge, or None.
+    given: the folder that the user named. settings: `config.json`, and the processors of images
+    and numbers. words: the tokenizer. weights: the tensors. adapter: a LoRA adapter to merge.
     """
 
     given: Path
@@ -35,12 +35,12 @@ def find_sources(path: str | Path, adapter: str | Path | None = None) -> Sources
     """
     Find the parts of a checkpoint, or of an adapter and its base.
 
-    As in LeRobot, the settings are the adapter's own where it has any: it may be trained for other
-    cameras and statistics than its base.
+    As in LeRobot, an adapter's own settings are used if it has any, because it may be trained for
+    other cameras and statistics than its base.
 
     :param adapter: a LoRA adapter to merge into a whole checkpoint.
-    :raises CheckpointError: a folder is missing; an adapter does not say what it was trained on,
-        or that is not here, or is an adapter, too.
+    :raises CheckpointError: a folder is missing, an adapter names no base, or the base is missing
+        or itself an adapter.
     """
     given = checkpoint_folder(path)
     if not is_adapter(given):
@@ -62,7 +62,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_folder(folder: Path) -> Path:
-    """Return the folder of the checkpoint that an adapter was trained on."""
+    """Return the folder of an adapter's base."""
     name = read_json(folder / ADAPTER_CONFIG).get('base_model_name_or_path')
     advice = (
         f'give {name or "its base"} as the checkpoint and this directory as the adapter '

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an instruction to token ids, with the tokenizer that lies beside the weights."""
+"""Converts an instruction to token ids, with the tokenizer beside the weights."""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -15,9 +15,9 @@ from xvla_ros.model.reading import check_readable, read_json
 # The pad token of BART.
 PAD_ID = 1
 FAST, VOCABULARY, MERGES = 'tokenizer.json', 'vocab.json', 'merges.txt'
-# Which files may name tokens beyond the vocabulary.
+# Files that may name tokens beyond the vocabulary.
 ADDED, SETTINGS = 'added_tokens.json', 'tokenizer_config.json'
-# BART's special tokens; the first begins every text, the third ends it.
+# BART's special tokens. Every text begins with the first and ends with the third.
 SPECIAL = ('<s>', '<pad>', '</s>', '<unk>', '<mask>')
 
 
@@ -31,7 +31,7 @@ class TextProcessor:
         self.encode = lru_cache(maxsize=256)(self._encode)
 
     def __call__(self, instruction: str) -> tuple[int, ...]:
-        """Return the ids of an instruction, as it stands: X-VLA has no prompt template."""
+        """Return the ids of an unchanged instruction: X-VLA has no prompt template."""
         if not isinstance(instruction, str):
             raise ObservationError(
                 f'instruction is a {type(instruction).__name__}, expected a string'
@@ -40,14 +40,14 @@ class TextProcessor:
 
     @cached_property
     def _whole(self) -> Tokenizer:
-        """The same tokenizer, which cuts nothing and adds nothing."""
+        """The same tokenizer without truncation and padding."""
         whole = Tokenizer.from_str(self.tokenizer.to_str())
         whole.no_truncation()
         whole.no_padding()
         return whole
 
     def count(self, instruction: str) -> int:
-        """Return how many tokens an instruction has; what is beyond `length` is not read."""
+        """Return the number of tokens of an instruction; those beyond `length` are dropped."""
         return len(self._whole.encode(instruction).ids)
 
     def _encode(self, instruction: str) -> tuple[int, ...]:
@@ -65,8 +65,8 @@ def load_tokenizer(folder: Path, length: int, vocabulary: int) -> TextProcessor:
     """
     Read the tokenizer of a checkpoint directory, `tokenizer.json` or `vocab.json` + `merges.txt`.
 
-    :param length: tokens of every instruction.
-    :param vocabulary: rows of the text embedding, which the ids must fit.
+    :param length: number of tokens of every instruction.
+    :param vocabulary: rows of the text embedding; ids must be below it.
     :raises CheckpointError: it is missing, cannot be read, or has more tokens than rows.
     """
     fast = (folder / FAST).is_file()
@@ -118,7 +118,7 @@ def _slow(folder: Path) -> Tokenizer:
 
 
 def _add_tokens(tokenizer: Tokenizer, folder: Path) -> None:
-    """Add the tokens beyond the vocabulary under the ids that the files name."""
+    """Add the tokens beyond the vocabulary with the ids in the files."""
     added = _added_tokens(folder)
     for index in sorted(added):
         if tokenizer.token_to_id(added[index].content) is None:

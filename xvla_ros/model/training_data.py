@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a LeRobot checkpoint says of the data that it was trained on: features, cameras, statistics.
+Reads what a LeRobot checkpoint stores about its training data: features, cameras, statistics.
 
-Statistics are stored under IDENTITY, too, where nothing applies them. They still tell the data's
-units, see `xvla_ros.core.joint_units`.
+Statistics are stored also for IDENTITY, which does not apply them. They still show the data's
+units, see `xvla_ros.core.joint_detective`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,8 +32,8 @@ from xvla_ros.model.reading import read_json
 
 TRAIN_CONFIG = 'train_config.json'
 CAMERA, ADDED = 'observation.images.', 'observation.images.empty_camera_'
-# Actions that spread by more than this without being normalised show through the noise at most
-# levels of denoising: x = t * noise + (1 - t) * action is mostly action for t < s / (1 + s).
+# Actions with a larger spread than this and without normalisation are visible through the noise at
+# most noise levels: x = t * noise + (1 - t) * action is mostly action for t < s / (1 + s).
 WIDE = 3.0
 
 
@@ -42,8 +42,8 @@ class FeatureStatistics:
     """
     The statistics of a feature of n numbers.
 
-    mode: what is done with them, `IDENTITY` for nothing. values: (n,) by name: mean, std, min, max
-    and quantiles, in the data's units; empty where none are stored.
+    mode: the normalisation, `IDENTITY` for none. values: (n,) by name: mean, std, min, max and
+    quantiles, in the data's units; empty if none are stored.
     """
 
     mode: str
@@ -51,7 +51,7 @@ class FeatureStatistics:
 
     @property
     def spread(self) -> NDArray[np.float64] | None:
-        """Standard deviation (n,), from the range where it is not stored; None without either."""
+        """Standard deviation (n,), if not stored from the range; None without either."""
         if 'std' in self.values:
             return self.values['std']
         if {'min', 'max'} <= self.values.keys():
@@ -62,10 +62,10 @@ class FeatureStatistics:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingData:
     """
-    The data a checkpoint was trained on.
+    The training data of a checkpoint.
 
-    features: shape by name, inputs and outputs. cameras: names in the order that pictures are
-    given in. empty: slots without a camera. dataset: its name on the hub, or None.
+    features: shape by name, inputs and outputs. cameras: names in the order of the images. empty:
+    number of slots without a camera. dataset: its name on the hub, or None.
     """
 
     features: Mapping[str, tuple[int, ...]]
@@ -75,7 +75,7 @@ class TrainingData:
     dataset: str | None
 
     def warnings(self) -> Iterator[str]:
-        """Say what in the statistics bodes ill."""
+        """Yield warnings about the statistics."""
         action = self.statistics.get(ACTION)
         spread = None if action is None else action.spread
         if action is None or spread is None or action.mode != IDENTITY:
@@ -93,9 +93,9 @@ class TrainingData:
 
 def read_training_data(folder: Path, view_slots: int) -> TrainingData:
     """
-    Read what a folder says of its data; an authors' checkpoint says nothing.
+    Read a folder's facts about its data; a checkpoint of the authors has none.
 
-    :param view_slots: of the network.
+    :param view_slots: number of view slots of the network.
     :raises CheckpointError: a processor file or its statistics cannot be read.
     """
     config = read_json(folder / CONFIG)
@@ -144,7 +144,7 @@ def _of_step(path: Path, step: Mapping[str, Any], feature: str, kind: str) -> Fe
 
 
 def _dataset(folder: Path) -> str | None:
-    """Return the name of the dataset that lerobot-train notes beside the weights."""
+    """Return the name of the dataset that lerobot-train stores beside the weights."""
     if not (folder / TRAIN_CONFIG).is_file():
         return None
     block = read_json(folder / TRAIN_CONFIG).get('dataset')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a trained network as a checkpoint directory in the authors' layout."""
+"""Writes a trained network as a checkpoint directory in the authors' layout."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def save_policy(
     Write `config.json`, `model.safetensors`, `tokenizer.json` and `preprocessor_config.json`.
 
     :param image_size: (height, width) the network was trained with, pixels.
-    :param dtype: what to store; fp16 halves the file, and loading casts it back.
+    :param dtype: stored dtype; fp16 halves the file, and loading casts it back.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def save_policy(
 
 
 def preprocessor_json(images: ImageProcessor) -> dict[str, Any]:
-    """Describe the image preprocessing in CLIPImageProcessor's keys, and one of our own."""
+    """Describe the image preprocessing with CLIPImageProcessor's keys and one own key."""
     data = {
         'image_processor_type': 'CLIPImageProcessor',
         'do_resize': True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The X-VLA network: Florence-2's encoder half and a soft-prompted action head."""
+"""The X-VLA network: Florence-2's encoder and an action head with soft prompts."""
 
 import torch
 from torch import nn
@@ -42,9 +42,9 @@ class XVLA(nn.Module):
 
     def fuse(self, views: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Encode the main view together with the text; pads are attended, as in the reference.
+        Encode the main view together with the text; padding is attended, as in the reference.
 
-        :param views: (B, V, tokens, C), zeros where a view is missing; `text`: (B, L, C).
+        :param views: (B, V, tokens, C), zeros for a missing view; `text`: (B, L, C).
         :return: encoder output (B, tokens + L, C) and the other views' tokens, flattened.
         """
         inputs = torch.cat([views[:, 0], text], dim=1)
@@ -92,7 +92,7 @@ class XVLA(nn.Module):
         Predict clean actions from noisy ones at flow times t (B,); see `encode` for the rest.
 
         :param actions: (B, T, dim) noisy; the action mode's preprocessing happens here.
-        :return: (B, T, dim) raw prediction, what the action mode's `loss` takes.
+        :return: (B, T, dim) raw prediction, the input of the action mode's `loss`.
         """
         encoded, auxiliary = self.encode(tokens, pixels, mask)
         proprio, actions = self.mode.preprocess(proprio, actions)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ROS 2 nodes: one folder per process, and what they share in `common`."""
+"""The ROS 2 nodes: one folder per process, and shared code in `common`."""

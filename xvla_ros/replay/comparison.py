@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare a replay with its golden file, and plans with the recorded path."""
+"""Compares a replay with its golden file, and plans with the recorded path."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from xvla_ros.bags.chunks import ChunkSaid
 from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.replay.results import CHANNELS, read_table, Table
 
-# Targets of one machine repeat exactly; those of another processor differ in the last bits of the
-# network's sums.
+# Targets repeat exactly on one machine; on another processor the network's sums differ in the last
+# bits.
 TOLERANCE = 1e-6
 # Plans are compared with the robot at these times after the observation [s].
 HORIZONS_S = (0.2, 0.5, 1.0, 2.0)
-# The robot's pose is known at a time when it was measured within this of it [s].
+# A pose counts for a time if it was measured within this of it [s].
 NEARBY_S = 0.1
 
 
 def compare_targets(path: Path, golden: Path, tolerance: float = TOLERANCE) -> list[str]:
     """
-    Return one sentence per way in which targets differ from the golden ones; none when they agree.
+    Return a sentence for each kind of difference from the golden targets; none if they agree.
 
-    :param tolerance: most that any number may differ; metres, quaternion, opening alike.
+    :param tolerance: largest difference of any number (metres, quaternion or opening).
     """
     if path.read_bytes() == golden.read_bytes():
         return []
@@ -72,13 +72,13 @@ def _apart(ours: Table, theirs: Table, tolerance: float) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Path3d:
-    """Where an arm was: stamps_ns (N,) ascending, poses (N, 7) x y z [m] qx qy qz qw."""
+    """The path of an arm: stamps_ns (N,) ascending, poses (N, 7) x y z [m] qx qy qz qw."""
 
     stamps_ns: NDArray[np.int64]
     poses: NDArray[np.float64]
 
     def at(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the poses (M, 7) measured nearest to times; NaN where none is near."""
+        """Return the poses (M, 7) measured nearest to the times; NaN if none is near."""
         if not len(self.stamps_ns):
             return np.full((len(times_ns), 7), np.nan)
         after = np.searchsorted(self.stamps_ns, times_ns).clip(1, max(len(self.stamps_ns) - 1, 1))
@@ -96,11 +96,11 @@ def open_loop_error(
     """
     Return the distance between plans and the recorded path, per horizon, over all arms.
 
-    Where the robot followed these plans this is its tracking error. On a demonstration it is the
+    If the robot followed these plans, this is its tracking error. On a demonstration it is the
     difference between policy and demonstrator.
 
-    :param ends_ns: (N,) ascending, when plans were dropped. Steps due after the first of them that
-        follows their observation are left out and counted.
+    :param ends_ns: (N,) ascending, when plans were dropped. Steps due after the first such time
+        after their observation are left out and counted.
     """
     later = np.append(ends_ns, np.iinfo(np.int64).max)
     kept = chunks.third < later[np.searchsorted(ends_ns, chunks.stamps_ns, side='right')]
@@ -128,8 +128,8 @@ def largest_difference(chunks: Table, said: Sequence[ChunkSaid]) -> dict[str, ob
     """
     Compare chunks with those that a live policy published for the same observations.
 
-    :return: how many were published, how many of them answer an observation that was replayed,
-        and the largest difference of any of their numbers (None without any).
+    :return: the number of published chunks, the number of those that answer a replayed
+        observation, and the largest difference of any of their numbers (None without any).
     """
     recorded = {each.stamp_ns: each for each in said if each.chunk is not None}
     largest, matched = None, 0
@@ -157,7 +157,7 @@ def _half_period(after_s: NDArray[np.float64]) -> float:
 
 
 def _turns(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the angles between quaternions (N, 4) [deg]; NaN where one is unknown."""
+    """Return the angles between quaternions (N, 4) [deg]; NaN if one is unknown."""
     turns = np.full(len(a), np.nan)
     known = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
     if known.any():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What stands in for the ROS graph when a bag is replayed without it.
+Replaces the ROS graph in a replay without ROS.
 
-The classes that read cameras and arms subscribe here as they do to a live node, and get the same
-messages. Nothing of DDS is started and no clock but the bag's is read.
+The classes that read cameras and arms subscribe here as with a live node, and get the same
+messages. DDS is not started, and the bag's clock is the only one.
 """
 
 from collections import Counter, defaultdict
@@ -21,32 +21,32 @@ from xvla_ros.core.settings import ArmSettings
 from xvla_ros.inputs.graph import PoseSource, Store
 from xvla_ros.inputs.robot_description import filled
 
-# Makes the source of an arm's pose from the TF that a bag holds; needs ROS's tf2.
+# Makes the source of an arm's pose from the TF in a bag; needs ROS's tf2.
 Transforms = Callable[['BagGraph', ArmSettings], PoseSource]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BagFeed:
-    """One subscription: messages are handed over when the bag comes to them."""
+    """One subscription; its messages are delivered as the bag is read."""
 
     topic: str
     store: Store
 
     def take(self) -> None:
-        """Do nothing: all that has been is there."""
+        """Do nothing, because all messages up to now have been delivered."""
 
 
 class BagGraph:
-    """The topics of a bag as inputs see them (`inputs.graph.Graph`)."""
+    """The topics of a bag for inputs (`inputs.graph.Graph`)."""
 
     def __init__(
         self, names: Iterable[str], transforms: Transforms | None = None, offset_ns: int = 0
     ) -> None:
         """
-        Remember which topics the bag has.
+        Store the bag's topics.
 
-        :param transforms: reads TF, where that is known.
-        :param offset_ns: how far the recorder's clock is ahead of the one that stamps are from.
+        :param transforms: reads TF; None: TF cannot be read.
+        :param offset_ns: how far the recorder's clock is ahead of the stamps' clock.
         """
         self._names, self._transforms, self._offset_ns = tuple(names), transforms, offset_ns
         self._by_name: dict[str, list[BagFeed]] = defaultdict(list)
@@ -54,7 +54,7 @@ class BagGraph:
         self.unread: Counter[str] = Counter()
 
     def subscribe(self, kind: str, topic: str, store: Store, depth: int) -> BagFeed:
-        """Deliver the messages of a topic from now on; a topic that the bag lacks stays silent."""
+        """Deliver the messages of a topic from now on; a topic not in the bag has none."""
         feed = BagFeed(topic, store)
         name = recorded_name(topic, self._names)
         if name is not None:
@@ -62,40 +62,40 @@ class BagGraph:
         return feed
 
     def listen(self, topic: str, store: Callable[[Raw], None]) -> None:
-        """Deliver the messages of a topic from now on as the bytes that they are."""
+        """Deliver the messages of a topic from now on as bytes."""
         name = recorded_name(topic, self._names)
         if name is not None:
             self._raw[name].append(store)
 
     def wait(self, feeds: Sequence[BagFeed], timeout_s: float) -> None:
-        """Return at once: nothing comes while somebody waits."""
+        """Return at once, because no message comes during a wait."""
 
     def transforms(self, arm: ArmSettings) -> PoseSource:
         """
-        Return the tool pose of an arm from the bag's TF.
+        Return the source of an arm's tool pose from the bag's TF.
 
-        :raises ConfigError: tf2 is not there.
+        :raises ConfigError: tf2 is not installed.
         """
         if self._transforms is None:
             raise ConfigError("pose_source 'tf' is replayed with ROS's tf2 only")
         return self._transforms(self, arm)
 
     def close(self) -> None:
-        """Deliver no more."""
+        """End all subscriptions."""
         self._by_name.clear()
         self._raw.clear()
 
     @property
     def topics(self) -> Mapping[str, object]:
-        """Names of the bag's topics that somebody listens to."""
+        """Names of the bag's topics with a subscription."""
         return {**self._by_name, **self._raw}
 
     def deliver(self, raw: Raw) -> None:
         """
-        Hand a message to those who subscribed.
+        Deliver a message to its subscriptions.
 
-        One that is no message of its type is counted in `unread` and not delivered, as a live
-        middleware would drop it.
+        A message that is not valid for its type is counted in `unread` and dropped, as a live
+        middleware would do.
         """
         for listener in self._raw.get(raw.topic, ()):
             listener(raw)
@@ -115,7 +115,7 @@ def decoded(raw: Raw) -> Any:
     """
     Return a recorded message.
 
-    :raises ObservationError: its bytes are no message of its type.
+    :raises ObservationError: its bytes are not valid for its type.
     """
     try:
         return read_message(raw.kind, raw.data)
@@ -125,9 +125,9 @@ def decoded(raw: Raw) -> Any:
 
 def with_recorded_descriptions(bag: Bag, embodiment: Embodiment) -> Embodiment:
     """
-    Return the embodiment with the robot descriptions that it expects on topics.
+    Return the embodiment with the recorded robot descriptions that it expects on topics.
 
-    :raises ConfigError: the bag holds none, or what it holds is no URDF.
+    :raises ConfigError: the bag has none, or it is no URDF.
     """
 
     def recorded(topic: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a bag is replayed: what the user asked for, else what the bag says, else defaults."""
+"""Options of a replay: the user's, else the bag's, else defaults."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,12 +31,11 @@ class Options:
     How to replay.
 
     embodiment: a parameter file instead of the one in the bag. overrides: dotted parameters.
-    checkpoint: instead of the one that the bag's fingerprint finds. instruction: instead of the
-    bag's. latency_s: of every inference. recorded_schedule: infer when the live policy did.
-    model: False takes the recorded chunks as the answers. start_s, duration_s: the part of the bag
-    to replay. remap: topics of the bag under other names. transforms: reads an arm's pose from
-    the bag's TF; without it a robot whose pose is from TF cannot be replayed. wrap: put around
-    what answers.
+    checkpoint: instead of the one with the bag's fingerprint. instruction: instead of the bag's.
+    latency_s: latency of every inference. recorded_schedule: infer when the live policy did.
+    model: False uses the recorded chunks as the answers. start_s, duration_s: the part of the bag
+    to replay. remap: topics with other names. transforms: reads an arm's pose from the bag's TF;
+    without it a robot with poses from TF cannot be replayed. wrap: wraps the predictor.
     """
 
     embodiment: Path | None = None
@@ -54,7 +53,7 @@ class Options:
 
 
 def chosen_embodiment(bag: Bag, options: Options) -> Embodiment:
-    """Return the embodiment with its checkpoint where it is now, and with fixed noise."""
+    """Return the embodiment with the checkpoint's current path and with fixed noise."""
     overrides = dict(options.overrides)
     if options.embodiment is not None:
         embodiment = load_embodiment(options.embodiment, overrides)
@@ -76,7 +75,7 @@ def chosen_embodiment(bag: Bag, options: Options) -> Embodiment:
 
 
 def _checkpoint(bag: Bag, embodiment: Embodiment, options: Options) -> str:
-    """Return the checkpoint to use: the one asked for, the recorded one, the embodiment's."""
+    """Return the checkpoint to use: the requested, the recorded or the embodiment's."""
     if options.checkpoint is not None:
         return str(checkpoint_folder(options.checkpoint).resolve())
     recorded = bag.recording
@@ -93,7 +92,7 @@ def _checkpoint(bag: Bag, embodiment: Embodiment, options: Options) -> str:
 
 
 def about(bag: Bag, embodiment: Embodiment, options: Options, tasks: Tasks) -> dict[str, object]:
-    """Return what was replayed, and how, without paths or times of this machine."""
+    """Return a description of the replay without paths or times of this machine."""
     named = embodiment.policy.checkpoint if options.model else ''
     checkpoint = checkpoint_folder(named) if named else Path()
     told = [tasks.instruction]
@@ -116,7 +115,7 @@ def about(bag: Bag, embodiment: Embodiment, options: Options, tasks: Tasks) -> d
 
 
 def _instruction(raw: Raw) -> str:
-    """Return what a message of the task says; an unreadable one says nothing."""
+    """Return the instruction in a message of the task; empty for an unreadable one."""
     try:
         return str(read_message(raw.kind, raw.data).data).strip()
     except ObservationError:
@@ -125,9 +124,9 @@ def _instruction(raw: Raw) -> str:
 
 def _adapter(bag: Bag, embodiment: Embodiment, options: Options) -> str:
     """
-    Return the LoRA adapter to merge: none into another checkpoint, else the embodiment's.
+    Return the LoRA adapter to merge: the embodiment's, but none with a requested checkpoint.
 
-    :raises ConfigError: it is not the one that the bag was recorded with.
+    :raises ConfigError: it differs from the adapter of the recording.
     """
     adapter, recorded = embodiment.policy.adapter, bag.recording
     if not adapter or options.checkpoint is not None:
@@ -135,7 +134,7 @@ def _adapter(bag: Bag, embodiment: Embodiment, options: Options) -> str:
     wanted = recorded.adapter_fingerprint if recorded and options.embodiment is None else ''
     if wanted and fingerprint(checkpoint_folder(adapter)) != wanted:
         raise ConfigError(
-            f'{bag.path}: its LoRA adapter (SHA-256 {wanted[:12]}...) is no more what lies at '
+            f'{bag.path}: its LoRA adapter (SHA-256 {wanted[:12]}...) differs from the one at '
             f'{adapter}: give a checkpoint with the adapter merged in by --checkpoint, or '
             '--no-model to replay the recorded chunks'
         )
@@ -143,7 +142,7 @@ def _adapter(bag: Bag, embodiment: Embodiment, options: Options) -> str:
 
 
 def chosen_tasks(bag: Bag, embodiment: Embodiment, options: Options) -> Tasks:
-    """Return what the policy follows: the option, the bag's topic, else what was told before."""
+    """Return the policy's tasks: from the option, the bag's topic, or the recorder."""
     topic = recorded_name(TASK, bag.topics) or recorded_name(INSTRUCTION, bag.topics)
     instruction = options.instruction
     if not instruction and topic is None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The policy on a bag: what runs a robot live, with a bag's messages and a bag's clock.
+Runs the live policy on a bag, with the bag's messages and the bag's clock.
 
-All in one thread and in the order of the bag's times, so that the same bag gives the same bytes.
+Everything runs in one thread in the order of the bag's times, so that the same bag gives the same
+bytes.
 """
 
 from collections import Counter
@@ -22,17 +23,17 @@ from xvla_ros.runtime.policy import Outputs, Ticked
 from xvla_ros.runtime.simulated import Loop, Schedule, SimulatedClock, SimulatedRun
 from xvla_ros.runtime.state import Counters, Snapshot
 
-# Makes what answers observations, given the inputs, the clock and what takes its answers.
+# Makes the inference loop from the inputs, the clock and the receiver of its answers.
 MakeLoop = Callable[[Inputs, Clock, Callable[[object], None]], Loop]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Tasks:
     """
-    What the policy is told to do.
+    The instructions of the policy.
 
-    instruction: from the first tick on, whatever the bag says; empty: what the bag says. topic:
-    the bag's name of the topic that says it.
+    instruction: used from the first tick on instead of the bag's; empty: the bag's. topic: the
+    topic with the instructions in the bag.
     """
 
     instruction: str = ''
@@ -56,8 +57,8 @@ class ReplayedPolicy:
         """
         Connect the inputs to the bag.
 
-        :param offset_ns: how far the recorder's clock is ahead of the one that stamps are from.
-        :param transforms: reads TF, where an arm's pose comes from it.
+        :param offset_ns: how far the recorder's clock is ahead of the stamps' clock.
+        :param transforms: reads TF, if an arm's pose comes from it.
         """
         embodiment = with_recorded_descriptions(bag, embodiment)
         self._bag, self._offset_ns = bag, offset_ns
@@ -73,9 +74,9 @@ class ReplayedPolicy:
 
     def run(self, tasks: Tasks, ticked: Callable[[int, Ticked, Snapshot], None]) -> Counters:
         """
-        Replay all of the bag; return what was counted.
+        Replay the whole bag; return the counters.
 
-        :param ticked: told of every control tick: its time, what it did, and the state after it.
+        :param ticked: called after every control tick with its time, its result and the state.
         """
         self._ticked = ticked
         start_ns = self._bag.start_ns - self._offset_ns
@@ -100,7 +101,7 @@ class ReplayedPolicy:
         return self._graph.unread
 
     def snapshot(self) -> Snapshot:
-        """Return what the policy does now."""
+        """Return the policy's current state."""
         return self._run.runtime.control.snapshot(self._clock.now_ns())
 
     def _on_tick(self, now_ns: int, ticked: Ticked) -> None:

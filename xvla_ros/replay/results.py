@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that a replay writes: the same bytes for the same bag."""
+"""The result files of a replay; the same bag gives the same bytes."""
 
 from array import array
 from collections import Counter
@@ -33,7 +33,7 @@ class ResultFiles:
     """The files of one replay while it runs; a context that closes them."""
 
     def __init__(self, folder: Path, embodiment: Embodiment) -> None:
-        """Begin the files, over those of a replay before."""
+        """Open the files, replacing those of an earlier replay."""
         folder.mkdir(parents=True, exist_ok=True)
         self._names = embodiment.arm_names
         self._layout, self._space = embodiment.policy.rotation_6d_layout, make_space(embodiment)
@@ -46,7 +46,7 @@ class ResultFiles:
         self._state: tuple[object, ...] = ()
 
     def __enter__(self) -> 'ResultFiles':
-        """Begin."""
+        """Return the files."""
         return self
 
     def __exit__(
@@ -60,7 +60,7 @@ class ResultFiles:
             file.close()
 
     def target(self, now_ns: int, sequence: int, arms: Sequence[ArmPose] | None) -> None:
-        """Write one tick; no arms is a hold."""
+        """Write one tick; None instead of arms is a hold."""
         values = ',' * (len(CHANNELS) * len(self._names) - 1)
         if arms is not None:
             values = _numbers(arm_rows(arms))
@@ -92,7 +92,7 @@ class ResultFiles:
             )
 
     def counts(self, counts: dict[str, object]) -> None:
-        """Write what was counted, as the last line."""
+        """Write the counts as the last line."""
         self._line({'counts': counts})
 
     def _line(self, values: dict[str, object]) -> None:
@@ -108,8 +108,8 @@ class Table:
     """
     Rows of targets.csv or chunks.csv.
 
-    arms: their names. stamps_ns, sequence, third: (N,) int64, `third` being hold or due_ns.
-    values: (N, arms, 8) as in CHANNELS, NaN where the robot holds.
+    arms: their names. stamps_ns, sequence, third: (N,) int64, `third` is hold or due_ns.
+    values: (N, arms, 8) as in CHANNELS, NaN while the robot holds.
     """
 
     arms: tuple[str, ...]
@@ -123,7 +123,7 @@ def read_table(path: Path) -> Table:
     """
     Read a file that a replay wrote.
 
-    :raises ObservationError: it is not such a file.
+    :raises ObservationError: the file has another format.
     """
     integers, values = array('q'), array('d')
     try:
@@ -151,7 +151,7 @@ def read_table(path: Path) -> Table:
 
 
 def read_verdicts(folder: Path) -> tuple[Counter[str], Counter[str], dict[int, str]]:
-    """Return how often each verdict and each reason was given, and the verdict of each chunk."""
+    """Return the counts of verdicts and of reasons, and the verdict of each chunk."""
     verdicts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     said: dict[int, str] = {}
@@ -165,7 +165,7 @@ def read_verdicts(folder: Path) -> tuple[Counter[str], Counter[str], dict[int, s
 
 
 def worst_refusals(folder: Path) -> list[str]:
-    """Return one line per verdict, kind of refusal and arm, each with its worst case."""
+    """Return one line for each verdict, reason and arm, with its worst case."""
     counts: Counter[tuple[str, str]] = Counter()
     worst: dict[tuple[str, str], str] = {}
     for line in (folder / VERDICTS).read_text(encoding='utf-8').splitlines():

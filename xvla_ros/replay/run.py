@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A deterministic replay from end to end: a bag and options in, files and figures out."""
+"""Runs a deterministic replay: reads a bag with options, writes files and a summary."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -41,7 +41,7 @@ from xvla_ros.runtime.state import Command, Counters, Snapshot
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Replayed:
-    """What came of a replay; `summary` is what summary.json holds."""
+    """The results of a replay; `summary` is the content of summary.json."""
 
     bag: Bag
     embodiment: Embodiment
@@ -50,7 +50,7 @@ class Replayed:
 
 
 class _Outcome:
-    """Writes what the policy decides, and keeps where the arms were."""
+    """Writes the policy's decisions, and stores the measured path of the arms."""
 
     def __init__(self, files: ResultFiles) -> None:
         self._files = files
@@ -80,7 +80,7 @@ def replay_deterministic(path: Path, out: Path, options: Options) -> Replayed:
     Replay a bag into `out`.
 
     :raises ConfigError: the embodiment or the checkpoint is not known.
-    :raises ObservationError: the bag cannot be read, or holds no complete observation.
+    :raises ObservationError: the bag cannot be read, or has no complete observation.
     """
     bag = open_bag(path).renamed(options.remap).between(options.start_s, options.duration_s)
     embodiment = as_recorded(chosen_embodiment(bag, options), bag.topics)
@@ -128,7 +128,7 @@ def _inference(
     offset_ns: int,
     path: Path,
 ) -> tuple[MakeLoop, Schedule]:
-    """Return what makes the answers, and when they come; loads the model, if there is one."""
+    """Return the maker of the inference loop and the schedule; load the model, if any."""
     usable = [
         RecordedChunk(chunk=each.chunk, received_ns=each.received_ns - offset_ns)
         for each in said
@@ -147,7 +147,7 @@ def _inference(
 
 
 def _model_loop(embodiment: Embodiment, options: Options) -> MakeLoop:
-    """Load the model that the embodiment names."""
+    """Load the embodiment's model."""
     from xvla_ros.runtime.predictor import make_predictor
 
     predictor, facts = make_predictor(embodiment.policy)
@@ -174,7 +174,7 @@ def _counts(counters: Counters) -> dict[str, object]:
 
 
 def _why_nothing(policy: ReplayedPolicy, counters: Counters) -> str:
-    """Say why a bag gave no chunk at all."""
+    """Return why there was no chunk at all."""
     reasons = [reason for reason, _ in counters.faults.most_common()]
     now = policy.snapshot().message
     unread = [f'{name}: {n} messages cannot be read' for name, n in policy.unread.items()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag shows, read as the live nodes read it: where the arms were, and pictures."""
+"""Reads the path of the arms and camera images from a bag, as the live nodes do."""
 
 from dataclasses import dataclass
 
@@ -17,26 +17,26 @@ from xvla_ros.inputs.images import image_from_message
 from xvla_ros.replay.graph import BagGraph, decoded, Transforms, with_recorded_descriptions
 from xvla_ros.runtime.simulated import SimulatedClock
 
-# Poses are read at this rate [Hz]: twice what an eye resolves in a plot of a minute.
+# Poses are read at this rate [Hz], twice the visible resolution of a plot of one minute.
 RATE_HZ = 25.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Frame:
-    """One picture: (H, W, 3) uint8 RGB, received at time_ns."""
+    """One image: (H, W, 3) uint8 RGB, received at time_ns."""
 
     time_ns: int
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
 
 def measured_arms(
     bag: Bag, embodiment: Embodiment, offset_ns: int, transforms: Transforms | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """
-    Return where the arms were: times (N,) [ns], rows (N, arms, 8) as `arm_rows`.
+    Return the path of the arms: times (N,) [ns], rows (N, arms, 8) as `arm_rows`.
 
-    :param offset_ns: how far the recorder's clock is ahead of the stamps'.
-    :param transforms: reads TF, where an arm's pose comes from it.
+    :param offset_ns: how far the recorder's clock is ahead of the stamps' clock.
+    :param transforms: reads TF, if an arm's pose comes from it.
     """
     embodiment = with_recorded_descriptions(bag, embodiment)
     clock, graph = SimulatedClock(), BagGraph(bag.topics, transforms, offset_ns)
@@ -59,7 +59,7 @@ def measured_arms(
 
 
 def frames(bag: Bag, embodiment: Embodiment, count: int) -> dict[str, list[Frame]]:
-    """Return up to `count` pictures of each camera, evenly spread; only these are decoded."""
+    """Return up to `count` images of each camera, evenly spaced; only these are decoded."""
     recorded = {n: recorded_name(c.topic, bag.topics) for n, c in embodiment.cameras.items()}
     names = {topic: name for name, topic in recorded.items() if topic is not None}
     span_ns = max(bag.end_ns - bag.start_ns, 1)
@@ -72,22 +72,22 @@ def frames(bag: Bag, embodiment: Embodiment, count: int) -> dict[str, list[Frame
         camera = embodiment.cameras[names[raw.topic]]
         try:
             message = decoded(raw)
-            picture = image_from_message(message, raw.topic, camera.rotate_180, camera.encoding)
+            image = image_from_message(message, raw.topic, camera.rotate_180, camera.encoding)
         except ObservationError:
-            continue  # the next one that can be read is shown in its place
+            continue  # use the next readable one instead
         while waiting and waiting[0] <= raw.time_ns:
             waiting.pop(0)
-        found[names[raw.topic]].append(Frame(time_ns=raw.time_ns, picture=picture))
+        found[names[raw.topic]].append(Frame(time_ns=raw.time_ns, image=image))
     return found
 
 
-def jpeg(picture: NDArray[np.uint8], width: int) -> bytes:
-    """Return a picture as JPEG, no wider than `width`."""
+def jpeg(image: NDArray[np.uint8], width: int) -> bytes:
+    """Return an image as JPEG, at most `width` pixels wide."""
     import cv2
 
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    if picture.shape[1] > width:
-        smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        picture = np.asarray(smaller, np.uint8)
-    _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    if image.shape[1] > width:
+        smaller = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        image = np.asarray(smaller, np.uint8)
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return bytes(data.tobytes())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorded chunks as answers, and the times at which they came."""
+"""Uses the recorded chunks as answers, or their times as the schedule."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from xvla_ros.runtime.worker_messages import Answer, Task, Timing, Waiting
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RecordedChunk:
-    """A chunk from the bag, base frame, and when it was received [ns, bag's clock]."""
+    """A chunk from the bag, base frame, and its time of receipt [ns, bag's clock]."""
 
     chunk: Chunk
     received_ns: int
@@ -23,9 +23,9 @@ class RecordedChunk:
 
 class RecordedLoop:
     """
-    Answers with the chunks that were recorded, in their order; no model is needed.
+    Answers with the recorded chunks in their order, without a model.
 
-    Observations are made and proprioception is computed as if there were one.
+    It makes observations and computes proprioception as with a model.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class RecordedLoop:
         inputs: Inputs,
         send: Callable[[object], None],
     ) -> None:
-        """Remember the answers."""
+        """Store the answers."""
         self._profile, self._inputs, self._send = make_profile(embodiment), inputs, send
         self._chunks = {recorded.chunk.stamp_ns: recorded.chunk for recorded in chunks}
         self.last_ns = 0
 
     def tell(self, message: object) -> None:
-        """Take a Task or a Committed; neither changes what was recorded."""
+        """Ignore a Task or a Committed: neither changes recorded answers."""
 
     def attempt(self, task: Task) -> float | None:
-        """Send the chunk that was recorded for the observation of now."""
+        """Send the chunk that was recorded for the current observation."""
         try:
             observation = self._inputs.observe(task.instruction)
         except ObservationError as error:
@@ -59,15 +59,15 @@ class RecordedLoop:
 
 
 class RecordedSchedule:
-    """Inferences of the observations that were answered live, answered when those were."""
+    """Runs an inference for each observation that was answered live, with the live times."""
 
     def __init__(self, chunks: Sequence[RecordedChunk]) -> None:
-        """Take the recorded chunks in the order of their receipt."""
+        """:param chunks: the recorded chunks in the order of their receipt."""
         self._waiting = sorted(chunks, key=lambda recorded: recorded.received_ns)
         self.missed = 0
 
     def wants(self, now_ns: int, inputs: Inputs, loop: Loop) -> bool:
-        """Tell whether the observation that could be made now is the next that was answered."""
+        """Tell whether the current observation is the next one that was answered live."""
         while self._waiting and self._waiting[0].received_ns < now_ns:
             self._waiting.pop(0)
             self.missed += 1
@@ -79,9 +79,9 @@ class RecordedSchedule:
             return False
 
     def due_ns(self, now_ns: int) -> int:
-        """Return when the answer to the observation of now was received."""
+        """Return the time at which the answer to the current observation was received."""
         return self._waiting.pop(0).received_ns
 
     def next_ns(self, now_ns: int) -> int:
-        """Return when to look again: at once."""
+        """Return the next time to check: at once."""
         return now_ns

@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # what draws takes seconds to import
     from xvla_ros.core.embodiment import Embodiment
     from xvla_ros.replay.report.data import BagReader, ReportData
 
-PICTURES = 8
-PICTURE_WIDTH = 240
+IMAGES = 8
+IMAGE_WIDTH = 240
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def collect(
         status=reader.status(),
         verdicts=source.verdicts if source else verdicts,
         reasons=source.reasons if source else reasons,
-        pictures=_pictures(bag, embodiment, reader, offset_ns),
+        images=_images(bag, embodiment, reader, offset_ns),
     )
 
 
@@ -132,21 +132,21 @@ def _embodiment(
     return bag.recording.load_embodiment(str(path), overrides)
 
 
-def _pictures(
+def _images(
     bag: 'Bag',
     embodiment: 'Embodiment',
     reader: 'BagReader',
     offset_ns: int,
 ) -> dict[str, list[tuple[float, bytes]]]:
-    """Return a few JPEG pictures of each camera with their times [s]."""
+    """Return a few JPEG images of each camera with their times [s]."""
     from xvla_ros.replay.view import frames, jpeg
 
     return {
         name: [
-            (reader.seconds(frame.time_ns - offset_ns), jpeg(frame.picture, PICTURE_WIDTH))
+            (reader.seconds(frame.time_ns - offset_ns), jpeg(frame.image, IMAGE_WIDTH))
             for frame in shown
         ]
-        for name, shown in frames(bag, embodiment, PICTURES).items()
+        for name, shown in frames(bag, embodiment, IMAGES).items()
     }
 
 

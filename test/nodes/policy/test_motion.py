@@ -191,7 +191,7 @@ def test_limits_may_be_tightened_in_motion_and_loosened_disarmed(rig, running):
     assert rig.call(SetBool, 'arm', SetBool.Request(data=False)).success
     assert set_parameter(rig, name, given).successful
     beyond = set_parameter(rig, name, 2 * given)
-    assert 'start both anew' in beyond.reason
+    assert 'restart both' in beyond.reason
     assert rig.call(SetBool, 'arm', SetBool.Request(data=True)).success
     rig.wait_state(RUNNING)
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that bags are stored in: MCAP and SQLite, compressed or not."""
+"""The file formats of bags: MCAP and SQLite, compressed or not."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-MCAP files, whole or not.
+Reads MCAP files, also incomplete ones.
 
 A recorder that was killed leaves no index and perhaps half a record, so a file is read from front
-to back. Where it has an index, that is used to go on after damage.
+to back. An index, if there is one, is used to continue after damage.
 """
 
 from bisect import bisect_right
@@ -34,7 +34,7 @@ from xvla_ros.bags.formats.storage import (
 from xvla_ros.core.errors import ObservationError
 
 MAGIC = b'\x89MCAP0\r\n'
-# Sequence number of a latched message that our writer copied from the file before.
+# Sequence number of a latched message that this package's writer copied from the previous file.
 REPEATED = 2**32 - 1
 # Opcode and length of a record; channel, sequence, log time and publish time of a message.
 RECORD_HEAD, MESSAGE_HEAD = struct.Struct('<BQ'), struct.Struct('<HIQQ')
@@ -46,7 +46,7 @@ DAMAGE = (
 )  # fmt: skip
 # The largest time that rosbag2 can hold [ns]: its times are signed.
 LATEST_NS = 2**63 - 1
-# Decompressed chunks that are kept while messages are picked out of order [bytes].
+# Size of the cache of decompressed chunks while messages are picked out of order [bytes].
 CACHE_BYTES = 32 * 2**20
 
 
@@ -54,7 +54,7 @@ class McapFile:
     """One MCAP file, zstd-compressed as a whole or not."""
 
     def __init__(self, path: Path) -> None:
-        """Remember the file."""
+        """Prepare to read a file."""
         self.path = path
         self.offered: dict[str, str] = {}
         self.foreign: dict[str, str] = {}
@@ -64,7 +64,7 @@ class McapFile:
 
     def scan(self, gaps: list[str]) -> Iterator[Raw]:
         """
-        Yield all messages in the order of the file, and add a sentence to `gaps` per damage.
+        Yield all messages in the order of the file; add a sentence to `gaps` for each damage.
 
         :raises ObservationError: it is no MCAP file, or a record in it is too large.
         """
@@ -79,7 +79,7 @@ class McapFile:
             yield from self._after_damage(stream, gaps)
 
     def _after_damage(self, stream: BinaryIO, gaps: list[str]) -> Iterator[Raw]:
-        """Yield the messages; after damage go on at the next chunk that the index knows."""
+        """Yield the messages; after damage continue at the next chunk in the index."""
         starts, known = self._index()
         while True:
             try:
@@ -99,7 +99,7 @@ class McapFile:
                 stream.seek(starts[following])
 
     def _index(self) -> tuple[list[int], int]:
-        """Return where chunks start, as far as the end of the file tells, and the file's size."""
+        """Return the starts of chunks, as far as the index has them, and the file's size."""
         size = self.path.stat().st_size
         if self.path.suffix == '.zstd':
             return [], size
@@ -133,11 +133,11 @@ class McapFile:
                 yield from self._record(opcode, _exactly(stream, length), (start, -1))
 
     def _beyond(self, length: int) -> bool:
-        """Tell whether a length is longer than the file: then it is damage, not a record."""
+        """Tell whether a length exceeds the file, which shows damage."""
         return self.path.suffix != '.zstd' and length > self.path.stat().st_size
 
     def _of_chunk(self, body: bytes, start: int, gaps: list[str], whole: bool) -> Iterator[Raw]:
-        """Yield the messages of a chunk; one that is damaged costs no other."""
+        """Yield the messages of a chunk; a damaged one does not affect the others."""
         try:
             data = _chunk_data(body, self.path) if whole else _begun_chunk_data(body)
             for opcode, at, record in _records_in(data):
@@ -196,7 +196,7 @@ class McapFile:
                     yield raw
 
     def _cached(self, file: BinaryIO, start: int, chunks: OrderedDict[int, bytes]) -> bytes:
-        """Return what a chunk holds, from the last few chunks or from the file."""
+        """Return the content of a chunk, from the cache or from the file."""
         if start in chunks:
             chunks.move_to_end(start)
             return chunks[start]
@@ -223,7 +223,7 @@ def _chunk_data(body: bytes, path: Path) -> bytes:
 
 
 def _begun_chunk_data(body: bytes) -> bytes:
-    """Return the records of a chunk that the file ends in, as far as they can be decompressed."""
+    """Return the records of a chunk that is cut by the file's end, as far as possible."""
     *_, name_length = CHUNK_HEAD.unpack_from(body)
     begin = CHUNK_HEAD.size + name_length
     name, data = body[CHUNK_HEAD.size : begin], body[begin + 8 :]

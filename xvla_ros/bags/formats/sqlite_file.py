@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The older storage of rosbag2: SQLite databases, damaged ones as far as they can be read."""
+"""Reads SQLite databases, rosbag2's older format; damaged ones as far as possible."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -11,7 +11,7 @@ from xvla_ros.core.errors import ObservationError
 
 MAGIC = b'SQLite format 3\x00'
 COLUMNS = 'SELECT id, topic_id, timestamp, data FROM messages'
-# Rows that may be lost by damage in one place, before the file counts as ended.
+# After damage, the file counts as ended if no row is readable within this many rows.
 LARGEST_HOLE = 1_000_000
 # Of the table of messages: id, topic, time [ns], data.
 Row = tuple[int, int, int, bytes]
@@ -21,7 +21,7 @@ class SqliteFile:
     """One database, zstd-compressed as a whole or not."""
 
     def __init__(self, path: Path) -> None:
-        """Remember the file."""
+        """Prepare to read a file."""
         self.path = path
         self.offered: dict[str, str] = {}
         self.foreign: dict[str, str] = {}
@@ -29,7 +29,7 @@ class SqliteFile:
 
     def scan(self, gaps: list[str]) -> Iterator[Raw]:
         """
-        Yield all messages in the order of the file, and add a sentence to `gaps` per damage.
+        Yield all messages in the order of the file; add a sentence to `gaps` for each damage.
 
         :raises ObservationError: it is no database, no bag, or a message in it is too large.
         """
@@ -63,12 +63,12 @@ class SqliteFile:
                 self.foreign[name] = str(encoding)
 
     def _rows(self, database: sqlite3.Connection, gaps: list[str]) -> Iterator[Raw]:
-        """Yield the rows in the order of their ids; a damaged page costs the rows in it."""
+        """Yield the rows in the order of their ids, except those in damaged pages."""
         last = 0
         while True:
             try:
                 for row in database.execute(f'{COLUMNS} WHERE id > ? ORDER BY id', (last,)):
-                    if row[0] <= last:  # a page that points back: SQLite would go round for ever
+                    if row[0] <= last:  # a page that points back, an endless loop for SQLite
                         raise sqlite3.DatabaseError('database pages are out of order')
                     yield from self._raw(row)
                     last = row[0]
@@ -107,9 +107,9 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 def _next_readable(database: sqlite3.Connection, last: int) -> Row | None:
     """
-    Return a row that can be read after a damaged page, None without one.
+    Return a readable row after a damaged page; None without one.
 
-    It is the next one after a small hole, and within a hundredth of the hole after a large one.
+    After a small gap it is the next row, after a large one a row at most 1 % of the gap later.
     """
     number = last + 1
     while number <= last + LARGEST_HOLE:

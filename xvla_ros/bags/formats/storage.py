@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a bag have in common: messages, where they lie, and zstd."""
+"""Shared parts of the file formats: messages, their places, and zstd."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,20 +13,20 @@ import zstandard
 
 from xvla_ros.core.errors import ObservationError
 
-# The largest record or message that is read [bytes]; no camera message comes near it.
+# The largest record or message that is read [bytes], far above any camera message.
 LARGEST_RECORD = 256 * 2**20
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-# Where a message lies in its file: two numbers that only the file's reader understands.
+# The place of a message in its file: two numbers for the file's reader.
 Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
     """
-    One message as it was recorded.
+    One recorded message.
 
-    time_ns: when the recorder received it. definition: the text of its type's definition, where
-    the file has one. repeated: a copy of a latched message that is also in the file before.
+    time_ns: time of receipt by the recorder. definition: the text of its type's definition, if the
+    file has one. repeated: a copy of a latched message in the previous file.
     """
 
     topic: str
@@ -42,8 +42,8 @@ class Storage(Protocol):
     """
     One file of a bag.
 
-    offered: QoS profiles by topic, as rosbag2's YAML text. foreign: encoding by topic, of topics
-    whose messages are not CDR and are left out. Both are complete after a scan.
+    offered: QoS profiles by topic, as rosbag2's YAML text. foreign: encoding by topic, for topics
+    that are left out because they are not CDR. Both are complete after a scan.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Storage(Protocol):
 
     def scan(self, gaps: list[str]) -> Iterator[Raw]:
         """
-        Yield all messages in the order of the file, and add a sentence to `gaps` per damage.
+        Yield all messages in the order of the file; add a sentence to `gaps` for each damage.
 
         :raises ObservationError: it is no file of this kind, or a message in it is too large.
         """
@@ -63,7 +63,7 @@ class Storage(Protocol):
 
 def check_size(size: int, path: Path, what: str = 'record') -> None:
     """
-    Refuse what is too large before it is read.
+    Refuse data that are too large, before they are read.
 
     :raises ObservationError: `size` [bytes] is above the limit.
     """
@@ -75,13 +75,13 @@ def check_size(size: int, path: Path, what: str = 'record') -> None:
 
 
 def decompressing(file: BinaryIO) -> BinaryIO:
-    """Return a stream of what a zstd file holds, in all of its frames."""
+    """Return a stream of a zstd file's content, over all frames."""
     return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
 
 
 def decompressed(data: bytes, path: Path) -> bytes:
     """
-    Return what zstd frames hold.
+    Return the content of zstd frames.
 
     :raises ObservationError: it would be too large.
     :raises zstandard.ZstdError: they are damaged.
@@ -102,10 +102,10 @@ def decompressed(data: bytes, path: Path) -> bytes:
 @contextmanager
 def unpacked(path: Path, gaps: list[str]) -> Iterator[Path]:
     """
-    Lend an uncompressed copy of a zstd file, or the file itself where it is not compressed.
+    Provide a temporary uncompressed copy of a zstd file, or the file itself if not compressed.
 
-    :param gaps: gets a sentence when the file ends early; what came before is in the copy.
-    :raises ObservationError: there is no room for the copy.
+    :param gaps: gets a sentence if the file ends early; the copy has the part before that.
+    :raises ObservationError: the disk has no room for the copy.
     """
     if path.suffix != '.zstd':
         yield path

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links that touch: shapes, the pairs that need no check, and steps of arms of tool poses."""
+"""Collision checks: shapes, the pairs of links without a check, and steps of tool-pose arms."""

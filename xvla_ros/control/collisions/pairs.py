@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Finds the pairs of links that need not be checked, and writes them beside the URDF.
+Finds the pairs of links that need no check, and writes them to a file beside the URDF.
 
 `python -m xvla_ros.control.collisions.pairs EMBODIMENT...` writes `<urdf>.srdf` for every arm:
-pairs that a joint connects, that touch in every posture or at home (shapes overlap where links
-meet), and that come near in none. The postures are spread evenly over the joints' limits, always
-the same ones.
+pairs that a joint connects, pairs that touch in every posture or at home (shapes overlap where
+links meet), and pairs that never come near each other. The postures are a fixed set, spread evenly
+over the joints' limits.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ from xvla_ros.core.resources import shared_file
 
 Vector = NDArray[np.float64]
 
-# Postures, as a power of two; a pair that is nearer than NEVER_M in none of them is not checked.
+# Number of postures, a power of two. A pair never nearer than NEVER_M is not checked.
 POSTURES_LOG2 = 14
 NEVER_M = 0.02
-# A pair that touches in this share of all postures always does.
+# A pair that touches in this share of all postures counts as always touching.
 ALWAYS = 0.999
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Whether links touch: one arm with itself, two arms with each other, and either with scene boxes.
+Checks collisions: of one arm with itself, of two arms, and of the arms with scene boxes.
 
 Shapes are the collision shapes of the URDFs (Pinocchio and Coal). Pairs of links of one arm that
 may touch are in a file beside the URDF, in the SRDF format (`control/collisions/pairs.py` makes
-it). Joints that no arm lists, such as fingers, stay at neutral, moved into their limits.
+it). Joints that no arm lists, such as fingers, stay at neutral, clipped to their limits.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ from xvla_ros.core.settings import ArmSettings
 
 Vector = NDArray[np.float64]
 
-# Links count as touching when they are nearer than this: shapes are simpler than links.
+# Links closer than this count as touching, because the shapes are simpler than the links.
 CLEARANCE_M = 0.005
-# Stands between an arm's name and a link's in a model of two arms.
+# Separates the arm's name from a link's in a model of two arms.
 BETWEEN = '/'
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collisions of arms that are driven by tool poses: of the joints that the drivers plan."""
+"""Collision checks of arms that follow tool poses, on the joints that their drivers plan."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from xvla_ros.core.embodiment import Embodiment
 
 class StepCollisions:
     """
-    Looks at each step of all arms before it is sent, and at where a stop after it would end.
+    Checks each step of all arms before it is sent, and the place where a stop after it would end.
 
-    A stop is foreseen on the straight way of the joints: the tools' limits say how long it takes.
+    The stop is extrapolated in a straight line in joint space, over the braking time of the tools.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -34,7 +34,7 @@ class StepCollisions:
 
     def touching(self, plans: Sequence[ArmStep], before: Sequence[NDArray[np.float64]]) -> str:
         """
-        Return which links a step, or a stop after it, would bring together; empty for none.
+        Return which links would collide in a step or in a stop after it; empty for none.
 
         :param before: each arm's joints (n,) [rad] that the step begins with.
         """
@@ -45,6 +45,6 @@ class StepCollisions:
 
 
 def step_collisions(embodiment: Embodiment) -> StepCollisions | None:
-    """Return what looks at the steps of a robot of tool poses; None when nothing shall."""
+    """Return the check for a robot that follows tool poses; None if it is switched off."""
     wanted = embodiment.limits.check_collisions and not embodiment.joint_space
     return StepCollisions(embodiment) if wanted else None

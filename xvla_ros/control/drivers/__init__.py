@@ -61,7 +61,7 @@ GRIPPER_DRIVERS: dict[str, type[Any]] = {
 
 def make_arm_driver(node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> ArmDriver:
     """
-    Return the interface that an arm's settings name.
+    Return the driver that an arm's settings name.
 
     :raises ConfigError: it needs messages that are not installed, or kinematics that are not
         given.
@@ -71,7 +71,7 @@ def make_arm_driver(node: Any, arm: ArmSettings, kinematics: Kinematics | None) 
 
 def make_gripper_driver(node: Any, gripper: GripperSettings) -> GripperDriver:
     """
-    Return the interface that a gripper's settings name.
+    Return the driver that a gripper's settings name.
 
     :raises ConfigError: it needs messages that are not installed.
     """

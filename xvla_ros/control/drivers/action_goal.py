@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One goal of an action, from sending it to its end, without blocking."""
+"""One action goal, from sending to its end, without blocking."""
 
 from collections.abc import Callable
 import time
 from typing import Any
 
-# How long to wait for the end of a cancelled goal: as long as franka_ros' teleop_gripper_node
-# waits for a stop, which libfranka cannot always do (libfranka#18, #111).
+# How long to wait for the end of a cancelled goal. franka_ros' teleop_gripper_node waits as long
+# for a stop, which libfranka cannot always do (libfranka#18, #111).
 PATIENCE_S = 5.0
-# action_msgs/GoalStatus, written down so that importing this needs no ROS.
+# Copied from action_msgs/GoalStatus, so that importing this needs no ROS.
 SUCCEEDED, CANCELED = 4, 5
 
 
@@ -55,7 +55,7 @@ class ActionGoal:
 
     def _on_result(self, future: Any) -> None:
         status, result = future.result().status, future.result().result
-        held = getattr(result, 'stalled', False)  # GripperCommand: stopped by what it holds
+        held = getattr(result, 'stalled', False)  # GripperCommand: stopped by an object
         fine = status in (SUCCEEDED, CANCELED) or held
         error = getattr(result, 'error', '')  # franka_msgs
         self._on_end(self, '' if fine else f'the goal failed: {error or f"status {status}"}')

@@ -20,7 +20,7 @@ from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.settings import ArmSettings
 
-# MoveIt Servo's default name for its pose input, by which it is told from the others.
+# MoveIt Servo's default name for its pose input; a topic of this name is taken for Servo's.
 SERVO_TOPIC = 'pose_target_cmds'
 
 
@@ -37,16 +37,16 @@ class CartesianPoseDriver(ArmDriver):
         self._switch = ServoSwitch(node, arm.command_topic) if servo else None
 
     def trouble(self) -> str:
-        """Return whether others command this arm, or what MoveIt Servo still needs."""
+        """Return an error if others command this arm or MoveIt Servo is not ready."""
         others = other_publishers(self._node, self._publisher)
         return others or (self._switch.trouble() if self._switch else '')
 
     def implausible(self, joints: Vector) -> str:
-        """Return why joints (n,) cannot be radians, where the robot's description tells."""
+        """Return why joints (n,) cannot be radians, as far as the robot's description shows."""
         return self._kinematics.limits.implausible(joints) if self._kinematics else ''
 
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
-        """Return the target itself: limits are the gate's, kinematics the controller's."""
+        """Return the target unchanged; the driver's controller computes the joints."""
         return ArmStep(target=target)
 
     def send(self, plan: ArmStep) -> None:
@@ -54,7 +54,7 @@ class CartesianPoseDriver(ArmDriver):
         self._publish(plan.target)
 
     def hold(self, measured: ArmPose, joints: Vector) -> None:
-        """Make the measured pose the target, so that the arm does not go on to the last target."""
+        """Send the measured pose as target, so that the arm stops moving to its last target."""
         self._publish(measured)
 
     def _publish(self, pose: ArmPose) -> None:
@@ -68,7 +68,7 @@ class CartesianPoseDriver(ArmDriver):
 
 
 class ServoSwitch:
-    """Switches MoveIt Servo to pose commands, once after each of its starts, without blocking."""
+    """Switches MoveIt Servo to pose commands after each start of Servo, without blocking."""
 
     def __init__(self, node: Any, command_topic: str) -> None:
         self._service = messages('moveit_msgs.srv', 'ros-jazzy-moveit-msgs').ServoCommandType
@@ -77,9 +77,9 @@ class ServoSwitch:
         self._answer: Any = None
 
     def trouble(self) -> str:
-        """Ask for the switch when the service is there; return what is still missing."""
+        """Request the switch when the service exists; return what is still missing."""
         if not self._client.service_is_ready():
-            self._answer = None  # a restarted Servo has forgotten the switch
+            self._answer = None  # a restarted Servo needs the switch again
             return f'no service {self._client.srv_name}: is MoveIt Servo running?'
         if self._answer is None:
             request = self._service.Request(command_type=self._service.Request.POSE)

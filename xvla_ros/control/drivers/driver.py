@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The interface of all drivers: the controller does not know which robot it moves.
+The common interface of all drivers, so that the controller does not depend on the robot.
 
-A driver first plans and then sends. A plan tells whether the target can be followed, before
+A driver first plans and then sends. A plan shows whether the arm can follow the target before
 anything moves. Plans are sent only when all arms of a robot have one. Importing this package needs
-no ROS; making a driver does.
+no ROS; creating a driver does.
 """
 
 from abc import ABC, abstractmethod
@@ -29,9 +29,9 @@ class ArmStep:
     """
     The next command of one arm.
 
-    target: where the tool should be. joints: (n,) [rad] in the settings' order, None for Cartesian
-    controllers. reachable: False when the arm cannot get there from where it is; joints then lead
-    to the nearest reachable pose. reasons: what was changed about the target, and why.
+    target: pose that the tool should have. joints: (n,) [rad] in the settings' order, None for
+    Cartesian controllers. reachable: False if the arm cannot get there from its position; joints
+    then lead to the nearest reachable pose. reasons: changes to the target, and why.
     """
 
     target: ArmPose
@@ -44,13 +44,13 @@ class ArmDriver(ABC):
     """
     One arm's command interface, published by an rclpy node. Used from one thread.
 
-    :raises ConfigError: when made: it needs messages that are not installed, or kinematics that
-        are not given.
+    :raises ConfigError: by the constructor: messages are not installed, or it needs kinematics
+        and got none.
     """
 
-    # Whether the arm goes on being pulled to its last target while it is held, as an impedance
-    # controller does; one that is moved by hand must then be held anew where it comes to rest.
-    # Position servos keep their last target.
+    # Whether the driver keeps pulling the arm to its last target during a hold, as an impedance
+    # controller does. If such an arm is moved by hand, it needs a new target where it comes to
+    # rest. Position servos do not give way.
     pulls_to_target = False
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -63,7 +63,7 @@ class ArmDriver(ABC):
         return ''
 
     def observe(self, measured: ArmPose) -> None:
-        """Take the measured pose and gripper before each step; most drivers ignore it."""
+        """Receive the measured pose and gripper before each step; most drivers ignore it."""
         return
 
     def implausible(self, joints: Vector) -> str:
@@ -79,19 +79,19 @@ class ArmDriver(ABC):
         """
         Return the next step towards a target without commanding anything.
 
-        :param joints: measured joints (n,) [rad]. :param dt_s: time that the step has.
+        :param joints: measured joints (n,) [rad]. :param dt_s: duration of the step.
         """
 
     @abstractmethod
     def send(self, plan: ArmStep) -> None:
-        """Command a plan."""
+        """Send a plan to the arm."""
 
     @abstractmethod
     def hold(self, measured: ArmPose, joints: Vector) -> None:
-        """Stop where the arm is. Called once when motion ends, not again until it resumes."""
+        """Stop the arm where it is. Called once at the end of a motion."""
 
     def forget(self) -> None:
-        """Start the next step from the measured joints, not from the commanded ones."""
+        """Start the next step from the measured joints instead of the commanded ones."""
         return
 
 
@@ -103,7 +103,7 @@ class GripperDriver(ABC):
         """Command an opening, 0 closed to 1 open; NaN changes nothing. Never blocks."""
 
     def hold(self) -> None:
-        """Drop commands that wait; most drivers have none."""
+        """Drop waiting commands; most drivers have none."""
         return
 
 
@@ -118,7 +118,7 @@ def other_publishers(node: Any, publisher: Any) -> str:
 
 def messages(module: str, apt_package: str) -> Any:
     """
-    Import a module of messages that not every installation has.
+    Import a module of messages that may not be installed.
 
     :raises ConfigError: it is not installed; the message names the package to install.
     """
@@ -131,13 +131,13 @@ def messages(module: str, apt_package: str) -> Any:
 
 
 def command_value(gripper: GripperSettings, opening: float) -> float:
-    """Return the command that means an opening, 0 closed to 1 open, in the driver's unit."""
+    """Return the command for an opening, 0 closed to 1 open, in the driver's unit."""
     share = min(max(opening, 0.0), 1.0)
     return gripper.command_closed + share * (gripper.command_open - gripper.command_closed)
 
 
 class OnChange:
-    """Calls a function when an opening has changed: an action may take 1 s (libfranka#226)."""
+    """Calls a function only when an opening changes: an action may take 1 s (libfranka#226)."""
 
     def __init__(self, command: Callable[[float], None], least: float = 0.05) -> None:
         self._command = command
@@ -145,12 +145,12 @@ class OnChange:
         self._last = np.nan
 
     def __call__(self, opening: float) -> None:
-        """Command the opening if it is a number and differs from the last one."""
+        """Send the opening if it is a number and differs from the last one."""
         if np.isnan(opening) or abs(opening - self._last) < self._least:
             return
         self._last = opening
         self._command(opening)
 
     def forget(self) -> None:
-        """Send the next opening whatever it is."""
+        """Send the next opening even if it equals the last one."""
         self._last = np.nan

@@ -12,18 +12,18 @@ from xvla_ros.control.drivers.driver import command_value, GripperDriver, messag
 from xvla_ros.core.settings import GripperSettings
 
 FRANKA_PACKAGE = 'ros-jazzy-franka-msgs (or build franka_ros2 from source)'
-# A grasp succeeds at any width up to fully open: the size of the object is not known.
+# A grasp succeeds at any width up to fully open, because the size of the object is unknown.
 GRASP_EPSILON_M = 0.08
-# An opening above this is a move; below it, a grasp with force.
+# Openings above this are sent as a move, those below as a grasp with force.
 GRASP_BELOW = 0.5
 
 
 class ActionGripper(GripperDriver):
     """
-    Sends goals without blocking, one at a time: before a new one, the running one is cancelled.
+    Sends one goal at a time without blocking, and cancels the running goal before a new one.
 
     franka_gripper runs all goals at the same time, each in its own thread on one connection
-    (gripper_action_server.cpp): a move sent during a grasp would race with it.
+    (gripper_action_server.cpp), so a move sent during a grasp would race with it.
     """
 
     def __init__(self, node: Any, gripper: GripperSettings) -> None:
@@ -40,10 +40,9 @@ class ActionGripper(GripperDriver):
 
     def hold(self) -> None:
         """
-        Drop the goal that waits for the running one to end.
+        Drop the goal that waits for the end of the running one.
 
-        The goal that was sent stays the last command: a second grasp in a row hangs
-        (libfranka#93).
+        The sent goal stays the last command, because a second grasp in a row hangs (libfranka#93).
         """
         if self._next is not None:
             self._next = None
@@ -59,7 +58,7 @@ class ActionGripper(GripperDriver):
         return ActionClient(self._node, action, name)
 
     def _request(self, client: Any, goal: Any) -> None:
-        """Send a goal as soon as no other runs; it replaces one that waits."""
+        """Send a goal as soon as no other runs; it replaces a waiting one."""
         self._next = client, goal
 
     def _proceed(self) -> None:
@@ -77,7 +76,7 @@ class ActionGripper(GripperDriver):
             self._warn(f'no action server {client._action_name}: the gripper is not commanded')
 
     def _on_end(self, goal: ActionGoal, trouble: str) -> None:
-        """Send the waiting goal; log an error; send a goal that was not accepted again."""
+        """Log an error, repeat a goal that was not accepted, and send the waiting goal."""
         if goal is not self._running:
             return
         self._running = None
@@ -112,7 +111,7 @@ class GripperCommandGripper(ActionGripper):
 
 class ParallelGripperCommandGripper(ActionGripper):
     """
-    control_msgs/ParallelGripperCommand, of one joint: parallel_gripper_action_controller.
+    control_msgs/ParallelGripperCommand with one joint: parallel_gripper_action_controller.
 
     That controller serves `~/gripper_cmd` and refuses more than one position. It uses speed and
     effort only where its settings name interfaces for them.
@@ -143,7 +142,7 @@ class FrankaGripper(ActionGripper):
         self._grasp = self._client(self._actions.Grasp, f'{gripper.command_topic}/grasp')
 
     def send(self, opening: float) -> None:
-        """Move to an opening, or grasp fully: a second grasp in a row hangs (libfranka#93)."""
+        """Send every grasp as opening 0: a second grasp in a row hangs (libfranka#93)."""
         super().send(0.0 if opening < GRASP_BELOW else opening)
 
     def _command(self, opening: float) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arms that take joint positions: each tool target becomes a step of the joints."""
+"""Arms that take joint positions: converts each tool target into a step of the joints."""
 
 from abc import abstractmethod
 from typing import Any
@@ -19,16 +19,16 @@ REACHED_RAD = 0.05
 # Targets nearer than this are one step away: at 50 Hz, 1 m/s and 5 rad/s.
 NEAR_M = 0.02
 NEAR_RAD = 0.1
-# Stored postures that are tried before a target counts as out of reach.
+# Number of stored postures to try before a target counts as out of reach.
 RESTARTS = 8
 
 
 class JointArmDriver(ArmDriver):
     """
-    An arm commanded in joint space, without jumps to another posture.
+    An arm that is commanded in joint space, without jumps to another posture.
 
-    A step starts from the last commanded joints, so that the arm's following error does not pull
-    the command down. The first step of a motion starts from the measured joints.
+    A step starts from the last commanded joints, so that the arm's following error, such as sag,
+    does not enter the command. The first step of a motion starts from the measured joints.
     """
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -37,12 +37,12 @@ class JointArmDriver(ArmDriver):
             raise ConfigError(f"driver '{arm.driver}' commands joints and needs the arm's urdf")
         self._solver = kinematics
         self._commanded: Vector | None = None
-        # Make the solver's table of postures now: it takes a third of a second.
+        # Build the solver's table of postures now, because it takes a third of a second.
         far = np.full(3, 10.0)
         kinematics.inverse(far, np.array([0, 0, 0, 1]), kinematics.posture, restarts=1)
 
     def implausible(self, joints: Vector) -> str:
-        """Compare measured joints with the limits of the URDF: they could be in another unit."""
+        """Compare measured joints with the URDF's limits, in case they have another unit."""
         return self._solver.limits.implausible(joints)
 
     def objection(self, target: ArmPose, joints: Vector) -> str:
@@ -60,9 +60,9 @@ class JointArmDriver(ArmDriver):
 
     def plan(self, target: ArmPose, joints: Vector, dt_s: float) -> ArmStep:
         """
-        Return the joints one step nearer to the target, within speed and position limits.
+        Return the joints one step closer to the target, within speed and position limits.
 
-        A target of joints is the step itself: the gate has kept it within its limits.
+        A target that has joints is used unchanged, because the gate has limited it.
         """
         if target.joints is not None:
             return ArmStep(target=target, joints=target.joints)
@@ -79,13 +79,13 @@ class JointArmDriver(ArmDriver):
         return ArmStep(target=target, joints=step.q, reachable=False, reasons=(reason,))
 
     def send(self, plan: ArmStep) -> None:
-        """Command the plan's joints and remember them."""
+        """Send the plan's joints and store them."""
         assert plan.joints is not None
         self._commanded = plan.joints
         self.command(plan.joints, plan.target.gripper)
 
     def hold(self, measured: ArmPose, joints: Vector) -> None:
-        """Command the measured joints, once."""
+        """Send the measured joints once."""
         self.forget()
         self.command(joints, np.nan)
 
@@ -95,10 +95,10 @@ class JointArmDriver(ArmDriver):
 
     @abstractmethod
     def command(self, joints: Vector, opening: float) -> None:
-        """Publish joints (n,) [rad]; the opening is for grippers that go with the arm."""
+        """Publish joints (n,) [rad]; the opening is for grippers in the arm's message."""
 
     def _near(self, joints: Vector, target: ArmPose) -> bool:
-        """Tell whether a target is at most one step away: then planning finds out."""
+        """Tell whether a target is at most one step away; then `plan` shows if it is in reach."""
         position, quaternion = self._solver.forward(self._start(joints))
         turn = 2 * np.arccos(min(1.0, abs(float(quaternion @ target.quaternion))))
         distance = float(np.linalg.norm(position - target.position))

@@ -30,7 +30,7 @@ GRIPPER_MAX_M = 0.08
 
 
 class PiperDriver(JointArmDriver):
-    """One Piper; its gripper goes with the arm."""
+    """One Piper; its gripper is part of the arm's message."""
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
         super().__init__(node, arm, kinematics)

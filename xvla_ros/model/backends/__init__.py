@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs the network: torch, or graphs that were exported from it."""
+"""Backends that run the network: torch, or exported graphs."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backend runs a folder: the one that was named, or the fastest that can."""
+"""Chooses the backend for a folder: the requested one, or the fastest possible."""
 
 from collections.abc import Callable, Mapping
 import hashlib
@@ -24,9 +24,9 @@ def chosen_backend(folder: Path, backend: str, dtype: str = 'float32', device: s
     """
     Return the backend that runs a checkpoint or an exported folder.
 
-    :param backend: of BACKENDS; `auto` is torch for a checkpoint, and for exported graphs the
-        runtime whose denoising step is the fastest here, which is measured once per machine.
-    :raises CheckpointError: there is no such backend, or it does not run what the folder holds.
+    :param backend: one of BACKENDS; `auto` is torch for a checkpoint. For exported graphs it is
+        the runtime with the fastest denoising step, measured once per machine.
+    :raises CheckpointError: there is no such backend, or it cannot run this folder.
     """
     if backend not in BACKENDS:
         raise CheckpointError(f'backend {backend!r} is unknown; known: {", ".join(BACKENDS)}')

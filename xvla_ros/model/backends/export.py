@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a checkpoint as graphs for ONNX Runtime or OpenVINO, and compare them with torch."""
+"""Writes a checkpoint as graphs for ONNX Runtime or OpenVINO, and compares them with torch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,12 +37,12 @@ from xvla_ros.model.sampler import flow_times
 from xvla_ros.model.writing import write_json
 from xvla_ros.model.xvla import XVLA
 
-# Of ONNX's operators: the newest that the exporter's optimisation is tested with.
+# Version of ONNX's operators: the newest one that the exporter's optimisation is tested with.
 OPSET = 18
-# The largest differences from torch in float32 that an export may have, by what is compared.
+# The largest allowed differences of an export from torch in float32, by the compared output.
 ALLOWED = {'features': 1e-4, 'actions': 1e-3}
 STEPS = 10
-# Which runtime compares a format with torch.
+# The runtime that compares a format with torch.
 CHECKED_BY = {'onnx': ONNXRUNTIME, 'openvino': OPENVINO}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that `xvla export` writes, and the network that its graphs are."""
+"""The folder that `xvla export` writes, and the network made of its graphs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,11 +28,11 @@ SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml'}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """
-    What an exported folder says of itself.
+    The description of an exported folder.
 
-    format: `onnx` or `openvino`. dtype: `float32`, or `int8` where products are in int8.
-    trained_domains: as in `Policy`. errors: largest differences from torch at the export, by what
-    was compared. tensors: by piece, then `inputs` and `outputs`, the shape of each by name.
+    format: `onnx` or `openvino`. dtype: `float32`, or `int8` if products are in int8.
+    trained_domains: as in `Policy`. errors: largest differences from torch at the export, by the
+    compared output. tensors: by piece, then `inputs` and `outputs`, the shape of each by name.
     float_layers: with int8, the products that stayed in float32.
     """
 
@@ -59,7 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     Read the folder's description.
 
-    :raises CheckpointError: it is not what an export writes, or a graph is missing.
+    :raises CheckpointError: the file was not written by an export, or a graph is missing.
     """
     data = read_json(folder / MANIFEST)
     try:
@@ -90,7 +90,7 @@ class ExportedNetwork:
         self, config: NetworkConfig, words: NDArray[np.float32], runners: Mapping[str, Runner]
     ) -> None:
         """
-        Put together what was loaded.
+        Store the loaded parts.
 
         :param words: (vocabulary, C) token embeddings; may be mapped from a file.
         """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Linear layers that multiply 8-bit integers, with oneDNN's kernels.
+Linear layers that multiply 8-bit integers with oneDNN's kernels.
 
-Weights are rounded once, symmetrically and per output; what comes in is rounded at every call,
-over the range that it has then. Sums are exact, and everything between the products is float32.
-Which layers are rounded is decided per layer: those that move the answer most stay in float32.
+Weights are rounded once, symmetrically and per output. Inputs are rounded at every call, over
+their current range. Sums are exact, and everything between the products is float32. The layers
+whose rounding changes the answer most can stay in float32.
 """
 
 from collections.abc import Collection
@@ -18,14 +18,14 @@ from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model.packing import GELU, pack, replace
 from xvla_ros.model.xvla import XVLA
 
-# Beside a checkpoint's weights: the layers that stay in float32, and why. `xvla tune` writes it.
+# File beside a checkpoint's weights with the layers that stay in float32; `xvla tune` writes it.
 FLOAT_LAYERS = 'int8.json'
 LARGEST_WEIGHT, LARGEST_INPUT = 127, 255
 
 
 class Int8Linear(nn.Module):
     """
-    A frozen linear layer whose product is of integers; see `packing.PackedLinear`.
+    A frozen linear layer that multiplies integers; see `packing.PackedLinear`.
 
     :param gelu: apply this GELU (`tanh` or `erf`) to the output, or none.
     """
@@ -57,7 +57,7 @@ class Int8Linear(nn.Module):
 
 
 def can_round() -> bool:
-    """Say whether this torch has the integer products."""
+    """Say whether this torch has integer products."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, 'qlinear_pointwise')
 
 
@@ -72,10 +72,10 @@ def linear_layers(network: nn.Module) -> list[str]:
 
 def pack_int8(network: XVLA, device: str = 'cpu', float_layers: Collection[str] = ()) -> None:
     """
-    Replace the linear layers of an fp32 network, freeing the plain weights on the way.
+    Replace the linear layers of an fp32 network, and free the plain weights one by one.
 
-    :param float_layers: names of those that stay in float32.
-    :raises CheckpointError: there are no integer products here, or no such layer.
+    :param float_layers: names of the layers that stay in float32.
+    :raises CheckpointError: this torch has no integer products, or there is no such layer.
     """
     if device != 'cpu' or not can_round():
         raise CheckpointError(f'dtype int8 needs oneDNN on a processor, the device is {device!r}')
@@ -88,9 +88,9 @@ def pack_int8(network: XVLA, device: str = 'cpu', float_layers: Collection[str] 
 
 def read_float_layers(folder: Path) -> tuple[str, ...]:
     """
-    Return the layers of a checkpoint that stay in float32; none without a file that says so.
+    Return the layers of a checkpoint that stay in float32; none without the file.
 
-    :raises CheckpointError: the file is not one that `xvla tune` writes.
+    :raises CheckpointError: the file was not written by `xvla tune`.
     """
     file = folder / FLOAT_LAYERS
     if not file.is_file():

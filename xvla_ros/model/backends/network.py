@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The network as the predictor sees it: three pieces, cut where something need not be computed again.
+The network as three pieces, split by how often each must be computed.
 
-The vision piece runs once per observation over all views, the context piece once, the step piece
-once per denoising step. `xvla_ros.model.xvla.XVLA` is the implementation in torch; the graphs of
-`xvla export` are another. Everything between the pieces, from pixels to the sampler, is one code.
+The vision piece runs once per observation for all views, the context piece once per observation,
+the step piece once per denoising step. `xvla_ros.model.xvla.XVLA` is the implementation in torch;
+the graphs of `xvla export` are another. Both share all other code, from pixels to the sampler.
 """
 
 from collections.abc import Callable

@@ -12,12 +12,12 @@ from xvla_ros.model.xvla import XVLA
 
 VISION, CONTEXT, STEP = 'vision', 'context', 'step'
 PIECES = (VISION, CONTEXT, STEP)
-# The input of the step piece that is one number for all rows.
+# The input of the step piece that has one value for all rows.
 TIME = 'time'
 
 
 class Vision(nn.Module):
-    """Pictures to features."""
+    """Encodes images."""
 
     def __init__(self, network: XVLA) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Vision(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Features and words to what no denoising step changes."""
+    """Fuses image features and words into the context, which no denoising step changes."""
 
     def __init__(self, network: XVLA) -> None:
         super().__init__()
@@ -64,10 +64,10 @@ class Step(nn.Module):
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Piece:
     """
-    One piece with an example.
+    One piece with example inputs.
 
-    inputs: by name, in order; the first axis of each may have any length, but for TIME's.
-    outputs: names.
+    inputs: by name, in order; the first axis of each except TIME may have any length. outputs:
+    names.
     """
 
     name: str
@@ -79,10 +79,10 @@ class Piece:
 @torch.no_grad()
 def pieces(network: XVLA, size: tuple[int, int], rows: int = 2) -> tuple[Piece, Piece, Piece]:
     """
-    Cut a network.
+    Split a network into pieces.
 
     :param size: height and width of its images, pixels.
-    :param rows: of the examples, which hold seeded random numbers.
+    :param rows: rows of the examples, which hold seeded random numbers.
     """
     config, random = network.config, torch.Generator().manual_seed(0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run one exported graph with ONNX Runtime or OpenVINO; both are optional packages."""
+"""Runs one exported graph with ONNX Runtime or OpenVINO; both are optional packages."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -15,13 +15,13 @@ import torch
 from xvla_ros.core.errors import CheckpointError
 
 Arrays = Mapping[str, NDArray[Any]]
-# Runs a graph: arrays by the names of its inputs; the outputs in their order.
+# Runs a graph: takes arrays by input name and returns the outputs in order.
 Runner = Callable[[Arrays], list[NDArray[Any]]]
 ONNXRUNTIME, OPENVINO = 'onnxruntime', 'openvino'
-# What each reads, by the suffix of the graph's file.
+# The suffixes of the files that each runtime reads.
 READS = {ONNXRUNTIME: ('.onnx',), OPENVINO: ('.onnx', '.xml')}
 CUDA_PROVIDER = 'CUDAExecutionProvider'
-# OpenVINO's names of the arithmetic.
+# OpenVINO's names of the number formats.
 OPENVINO_DTYPES = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 'f32'}
 
 
@@ -29,8 +29,8 @@ def required(package: str, what: str) -> Any:
     """
     Import an optional package.
 
-    :param what: who needs it, for the message.
-    :raises CheckpointError: it is not installed; the message holds the command that installs it.
+    :param what: the feature that needs it, for the message.
+    :raises CheckpointError: it is not installed; the message has the command to install it.
     """
     if find_spec(package) is None:
         raise CheckpointError(
@@ -43,7 +43,7 @@ def runner(backend: str, file: Path, device: str = 'cpu', dtype: str = 'float32'
     """
     Load a graph with as many threads as torch has.
 
-    :raises CheckpointError: the runtime is missing, or cannot do what is asked.
+    :raises CheckpointError: the runtime is missing, or lacks the device or dtype.
     """
     make = _onnxruntime if backend == ONNXRUNTIME else _openvino
     return make(file, device, dtype)
@@ -84,7 +84,7 @@ def _openvino(file: Path, device: str, dtype: str) -> Runner:
     settings = {
         'INFERENCE_NUM_THREADS': torch.get_num_threads(),
         'INFERENCE_PRECISION_HINT': OPENVINO_DTYPES[dtype],
-        # Weights in int8 must not lead to rounded activations without being asked for.
+        # By default OpenVINO may also round the activations of a graph with int8 weights.
         'DYNAMIC_QUANTIZATION_GROUP_SIZE': '0' if dtype != 'int8' else '1024',
     }
     compiled = core.compile_model(str(file), 'CPU', settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many short bags from one recorder: started, stopped and discarded by services."""
+"""Records episodes, one bag each, that services start, stop and discard."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +20,8 @@ class Episodes:
     """
     The services ~/start, ~/stop and ~/discard, and the parameter `prompt`, of a recorder.
 
-    Each episode is a bag folder/episode_NNN of its own, whose instruction is the prompt that is
-    set when it starts. Numbers go on after those that are in the folder already.
+    Each episode is a bag folder/episode_NNN. Its instruction is the prompt at its start. Numbers
+    continue after those in the folder.
     """
 
     def __init__(self, recorder: Recorder, folder: Path, recording: Recording) -> None:
@@ -73,7 +73,7 @@ class Episodes:
         return True, '\n'.join([*lines, *self._recorder.audit.lines()])
 
     def _discard(self) -> tuple[bool, str]:
-        """Delete the episode that is being recorded, else the last one; it cannot be had back."""
+        """Delete the episode that is being recorded, else the last one. It cannot be restored."""
         writer = self._recorder.close()
         folder = writer.folder if writer else self._last
         if folder is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag as live topics, with the timing that it was recorded with."""
+"""Publishes a bag as live topics with the recorded timing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,15 +38,15 @@ from xvla_ros.nodes.common.polled import message_class
 __all__ = ['Live', 'Player', 'replay_live']
 
 SENSORS = (IMAGE, COMPRESSED)
-# How often /clock is sent at the least: a control tick must not see the same time twice.
+# /clock is sent at least this often, so that no two control ticks see the same time.
 CLOCK_PERIOD_S = 0.002
-# Publishers wait this long for the first listener, and are heard this long after the last message.
+# Publishers wait this long for subscribers, and stay this long after the last message.
 MEET_TIMEOUT_S = 5.0
 LINGER_S = 0.5
 
 
 class Player(Node):
-    """Publishes the topics of a program; services ~/pause, ~/resume and ~/step."""
+    """Publishes the chosen topics; offers the services ~/pause, ~/resume and ~/step."""
 
     def __init__(self, bag: Bag, program: Program, live: Live, offset_ns: int) -> None:
         """Advertise the topics."""
@@ -66,7 +66,7 @@ class Player(Node):
             self.create_service(Trigger, f'~/{name}', act)
 
     def _advertise(self, name: str, played: Played) -> Publisher:
-        """Offer what the publishers of the recording offered, as far as the bag says."""
+        """Create a publisher with the recorded quality of service, as far as the bag has it."""
         topic = self._bag.topics[name]
         offers = read_offers(topic.offered)
         reliable = played.kind not in SENSORS
@@ -98,11 +98,11 @@ class Player(Node):
 
     @property
     def heard(self) -> bool:
-        """Whether somebody listens to every topic."""
+        """Whether every topic has a subscriber."""
         return all(sender.get_subscription_count() for sender in self._senders.values())
 
     def play(self, stop: threading.Event) -> int:
-        """Publish the bag once, at its own pace; return how many messages."""
+        """Publish the bag once with its own timing; return the number of messages."""
         start_ns, count = self._bag.start_ns, 0
         wall_ns = self.get_clock().now().nanoseconds  # first: no stamp is ahead of its time
         self.head.restart()
@@ -122,7 +122,7 @@ class Player(Node):
         self._clock_sender.publish(Clock(clock=ns_to_stamp(time_ns)))
 
     def _publish(self, raw: Raw, shift_ns: int) -> bool:
-        """Send a message; one that cannot be read is left out and counted."""
+        """Send a message; leave out and count one that cannot be read."""
         data = raw.data
         try:
             if self._program[raw.topic].unpack:
@@ -138,7 +138,7 @@ class Player(Node):
 
 def replay_live(path: Path, live: Live) -> int:
     """
-    Play a bag until its end, or for ever with `loop`; return the exit code.
+    Play a bag to its end, or repeatedly with `loop`; return the exit code.
 
     :raises ConfigError: the embodiment or a topic is not known, or the bag ends before the start.
     """
@@ -175,7 +175,7 @@ def _rounds(node: Player, live: Live, stop: threading.Event) -> Iterator[int]:
 
 
 def _meet(node: Player, stop: threading.Event) -> None:
-    """Wait for listeners, as long as that is worth waiting for."""
+    """Wait a limited time for subscribers."""
     deadline = time.monotonic() + MEET_TIMEOUT_S
     while not node.heard and time.monotonic() < deadline and not stop.wait(0.02):
         pass
@@ -183,7 +183,7 @@ def _meet(node: Player, stop: threading.Event) -> None:
 
 @contextmanager
 def _served(node: Node) -> Iterator[None]:
-    """Answer the services in a thread of their own."""
+    """Serve the services on another thread."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin, daemon=True)
@@ -197,11 +197,11 @@ def _served(node: Node) -> Iterator[None]:
 
 @contextmanager
 def _keyboard(node: Player, stop: threading.Event, say: Callable[[str], object]) -> Iterator[None]:
-    """On a terminal, let space pause and go on, `s` step and `q` end."""
+    """On a terminal, space pauses and resumes, `s` steps and `q` ends."""
     if not (sys.stdin and sys.stdin.isatty()):
         yield
         return
-    say('space: pause or go on, s: one message, q: end')
+    say('space: pause or resume, s: one message, q: end')
     before = termios.tcgetattr(sys.stdin)
     over = threading.Event()
     thread = threading.Thread(target=_read_keys, args=(node, stop, over), daemon=True)

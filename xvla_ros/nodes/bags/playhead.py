@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in a bag a player is: it runs at a rate, pauses, and steps from message to message."""
+"""The position of a player in a bag: it runs at a rate, pauses and steps through messages."""
 
 from collections.abc import Callable
 import threading
@@ -7,44 +7,44 @@ import time
 
 from xvla_ros.core.chunk import NANOSECONDS
 
-# A wait notices within this time that it shall end.
+# A wait ends at most this long after a request to end.
 NOTICE_S = 0.1
 
 
 class Playhead:
-    """Any thread may pause, resume or step; one waits."""
+    """The position. Any thread may pause, resume or step; one thread waits."""
 
     def __init__(self, rate: float, paused: bool = False) -> None:
-        """Begin at the start of the bag, now. :param rate: speed, 1 is as recorded."""
+        """Start at the beginning of the bag, now. :param rate: speed, 1 as recorded."""
         self._rate, self.paused = rate, paused
         self._changed = threading.Condition()
         self._begun_s = self._first_s = time.monotonic()
         self._position_ns, self._steps = 0, 0
 
     def restart(self) -> None:
-        """Go back to the start of the bag, now; a pause, and steps asked for in it, stay."""
+        """Return to the beginning of the bag, now; a pause and its requested steps stay."""
         with self._changed:
             self._begun_s = self._first_s = time.monotonic()
             self._position_ns = 0
 
     def pause(self) -> None:
-        """Stay where the player is."""
+        """Stop at the current position."""
         with self._changed:
             self._position_ns, self.paused = self._now_ns(), True
             self._changed.notify_all()
 
     def resume(self) -> None:
-        """Go on from there."""
+        """Continue from the current position."""
         with self._changed:
             self._begun_s, self.paused = self._origin_s(), False
             self._changed.notify_all()
 
     def toggle(self) -> None:
-        """Pause, or go on."""
+        """Pause or resume."""
         (self.resume if self.paused else self.pause)()
 
     def step(self) -> bool:
-        """Let one message pass; only while paused, else return False."""
+        """Allow one message while paused; return False if not paused."""
         with self._changed:
             self._steps += self.paused
             self._changed.notify_all()
@@ -52,7 +52,7 @@ class Playhead:
 
     @property
     def shift_ns(self) -> int:
-        """How much later the bag's start would have been for now to be on time, without pauses."""
+        """Delay of the playback by pauses so far [ns]."""
         with self._changed:
             return round((self._origin_s() - self._first_s) * NANOSECONDS)
 
@@ -93,7 +93,7 @@ class Playhead:
         return round((time.monotonic() - self._begun_s) * self._rate * NANOSECONDS)
 
     def _origin_s(self) -> float:
-        """Return when the bag would have had to start to be here now without a pause [s]."""
+        """Return the start time that gives the current position without pauses [s]."""
         if not self.paused:
             return self._begun_s
         return time.monotonic() - self._position_ns / NANOSECONDS / self._rate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder: every message of the wanted topics, as it came over the wire, into bags."""
+"""The recorder: writes the serialised messages of the wanted topics into bags."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,22 +20,22 @@ from xvla_ros.core.errors import ConfigError
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock, time_parameters
 from xvla_ros.nodes.common.polled import message_class
 
-# Messages kept for us while the disk is busy: half a second of a 100 Hz topic.
+# Length of a subscription's queue while the disk is busy: half a second of a 100 Hz topic.
 DEPTH = 50
-# Most latched messages of one topic, as /tf_static of many publishers.
+# Most latched messages of one topic, such as /tf_static of many publishers.
 LATCHED_DEPTH = 100
-# The recorder looks for new topics, hands what it has to the disk and looks after it this often.
+# The recorder looks for new topics, flushes its messages and checks the free space this often.
 LOOK_PERIOD_S, FLUSH_PERIOD_S, DISK_PERIOD_S = 0.1, 0.5, 2.0
-# It stops while so much is still free on the disk.
+# It stops when the disk has less free space than this.
 LEAST_FREE_BYTES = 500 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
     """
-    What to record: the streams of the robot, and topics whose whole names match patterns.
+    What to record: the robot's streams, and topics whose whole names match patterns.
 
-    exclude wins over both. pictures: 'jpeg', 'png' or 'raw'; how raw images are stored.
+    exclude has priority over both. pictures: 'jpeg', 'png' or 'raw', the format for raw images.
     """
 
     streams: tuple[Stream, ...]
@@ -49,18 +49,18 @@ class Wanted:
         return any(pattern.fullmatch(name) for pattern in self.exclude)
 
     def included(self, name: str) -> bool:
-        """Tell whether a topic is recorded for its name."""
+        """Tell whether a topic is recorded because of its name."""
         return any(pattern.fullmatch(name) for pattern in self.include)
 
 
 class Recorder(Node):
-    """Writes what it hears while a bag is open; one executor thread serves it."""
+    """Writes messages while a bag is open; one executor thread serves it."""
 
     def __init__(self, wanted: Wanted, sim_time: bool = False) -> None:
         """
-        Listen without a bag; messages get the times of /clock in a simulation.
+        Subscribe without a bag. In a simulation, messages get the times of /clock.
 
-        :raises ConfigError: a message type that was named is not installed.
+        :raises ConfigError: a requested message type is not installed.
         """
         super().__init__('xvla_record', parameter_overrides=time_parameters(sim_time))
         self.now_ns = NodeClock(self).now_ns
@@ -85,9 +85,9 @@ class Recorder(Node):
 
     def open(self, folder: Path, recording: Recording) -> None:
         """
-        Begin a bag: what the recording is, what is latched, then whatever comes.
+        Begin a bag with the description of the recording and the latched messages.
 
-        :raises ConfigError: the folder holds something.
+        :raises ConfigError: the folder is not empty.
         """
         channels = {RECORDING_TOPIC: Channel(kind=STRING, latched=True), **self._channels}
         self.writer = BagWriter(folder, channels, self._wanted.bounds)
@@ -106,14 +106,14 @@ class Recorder(Node):
         self.writer.flush()
 
     def close(self) -> BagWriter | None:
-        """Complete the bag, if one is open, and return it."""
+        """Complete and return the bag, if one is open."""
         writer, self.writer = self.writer, None
         if writer is not None:
             writer.close()
         return writer
 
     def look_for_topics(self) -> None:
-        """Subscribe to wanted topics that have publishers, as reliably as those offer."""
+        """Subscribe to wanted topics that have publishers, with the QoS that those offer."""
         for name, kinds in self.get_topic_names_and_types():
             stream = self._streams.get(name)
             wanted = stream is not None or self._wanted.included(name)
@@ -127,7 +127,7 @@ class Recorder(Node):
                 self._follow(name, kind, offers)
 
     def _follow(self, name: str, kind: str, offers: list[Offer]) -> None:
-        """Subscribe to a topic, or again when publishers of it offer less than those before."""
+        """Subscribe to a topic; repeat this when a new publisher offers a weaker QoS."""
         before, now = self._offers.get(name), _common(offers)
         self._offers[name] = offers
         try:
@@ -158,7 +158,7 @@ class Recorder(Node):
         self._subscribed[name] = self.create_subscription(kind_class, name, store, qos, raw=True)
 
     def _written_name(self, name: str, kind: str = '') -> str:
-        """Return the name that a topic has in the bag: raw images are compressed."""
+        """Return the topic's name in the bag, which differs for compressed raw images."""
         stream = self._streams.get(name)
         is_image = (kind or (stream.kind if stream else '')) == IMAGE
         taken = name + SUFFIX in self._streams or self._wanted.included(name + SUFFIX)
@@ -180,7 +180,7 @@ class Recorder(Node):
             if packed is not None:
                 self._keep(written, packed)
                 return
-            if name not in self._channels:  # depth, Bayer, YUV: as they came
+            if name not in self._channels:  # depth, Bayer, YUV: stored unchanged
                 self._add(name, replace(self._channels[written], kind=IMAGE))
             self._keep(name, data)
 
@@ -223,7 +223,7 @@ def _offer(qos: QoSProfile) -> Offer:
 
 
 def _common(offers: Sequence[Offer]) -> Offer:
-    """Return what all publishers offer: to ask for more would lose the messages of some."""
+    """Return the QoS that all publishers offer. More would lose the messages of some."""
     return Offer(
         reliable=all(offer.reliable for offer in offers),
         latched=all(offer.latched for offer in offers),

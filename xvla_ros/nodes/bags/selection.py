@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a bag is played, under which names and as which types."""
+"""Chooses which topics of a bag are played, with their names and types."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ class Live:
     """
     How to play a bag.
 
-    rate: speed. start_s: what is skipped. duration_s: how much is played, None to the end. clock:
-    publish /clock. restamp: move header stamps to the present. paused: wait for resume or step.
-    topics: only these. everything: those that the policy publishes too, else what its embodiment
-    hears. overrides: dotted parameters of the embodiment. remap: topics under other names.
+    rate: speed. start_s: time to skip. duration_s: time to play, None: to the end. clock: publish
+    /clock. restamp: move header stamps to the present. paused: wait for resume or step. topics:
+    play only these. everything: also those that the policy publishes; else only the inputs of the
+    embodiment. overrides: dotted parameters of the embodiment. remap: topics with other names.
     """
 
     rate: float = 1.0
@@ -47,16 +47,16 @@ class Live:
     remap: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse options without a meaning."""
         if not 0 < self.rate < math.inf or not 0 <= self.start_s < math.inf:
             raise ConfigError(f'cannot play at rate {self.rate} from {self.start_s} s on')
         if self.clock and self.restamp:
-            raise ConfigError('--clock is for stamps as they were: give --keep-stamps too')
+            raise ConfigError('--clock needs recorded stamps: give --keep-stamps too')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Played:
-    """One topic that is played. unpack: it holds JPEG or PNG, but raw images are wanted."""
+    """One topic to play. unpack: it has JPEG or PNG images, but raw ones are wanted."""
 
     name: str
     kind: str
@@ -65,7 +65,7 @@ class Played:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """Topics to play by their names in the bag, and a sentence for each that is left out."""
+    """Topics to play, by their names in the bag, and a remark for each that is left out."""
 
     topics: dict[str, Played]
     remarks: tuple[str, ...] = ()
@@ -73,10 +73,10 @@ class Program:
 
 def choose(bag: Bag, live: Live) -> Program:
     """
-    Return what of the bag to play.
+    Return the topics to play.
 
-    :raises ConfigError: a topic that was asked for is not in the bag, no robot is known, or no
-        topic is left.
+    :raises ConfigError: a requested topic is not in the bag, no robot is known, or no topic is
+        left.
     """
     remarks: list[str] = []
     if live.topics:
@@ -103,7 +103,7 @@ def _asked(bag: Bag, topic: str) -> tuple[str, Played]:
 
 
 def _heard(bag: Bag, embodiment: Embodiment, remarks: list[str]) -> dict[str, Played]:
-    """Return the topics that the embodiment's nodes hear."""
+    """Return the topics that the embodiment's nodes subscribe to."""
     chosen = {}
     for stream in (*observation_streams(embodiment), *description_streams(embodiment)):
         found = _played(bag, stream)
@@ -117,7 +117,7 @@ def _heard(bag: Bag, embodiment: Embodiment, remarks: list[str]) -> dict[str, Pl
 
 
 def _played(bag: Bag, stream: Stream) -> tuple[str, Played] | None:
-    """Return the bag's name of a stream and how it is played; None when the bag lacks it."""
+    """Return a stream's name in the bag and how to play it; None if the bag lacks it."""
     name = recorded_name(stream.topic, bag.topics)
     if name is not None:
         return name, Played(name=name, kind=bag.topics[name].kind)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several nodes use: message conversions, arm state, parameters, lifecycle."""
+"""Code for several nodes: message conversions, subscriptions, parameters, lifecycle."""

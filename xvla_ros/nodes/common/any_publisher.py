@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Subscriptions that hear every publisher, whatever its quality of service.
+Subscriptions that receive from every publisher, whatever its quality of service.
 
-A reliable subscription never hears a best-effort publisher (micro-ROS buttons, sensor data), a
-transient-local one never hears a volatile publisher (`ros2 topic pub`), and a best-effort one may
-lose the only message of a button. Where it matters that everybody is heard we subscribe in all
-three ways, and hand each message over once.
+A reliable subscription never receives from a best-effort publisher (micro-ROS buttons, sensor
+data), a transient-local one never from a volatile publisher (`ros2 topic pub`), and a best-effort
+one may lose the only message of a button. Where no message may be missed, this class subscribes
+in all three ways and passes each message on once.
 """
 
 from collections import deque
@@ -17,13 +17,13 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 DEPTH = 10
-# Hears every publisher, and may lose a message.
+# Receives from every publisher, but may lose a message.
 BEST_EFFORT = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=DEPTH)
-# Hears, from reliable publishers that keep it, what was said before we listened.
+# Receives earlier messages of reliable publishers that keep them.
 LATCHED = QoSProfile(depth=DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-# That one of the three does not match a publisher is as it should be.
+# One of the three always fails to match a publisher, so this is no warning.
 QUIET = SubscriptionEventCallbacks(use_default_callbacks=False)
 
 

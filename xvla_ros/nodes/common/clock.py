@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The time that a node goes by: the system's, or a simulation's from /clock.
+The time of a node: the system's, or a simulation's from /clock.
 
-rclpy takes /clock in the executor, one message per round, while arm state here is taken from the
-middleware when it is used. On a busy machine the executor is late, and a good stamp then looks as
-if it came from the future. So /clock is taken the same way as the state: when somebody asks for
-the time.
+rclpy reads /clock in the executor, one message per round, but this package takes arm state from
+the middleware when it is used. On a busy machine the executor is late, and a valid stamp then
+seems to be in the future. So /clock is read in the same way as the state: when the time is needed.
 """
 
 import threading
@@ -25,7 +24,7 @@ class NodeClock:
     """The clock of one node. Any thread may ask."""
 
     def __init__(self, node: Node) -> None:
-        """Follow /clock from now on when the node's parameter `use_sim_time` is true."""
+        """Follow /clock from now on if the node's parameter `use_sim_time` is true."""
         self._clock = node.get_clock()
         self.simulated = bool(node.get_parameter('use_sim_time').value)
         self._lock = threading.Lock()
@@ -35,7 +34,7 @@ class NodeClock:
             self._subscription = subscribe_polled(node, ClockMessage, CLOCK_TOPIC, depth=1)
 
     def now_ns(self) -> int:
-        """Return the time [ns]; 0 while a simulation's clock has not been heard."""
+        """Return the time [ns]; 0 before the first message on /clock in a simulation."""
         if self._subscription is not None:
             with self._lock:
                 take(self._subscription, self._set)
@@ -46,12 +45,12 @@ class NodeClock:
 
 
 def time_parameters(sim_time: bool) -> list[Parameter]:
-    """Return the parameter overrides of a node that goes by /clock, or by the system's clock."""
+    """Return the parameter overrides of a node that uses /clock, or the system's clock."""
     return [Parameter('use_sim_time', value=sim_time)]
 
 
 def ignore_clock_topic(node: Node) -> None:
-    """Have the executor leave /clock alone: somebody else sets the node's clock."""
+    """Stop the executor from reading /clock, because other code sets the node's clock."""
     for subscription in tuple(node.subscriptions):
         if subscription.topic_name == CLOCK_TOPIC:
             node.destroy_subscription(subscription)
@@ -61,7 +60,7 @@ def steady_clock() -> Clock:
     """
     Return a clock for timers.
 
-    A node's own timers stand still with a simulation that stands still, and on the system's clock
-    when that is set back; what looks after a robot must go on.
+    A node's own timers stop when the simulation stops or the system's clock is set back, but
+    checks of a robot must continue.
     """
     return Clock(clock_type=ClockType.STEADY_TIME)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The data types of the core as ROS messages; `inputs.messages` reads the other way.
+Converts the core's data types to ROS messages; `inputs.messages` does the reverse.
 
-Arrays reach messages as array.array or bytes: assigning numpy costs 85 ms per image (rosidl's
-checks).
+Arrays are assigned as array.array or bytes, because numpy costs 85 ms per image (rosidl's checks).
 """
 
 from collections.abc import Sequence
@@ -69,7 +68,7 @@ def targets_to_messages(
 def command_to_message(
     embodiment: Embodiment, targets: Sequence[ArmPose] | None, stamp_ns: int, sequence: int
 ) -> EndEffectorCommand:
-    """Return what all arms shall do at `stamp_ns`; no targets means hold."""
+    """Return the command for all arms at `stamp_ns`; without targets it means hold."""
     command = EndEffectorCommand(sequence=sequence, hold=targets is None)
     command.header.stamp = ns_to_stamp(stamp_ns)
     command.targets = [] if targets is None else targets_to_messages(embodiment, targets)
@@ -80,11 +79,11 @@ def chunk_to_message(
     embodiment: Embodiment, chunk: Chunk, space: Space | None = None
 ) -> ActionChunk:
     """
-    Return a chunk as typed poses, grippers as the model gave them; in joint space joints, too.
+    Return a chunk as poses with the model's gripper values; in joint space with joints, too.
 
-    A chunk whose values define no poses becomes a message without steps.
+    A chunk whose values are no valid poses becomes a message without steps.
 
-    :param space: of a chunk of joints.
+    :param space: the space of a chunk of joints.
     """
     message = ActionChunk(sequence=chunk.sequence)
     message.header.stamp = ns_to_stamp(chunk.stamp_ns)
@@ -112,7 +111,7 @@ def chunk_to_message(
 
 
 def _joint_steps(embodiment: Embodiment, chunk: Chunk, space: Space) -> list[ActionStep]:
-    """Return the steps of a chunk of joints; none when its values make no joints."""
+    """Return the steps of a chunk of joints; none if its values are not valid."""
     try:
         rows = [space.arms(states) for states in states_of(space, chunk)]
     except ValueError:

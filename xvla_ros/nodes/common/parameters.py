@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place where ROS parameters meet the settings of an embodiment."""
+"""Converts ROS parameters to the settings of an embodiment, and describes them."""
 
 from array import array
 from collections.abc import Callable, Collection, Iterator
@@ -17,10 +17,10 @@ def read_embodiment(
     node: Node, live: Callable[[Embodiment], Collection[str]] = lambda _: ()
 ) -> Embodiment:
     """
-    Return the embodiment that a node's parameters describe, and describe each parameter in return.
+    Return the embodiment of a node's parameters, and add a description to each parameter.
 
-    The node must have been made with automatically_declare_parameters_from_overrides. Robot
-    descriptions on topics are waited for.
+    The node must have been made with automatically_declare_parameters_from_overrides. Waits for
+    robot descriptions on topics.
 
     :param live: returns the names of the parameters that may be set while the node runs; all
         others are read once, and read-only from then on.
@@ -38,7 +38,7 @@ def read_embodiment(
 
 
 def leaves(settings: Any, prefix: str = '') -> Iterator[tuple[str, Any, Field[Any]]]:
-    """Yield the dotted name, the value and the dataclass field of every single setting."""
+    """Yield the dotted name, the value and the dataclass field of every setting."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         name = f'{prefix}{field.name}'
@@ -52,7 +52,7 @@ def leaves(settings: Any, prefix: str = '') -> Iterator[tuple[str, Any, Field[An
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers arrays as lists, as a YAML file holds them."""
+    """Return arrays of numbers as lists, as in a YAML file."""
     return list(value) if isinstance(value, (array, tuple)) else value
 
 

@@ -2,9 +2,9 @@
 """
 Subscriptions whose messages are taken when they are needed, not when they arrive.
 
-An executor wakes for every message, builds its lists of everything that could be ready and makes a
-Python object of what arrived: for the state of one arm a tenth of a core, for three cameras a
-fifth, mostly for messages that nobody looks at. Here the middleware keeps the newest few.
+An executor wakes for every message, collects everything that could be ready and makes a Python
+object of each message. This takes a tenth of a core for the state of one arm and a fifth for three
+cameras, mostly for messages that are never used. Here the middleware keeps the newest few.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,15 +27,15 @@ from xvla_ros.nodes.common.tf_pose import TfPose
 
 
 class Polled(CallbackGroup):
-    """A group that no executor serves."""
+    """A callback group that no executor serves."""
 
     def can_execute(self, entity: object) -> bool:
-        """Keep the executor away."""
+        """Return False, so that the executor ignores the group."""
         return False
 
 
 def subscribe_polled(node: Node, kind: type, topic: str, depth: int) -> Any:
-    """Subscribe as to sensor data, newest `depth` messages kept until they are taken."""
+    """Subscribe with sensor quality of service; keep the newest `depth` messages until taken."""
     qos = QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT
     )
@@ -43,7 +43,7 @@ def subscribe_polled(node: Node, kind: type, topic: str, depth: int) -> Any:
 
 
 def take(subscription: Any, store: Callable[[Any], None]) -> None:
-    """Hand over what has arrived, oldest first; one thread at a time may call."""
+    """Pass the messages that have arrived to `store`, oldest first; one thread at a time."""
     for message, _ in arrived(subscription):
         store(message)
 
@@ -74,7 +74,7 @@ class RosFeed:
     clock: Clock
 
     def take(self) -> None:
-        """Hand over what has arrived, and when, by the node's clock."""
+        """Pass on the messages that have arrived, with their time on the node's clock."""
         now_ns, ahead_ns = 0, 0
         for message, system_ns in arrived(self.subscription):
             if not now_ns:
@@ -85,21 +85,21 @@ class RosFeed:
 
 
 class RosGraph:
-    """The ROS graph as inputs see it (`inputs.graph.Graph`), through one node."""
+    """The ROS graph for inputs (`inputs.graph.Graph`), through one node."""
 
     def __init__(self, node: Node) -> None:
-        """Subscribe to nothing yet."""
+        """Start without a subscription."""
         self._node = node
         self._subscriptions: list[Any] = []
 
     def subscribe(self, kind: str, topic: str, store: Store, depth: int) -> RosFeed:
-        """Subscribe as to sensor data."""
+        """Subscribe with sensor quality of service."""
         subscription = subscribe_polled(self._node, message_class(kind), topic, depth)
         self._subscriptions.append(subscription)
         return RosFeed(subscription, store, self._node.get_clock())
 
     def wait(self, feeds: Sequence[RosFeed], timeout_s: float) -> None:
-        """Sleep until a message of one of the feeds waits to be taken, or for the timeout."""
+        """Wait until one of the feeds has a message, or for the timeout."""
         subscriptions = [feed.subscription for feed in feeds]
         wait_for_message(self._node, subscriptions, round(timeout_s * NANOSECONDS))
 
@@ -111,7 +111,7 @@ class RosGraph:
         return pose
 
     def close(self) -> None:
-        """Unsubscribe from everything."""
+        """End all subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-All that is used of rclpy beyond its public interface, in one place.
+All uses of rclpy's private interface.
 
-Checked with rclpy 7.1.6 (Jazzy). test/nodes/common/test_rclpy_internals.py fails when another
-version has these parts no more.
+Checked with rclpy 7.1.6 (Jazzy). test/nodes/common/test_rclpy_internals.py fails if another
+version lacks these parts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ def arrived(subscription: Any) -> Iterator[tuple[Any, int]]:
     """
     Take the messages that wait in the middleware, oldest first.
 
-    With each comes when it arrived [ns, system clock]; 0 where the middleware does not tell.
+    Each comes with its time of arrival [ns, system clock]; 0 if the middleware does not give it.
     """
     while taken := subscription.handle.take_message(subscription.msg_type, False):
         message, about = taken
@@ -28,7 +28,7 @@ def arrived(subscription: Any) -> Iterator[tuple[Any, int]]:
 
 
 def wait_for_message(node: Node, subscriptions: Sequence[Any], timeout_ns: int) -> None:
-    """Sleep until a message of one of the subscriptions waits to be taken, or for the timeout."""
+    """Wait until one of the subscriptions has a message, or for the timeout."""
     with ExitStack() as used:
         context = node.context.handle
         for handle in (context, *(subscription.handle for subscription in subscriptions)):
@@ -44,9 +44,9 @@ class PromptServer(ActionServer):
     """An action server that can answer for a goal now instead of in the executor's next round."""
 
     def answer(self, handle: ServerGoalHandle, result: Any) -> None:
-        """Send a goal's result to whoever asked for it."""
+        """Send a goal's result to its client."""
         kind = self.action_type.Impl.GetResultService.Response
         response = kind(status=handle.status, result=result)
         future = self._result_futures[bytes(handle.goal_id.uuid)]
-        future._set_executor(None)  # or the executor would send it, too late
+        future._set_executor(None)  # otherwise the executor would send it too late
         future.set_result(response)

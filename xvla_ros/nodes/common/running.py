@@ -17,27 +17,27 @@ from xvla_ros.bringup import choose_transport, IMAGES
 from xvla_ros.core.errors import ConfigError, one_line, show_stack
 from xvla_ros.core.parameter_file import check_parameter_file
 
-# Exit code of a node that could not be made, or that failed.
+# Exit code of a node that could not be created, or that failed.
 FAILED = 2
 # Longest time before a signal is handled [s]: Python handles it between two waits of the executor.
 NOTICE_S = 0.2
 
 
 class Closing(Protocol):
-    """A node that has something to finish before it is destroyed."""
+    """A node with a last action before it is destroyed."""
 
     def close(self) -> None:
-        """Finish; the node can still publish."""
+        """Do the last action; the node can still publish."""
 
 
 def initialise(arguments: Sequence[str] | None = None, **options: Any) -> None:
     """
     Initialise rclpy without its signal handlers.
 
-    Our own reader checks the parameter files first: its messages name key and line, and it refuses
-    values that rcl would misread silently.
+    Our own reader checks the parameter files first, because its messages name key and line, and
+    it refuses values that rcl would misread silently.
 
-    :param arguments: the command line; None for that of the process.
+    :param arguments: the command line; None: that of the process.
     :raises ConfigError: a parameter file or argument is wrong, or ROS cannot start.
     """
     words = list(sys.argv if arguments is None else arguments)
@@ -59,8 +59,8 @@ def run(
     """
     Make a node, spin it until SIGINT, SIGTERM or a shutdown, close it; return the exit code.
 
-    rclpy's own signal handlers are not used: they shut the context down before the node can send
-    its last command. An error is one line in the log, and exit code FAILED.
+    rclpy's signal handlers are not used, because they shut the context down before the node can
+    send its last command. An error becomes one line in the log and exit code FAILED.
 
     :param make: returns a node that satisfies Closing. :param name: of the node, for the log.
     :param profile: transport, see `choose_transport`.

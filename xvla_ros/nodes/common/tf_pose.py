@@ -25,7 +25,7 @@ class TfPose:
 
     def __init__(self, node: Node, arm: ArmSettings) -> None:
         """
-        Listen to TF. tf2_ros is imported here because PyPI has no wheel of it.
+        Listen to TF. tf2_ros is imported here, because PyPI has no wheel of it.
 
         :raises ConfigError: tf2_ros is not installed.
         """

@@ -41,7 +41,7 @@ from xvla_ros.nodes.controller.robot import (
 )
 from xvla_ros.nodes.controller.stop_inputs import StopInputs
 
-# When no step was sent for this long, the next motion begins at the measured poses.
+# If no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
 
 
@@ -61,8 +61,8 @@ class ControllerNode(Node):
         self._reporter = Reporter(self, self.embodiment.robot, self._time)
         self._condition = self._reporter.condition
         self._hold_watch = HoldWatch(self._robot, self.embodiment.arm_names, self.get_logger())
-        self._braked: tuple[ArmPose, ...] | None = None  # targets of the last step of braking
-        self._seen_ns = 0  # the clock when it was last read
+        self._braked: tuple[ArmPose, ...] | None = None  # targets of the last braking step
+        self._seen_ns = 0  # time of the last reading of the clock
         control = self.embodiment.control
         self._pace = Pace(1.0 / control.rate_hz)
         self._targets = OnlyPublisher(self, self._on_target, self._brake, self._condition)
@@ -89,7 +89,7 @@ class ControllerNode(Node):
         self._pace.reset()
 
     def _on_target(self, message: EndEffectorCommand) -> None:
-        """Execute a command, or log why it is refused."""
+        """Execute a command, or refuse it and log the reason."""
         if self._condition.state == State.STOPPED:
             return
         if message.hold:
@@ -117,7 +117,7 @@ class ControllerNode(Node):
             self._stop(lost, State.STOPPED)
 
     def _note(self, plans: Sequence[ArmStep], clamped: Sequence[str], now_ns: int) -> None:
-        """Count an executed step, and enter MOVING with the reasons for changes of its target."""
+        """Count an executed step, and enter MOVING with the reasons for a changed target."""
         reasons = [*clamped, *(reason for plan in plans for reason in plan.reasons)]
         if self._condition.state != State.MOVING:
             self._following.reset()
@@ -133,7 +133,7 @@ class ControllerNode(Node):
         """
         Send a step towards the targets; return the drivers' plans and the gate's reasons.
 
-        :raises ObservationError: the gate or a driver refuses the step. A step of braking has been
+        :raises ObservationError: the gate or a driver refuses the step. A braking step has been
             sent instead.
         """
         before = copy(self._gate)
@@ -155,8 +155,8 @@ class ControllerNode(Node):
         """
         Return the duration of the step to a target with this stamp [s].
 
-        :raises ObservationError: the target is not newer than the last one, or an arm has not come
-            to where it was held.
+        :raises ObservationError: the target is not newer than the last one, or an arm is not
+            where it should hold.
         """
         held = self._braked if self._condition.state == State.HOLDING else None
         if self._pace.since_s(now_ns) > REST_S:
@@ -168,7 +168,7 @@ class ControllerNode(Node):
         return self._pace.first_s(now_ns)
 
     def _brake(self, reason: Reason) -> None:
-        """Begin to brake within the limits, if the arms move."""
+        """If the arms move, begin to brake within the limits."""
         if self._condition.state == State.MOVING:
             self._condition.counts['holds'] += 1
             self._braked = None
@@ -176,7 +176,7 @@ class ControllerNode(Node):
             self._brake_step(self._now_ns())
 
     def _tick(self) -> None:
-        """Brake when no target was executed for too long; go on braking; watch a hold."""
+        """Brake if no target was executed for too long; continue braking; watch a hold."""
         now_ns = self._now_ns()
         silent_s, most_s = self._pace.silent_s(now_ns), self.embodiment.control.hold_after_s
         if self._condition.state == State.MOVING and silent_s > most_s:
@@ -187,12 +187,12 @@ class ControllerNode(Node):
             self._hold_watch.look(now_ns)
 
     def _enter(self, state: State, reason: Reason) -> None:
-        """Change the state; a hold begins where the arms were sent last."""
+        """Change the state; a hold begins at the last targets of the arms."""
         self._hold_watch.enter(state, self._condition.state)
         self._condition.enter(state, reason)
 
     def _brake_step(self, now_ns: int) -> None:
-        """Send one step of braking; enter HOLDING when there is none, or when the targets rest."""
+        """Send one braking step; enter HOLDING if there is none or the targets have stopped."""
         if self._pace.paused(now_ns):
             self._gate.rest()
         if not (dt_s := self._pace.brake(now_ns)):
@@ -221,14 +221,14 @@ class ControllerNode(Node):
         self._enter(state, reason)
 
     def _on_deadman(self, reason: Reason) -> None:
-        """Brake when the switch is released or silent; refuse targets until it is held again."""
+        """Brake if the switch is released or silent; refuse targets until it is held again."""
         if reason:
             self._brake(reason)
             if self._condition.state == State.HOLDING:
                 self._robot.hold_grippers()
 
     def _on_estop(self, reason: Reason) -> None:
-        """Stop; the stop outlasts the message until ~/reset."""
+        """Stop the arms until ~/reset, even if the e-stop is released before."""
         if self._condition.state != State.STOPPED:
             self._stop(reason, State.STOPPED)
 

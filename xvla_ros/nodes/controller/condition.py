@@ -19,19 +19,19 @@ class State(IntEnum):
 
 COUNTED = ('executed', 'clamped', 'refused', 'holds', 'stops')
 
-# A controller that starts while a policy sends targets would move at once, on a motion that it has
-# not seen begin.
+# Without this rule, a controller that starts while a policy sends targets would join the motion
+# at once, without its beginning.
 FIRST_A_HOLD = Reason(
     'first_a_hold', 'this controller has just started: the first command must be a hold'
 )
-UNHEARD = Reason('no_hold_yet', 'no hold heard yet')
+UNHEARD = Reason('no_hold_yet', 'no hold was received yet')
 HOLDS = Reason('policy_holds', 'the policy holds')
 RESET = Reason('reset', 'reset')
 ENDS = Reason('ends', 'the controller ends')
 
 
 class Condition:
-    """State and counters of the controller, which changes them; the reporter reads them."""
+    """State and counters. The controller changes them, and the reporter reads them."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """
@@ -41,11 +41,11 @@ class Condition:
         """
         self._changed = changed
         self.state, self.reason = State.WAITING, UNHEARD
-        self.refusal = Reason()  # why the last target was refused; none when it was executed
+        self.refusal = Reason()  # why the last target was refused; empty if it was executed
         self.counts = dict.fromkeys(COUNTED, 0)
 
     def enter(self, state: State, reason: Reason) -> None:
-        """Enter a state, for a reason; forget the last refusal."""
+        """Enter a state for a reason, and clear the last refusal."""
         is_new = state != self.state
         self.state, self.reason, self.refusal = state, reason, Reason()
         if is_new:
@@ -54,16 +54,16 @@ class Condition:
 
     @property
     def closed(self) -> Reason:
-        """Why no target is executed yet, none when some may be."""
+        """Why no target is executed yet; empty when targets may be executed."""
         return FIRST_A_HOLD if self.state == State.WAITING else Reason()
 
     def begin(self) -> None:
-        """Take note of a command to hold; the first one ends WAITING."""
+        """Note a command to hold; the first one ends WAITING."""
         if self.state == State.WAITING:
             self.enter(State.HOLDING, HOLDS)
 
     def refuse(self, reason: Reason) -> None:
-        """Count a target that was refused, and keep the reason."""
+        """Count a refused target, and keep the reason."""
         self.counts['refused'] += 1
         self.refusal = reason
 
@@ -73,7 +73,7 @@ class Condition:
 
     @property
     def code(self) -> str:
-        """The code of what `describe` says."""
+        """The reason code that belongs to `describe`."""
         return (self.refusal or self.reason).code
 
     def __str__(self) -> str:
@@ -83,11 +83,11 @@ class Condition:
 
 
 def silence(silent_s: float, refusal: Reason) -> Reason:
-    """Return the reason of a hold for want of targets, after so long [s]."""
+    """Return the reason for a hold after `silent_s` [s] without an executed target."""
     text = f'no target executed for {silent_s:.2f} s: {refusal or "none came"}'
     return Reason(refusal.code or 'no_targets', text)
 
 
 def also(reason: Reason, text: str) -> Reason:
-    """Return a reason with more to say."""
+    """Return a reason with more text."""
     return Reason(reason.code, f'{reason}; {text}', reason.source)

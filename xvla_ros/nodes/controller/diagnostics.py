@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes the controller's condition: as ControllerStatus, in /diagnostics and in the log."""
+"""Publishes the controller's condition as ControllerStatus, in /diagnostics and in the log."""
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node

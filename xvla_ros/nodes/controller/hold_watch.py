@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches the arms during a hold, and holds one that somebody has moved where it now rests."""
+"""Watches the arms during a hold. An arm that was moved gets a new target where it rests."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ AT_REST = (State.HOLDING, State.STOPPED)
 
 
 class HoldWatch:
-    """Watches those arms that their own controller keeps pulling to their last target."""
+    """Watches the arms that their own controller keeps pulling to the last target."""
 
     def __init__(self, robot: Robot, arm_names: Sequence[str], logger: RcutilsLogger) -> None:
-        """Watch nothing until a hold begins."""
+        """Start without a hold."""
         self._robot, self._logger = robot, logger
         self._anchors = {
             name: (index, HoldAnchor())
@@ -27,7 +27,7 @@ class HoldWatch:
         }
 
     def enter(self, state: State, before: State) -> None:
-        """Begin with a hold, where each arm was sent last; end with a motion."""
+        """Begin to watch when a hold begins, end when a motion begins."""
         begins = state in AT_REST and state != before
         for name, (_, anchor) in self._anchors.items():
             if begins or state == State.MOVING:
@@ -35,9 +35,9 @@ class HoldWatch:
 
     def look(self, now_ns: int) -> None:
         """
-        Hold an arm where it rests, if that is far from its last target.
+        Make an arm's measured pose its target if it rests far from the last one.
 
-        Not while its driver could not command it: then somebody else leads the arm.
+        Not while its driver cannot command it, because then somebody else moves the arm.
         """
         if not self._anchors:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accepts targets of one publisher only: targets of two would alternate."""
+"""Accepts targets from one publisher only, because those of two would alternate."""
 
 from collections.abc import Callable
 
@@ -16,10 +16,10 @@ ONE_AGAIN = Reason('one_publisher', 'the targets have one publisher again')
 
 class OnlyPublisher:
     """
-    Subscribes to the targets; `reason` says when they have more than one publisher.
+    Subscribes to the targets; `reason` is set while they have more than one publisher.
 
-    DDS tells it before the first message of the second publisher can arrive. A publisher that was
-    killed counts until its DDS lease ends.
+    DDS reports a second publisher before its first message can arrive. A killed publisher counts
+    until its DDS lease ends.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class OnlyPublisher:
         """
         Subscribe. All callbacks run on the executor's thread.
 
-        :param brake: called with the reason when a second publisher has come.
+        :param brake: called with the reason when a second publisher appears.
         """
         self._brake, self._condition = brake, condition
         self.reason = Reason()

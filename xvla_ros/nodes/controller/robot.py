@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All arms of a robot. They are measured together, and commanded all together or not at all."""
+"""All arms of a robot. They are measured together, and commanded together or not at all."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Measured:
     """
     The measured state of all arms, in the order of `arm_names`.
 
-    poses: of the tools, in each arm's base frame. stamps_ns: when each pose was measured. joints:
-    (n,) [rad] of each arm.
+    poses: tool poses in each arm's base frame. stamps_ns: time of measurement of each pose.
+    joints: (n,) [rad] of each arm.
     """
 
     stamps_ns: tuple[int, ...]
@@ -63,7 +63,7 @@ class Robot:
         """
         Return the measured state of all arms.
 
-        :raises ObservationError: a state is missing, stale, from the future, or not usable.
+        :raises ObservationError: a state is missing, stale, in the future, or not usable.
         """
         read, control = self._states.read(), self._embodiment.control
         stamps, limits = read.stamps_ns, self._states.limits
@@ -78,7 +78,7 @@ class Robot:
 
     def demand(self, targets: Sequence[ArmPose], measured: Measured) -> None:
         """
-        Check, before any arm moves, that every arm can be commanded to its target.
+        Check that every arm can be commanded to its target, before any of them moves.
 
         :raises ObservationError: a driver cannot take commands now, or one arm of a pair cannot
             reach its target.
@@ -101,9 +101,9 @@ class Robot:
 
     def agree(self, plans: Sequence[ArmStep], measured: Measured) -> None:
         """
-        Check that the plans of both arms of a pair lead to their targets, and touch nothing.
+        Check that the plans of both arms of a pair reach their targets without a collision.
 
-        :raises ObservationError: one arm cannot follow its target, or links would touch.
+        :raises ObservationError: one arm cannot follow its target, or links would collide.
         """
         if len(plans) > 1:
             each = zip(self._drivers, plans, strict=True)
@@ -124,7 +124,7 @@ class Robot:
             self._grippers[name].send(plan.target.gripper)
 
     def brake_to(self, targets: Sequence[ArmPose] | None, measured: Measured, dt_s: float) -> None:
-        """Command a step of braking, if there is one, as well as each arm can."""
+        """Send a braking step, if there is one, to the arms as far as they can follow it."""
         if targets is not None:
             self.send(self.plan(targets, measured, dt_s))
 
@@ -132,7 +132,7 @@ class Robot:
         """
         Stop all arms at their measured poses; grippers keep their last command.
 
-        :raises ObservationError: a measured pose has jumped: the arms would jump there, too.
+        :raises ObservationError: a measured pose has jumped; the arm would jump there, too.
         """
         if self._jumped:
             raise ObservationError(self._jumped.text, self._jumped.source, self._jumped.code)
@@ -151,11 +151,11 @@ class Robot:
         return self._jumped.text or self._drivers[name].trouble()
 
     def trust(self) -> None:
-        """Believe the measured poses again: a new motion begins."""
+        """Accept the measured poses again, at the beginning of a new motion."""
         self._jumped = Reason()
 
     def forget(self) -> None:
-        """Reset the drivers: every arm's next step begins where it is measured."""
+        """Reset the drivers: every arm's next step begins at its measured pose."""
         for driver in self._drivers.values():
             driver.forget()
         self._joints.clear()
@@ -168,10 +168,10 @@ class Robot:
 
 def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
     """
-    Check, before a motion that follows a hold at once, that the arms have come to where they hold.
+    Check, before a motion that follows a hold at once, that the arms are where they should hold.
 
-    An arm that is elsewhere lags, or somebody moved it. A motion from either pose would let it
-    jump. The controller begins at the measured pose when it has waited long enough.
+    An arm elsewhere lags or was moved. A motion from either pose would make it jump. After a
+    longer hold the controller begins at the measured pose.
 
     :raises ObservationError: an arm is more than BEHIND_M away.
     """
@@ -184,7 +184,7 @@ def check_arrived(held: Sequence[ArmPose], measured: Sequence[ArmPose]) -> None:
 
 
 def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
-    """Raise an ObservationError when an arm has an objection; pairs of (arm's name, objection)."""
+    """Raise an ObservationError if an arm has an objection; pairs of (arm's name, objection)."""
     lost = [f'{name}: {objection}' for name, objection in objections if objection]
     if lost:
         text = f'neither arm moves, because one cannot: {"; ".join(lost)}'
@@ -197,10 +197,10 @@ def read_targets(
     """
     Return the targets of a command, in the order of `arm_names`.
 
-    :param space: of the embodiment; poses of joint targets are computed here, not believed.
+    :param space: the embodiment's space; poses of joint targets are computed, not read.
     :param now_ns: the node's clock [ns].
-    :raises ObservationError: the command is old or from the future, is for other arms or frames,
-        or holds a pose that is not valid.
+    :raises ObservationError: the command is old or in the future, is for other arms or frames,
+        or has an invalid pose.
     """
     control = embodiment.control
     age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
@@ -225,7 +225,7 @@ def read_targets(
 
 
 def _pose(target: object, arm: ArmSettings) -> ArmPose:
-    """Return one arm's target pose; raises ObservationError when frame or pose are wrong."""
+    """Return one arm's target pose; raise ObservationError if frame or pose are wrong."""
     if target.frame_id != arm.base_frame:
         raise ObservationError(
             f"target of arm '{target.arm}' is in frame '{target.frame_id}', "

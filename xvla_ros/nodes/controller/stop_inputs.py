@@ -13,7 +13,7 @@ from xvla_ros.nodes.common.deadman import Deadman
 
 
 class StopInputs:
-    """Subscribes to e-stop and deadman switch, keeps their states and tells of each change."""
+    """Subscribes to e-stop and deadman switch, stores their states and reports each change."""
 
     def __init__(
         self,
@@ -26,12 +26,12 @@ class StopInputs:
         Subscribe to the topics that the settings name.
 
         :param on_estop: called with the reason whenever the e-stop is pressed.
-        :param on_deadman: called with the reason why the deadman switch forbids motion; none when
-            it allows it.
+        :param on_deadman: called with the reason why the deadman switch forbids motion; empty if
+            it allows motion.
         """
         self._topic, self._on_estop, self._on_deadman = control.estop_topic, on_estop, on_deadman
         self._pressed = False
-        self.released = Reason()  # why the deadman switch forbids motion; none when it does not
+        self.released = Reason()  # why the deadman switch forbids motion; empty if it allows it
         if control.estop_topic:
             self._estop = AnyPublisher(node, Bool, control.estop_topic, self._hear_estop)
         self._deadman = Deadman(node, control, self._hear_deadman)

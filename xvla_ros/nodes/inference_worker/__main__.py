@@ -48,7 +48,7 @@ class Link:
         self.receive = connection.recv
 
     def send(self, message: object) -> None:
-        """Send one message; it is lost when the control process has ended, see `_listen`."""
+        """Send one message; it is lost if the control process has ended, see `_listen`."""
         with suppress(OSError), self._lock:
             self._connection.send(message)
 
@@ -128,7 +128,7 @@ def _listen(link: Link, loop: InferenceLoop, node: Node, spinning: threading.Thr
 
 
 def _leave(loop: InferenceLoop, node: Node, spinning: threading.Thread) -> None:
-    """Leave DDS, which otherwise keeps our shared memory, and end the process even if it hangs."""
+    """Leave DDS, which otherwise keeps shared memory, and end the process even if this hangs."""
     limit = threading.Timer(LEAVE_S, os._exit, (0,))
     limit.daemon = True
     limit.start()

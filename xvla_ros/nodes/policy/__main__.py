@@ -2,9 +2,9 @@
 """
 policy_node: from an instruction to targets for the arms.
 
-A lifecycle node without torch or cameras: the model and its inputs live in the inference worker, a
-child process. Here are the clock, the queue and the safety gate. This file only wires; each part
-is in a file of its own.
+A lifecycle node without torch or cameras: the inference worker, a child process, has the model and
+its inputs. This process has the clock, the queue and the safety gate. This file only connects the
+parts.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ class PolicyNode(ManagedNode):
 
     def __init__(self, arguments: Sequence[str] = (), **options: object) -> None:
         """
-        Be there, unconfigured; configure and activate soon when the parameter `autostart` says so.
+        Start unconfigured. With the parameter `autostart`, configure and activate soon after.
 
-        :param arguments: the command line; its ROS arguments reach the worker's node too.
+        :param arguments: the command line; its ROS arguments are passed to the worker's node.
         """
         super().__init__(
             NODE_NAME, automatically_declare_parameters_from_overrides=True, **options
@@ -56,7 +56,7 @@ class PolicyNode(ManagedNode):
         self._node_clock = NodeClock(self)
         self._core: PolicyCore | None = None
         self._refusal = ''
-        self.gave_up = False  # whether the node shall end because it cannot start
+        self.gave_up = False  # whether the node must end because it cannot start
         self._changed = self.create_guard_condition(self._publish_status)
         steady = steady_clock()
         self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady)
@@ -71,11 +71,11 @@ class PolicyNode(ManagedNode):
         self.gave_up = bool(self._refusal) and self._given('exit_on_refusal', False)
 
     def _given(self, name: str, default: bool) -> bool:
-        """Return a parameter that counts before the others are read."""
+        """Return a parameter that is needed before the embodiment is read."""
         return bool(self.get_parameter_or(name, Parameter(name, value=default)).value)
 
     def setup(self) -> None:
-        """Read the embodiment, load the checkpoint in the worker, and see whether they fit."""
+        """Read the embodiment, load the checkpoint in the worker, and check that they fit."""
         self._refusal = ''
         embodiment = read_embodiment(self, live_names)
         self._core = PolicyCore(
@@ -84,7 +84,7 @@ class PolicyNode(ManagedNode):
         self._core.load()
 
     def start(self) -> None:
-        """Begin to tick; from here on no garbage collection may stop the control thread."""
+        """Begin to tick; from now on no garbage collection may stop the control thread."""
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -100,7 +100,7 @@ class PolicyNode(ManagedNode):
         gc.unfreeze()
 
     def teardown(self) -> None:
-        """End the worker and let go of everything."""
+        """End the worker and release everything."""
         if self._core:
             self._core.close()
         self._core = None
@@ -154,10 +154,10 @@ def worker_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to end."""
+    """Run the node until a signal or a shutdown."""
     arguments = list(sys.argv if arguments is None else arguments)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # Both: a shell script that starts us with & has us ignore SIGINT, and Python leaves it so.
+    # Both signals, because a shell script that starts this with & makes it ignore SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     choose_transport(CONTROL)

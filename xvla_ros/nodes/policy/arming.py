@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Who may arm the robot, and what disarms it: targets leave only while a controller executes them.
+Arms and disarms the robot. Targets are sent only while a controller executes them.
 
-While nobody would, the policy holds. Once a controller is gone, or another one has started, the
-robot moves again only after somebody has armed it anew.
+Without a controller that executes targets, the policy holds. After a controller has gone or
+another one has started, the robot moves only after it was armed again.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,13 @@ from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.control import PolicyControl
 from xvla_ros.runtime.state import ARMING, LISTENER
 
-UNHEARD = Reason('unheard', 'nobody hears policy_node/target: start controller_node', LISTENER)
+UNHEARD = Reason(
+    'unheard', 'nobody subscribes to policy_node/target: start controller_node', LISTENER
+)
 
 
 class Arming:
-    """Serves the executor's thread."""
+    """The armed state. Used from the executor's thread."""
 
     def __init__(
         self,
@@ -41,10 +43,10 @@ class Arming:
         starts_armed: bool,
     ) -> None:
         """
-        Watch from now on.
+        Begin to watch the controller.
 
-        :param stopped: as of ControllerEvents. :param changed: called on a new reason to hold.
-        :param starts_armed: whether the first controller may find the robot armed.
+        :param stopped: see ControllerEvents. :param changed: called on a new reason to hold.
+        :param starts_armed: whether the robot stays armed when the first controller appears.
         """
         self._node, self._clock, self._control, self._outputs = node, clock, control, outputs
         self._changed, self._starts_armed = changed, starts_armed
@@ -60,7 +62,7 @@ class Arming:
         )
 
     def close(self) -> None:
-        """Watch no more."""
+        """End the watch."""
         self.controller.close()
 
     def show(self, status: PolicyStatus) -> None:
@@ -69,9 +71,9 @@ class Arming:
 
     def set(self, armed: bool) -> str:
         """
-        Let targets leave, or not; return which.
+        Arm or disarm; return a text for people.
 
-        :raises ConfigError: nobody would execute them.
+        :raises ConfigError: no controller would execute the targets.
         """
         trouble = self.controller.absent if self._outputs.heard else UNHEARD
         if armed and trouble:
@@ -81,7 +83,7 @@ class Arming:
         return 'armed' if armed else 'dry run'
 
     def look(self) -> None:
-        """Hold while nobody would execute the targets."""
+        """Hold while no controller would execute the targets."""
         trouble = self.controller.trouble if self._outputs.heard else UNHEARD
         trouble = trouble if self._control.armed else Reason()
         if trouble:
@@ -93,7 +95,7 @@ class Arming:
             self._changed()
 
     def _disarm(self, reason: Reason) -> None:
-        """Hold until somebody arms again, unless nothing is armed."""
+        """Disarm and hold until the robot is armed again, if it is armed."""
         if self._control.armed:
             self._control.set_armed(False)
             self._control.block(ARMING, reason, self._clock.now_ns())
@@ -102,6 +104,6 @@ class Arming:
         self.look()
 
     def _on_controller(self, another: bool) -> None:
-        """Move no robot whose controller has just appeared, unless it was to start armed."""
+        """Disarm when a controller appears, unless it is the first and the robot starts armed."""
         if another or not self._starts_armed:
             self._disarm(STARTED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control thread: at every deadline, measure, decide, publish. Nothing else runs on it."""
+"""The control thread: at every deadline it measures, decides and publishes, and nothing else."""
 
 from collections.abc import Callable
 import threading
@@ -15,11 +15,11 @@ from xvla_ros.runtime.state import State
 # A simulation's clock that has stood still for this long of real time is a reason to hold [s].
 STANDSTILL_S = 1.0
 STOPPED = Reason('clock_stopped', '/clock stands still', 'clock')
-UNHEARD = Reason('clock_unheard', '/clock has not been heard: does the simulation run?', 'clock')
+UNHEARD = Reason('clock_unheard', 'no message on /clock yet: is the simulation running?', 'clock')
 
 
 class ControlThread:
-    """Ticks from `start` to `stop`; what a tick raises is a latched fault, and ticks go on."""
+    """Ticks from `start` to `stop`. An error in a tick becomes a latched fault; ticks continue."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class ControlThread:
         rate_hz: float,
         changed: Callable[[], None],
     ) -> None:
-        """Prepare; `changed` is called from the thread whenever the state has changed."""
+        """Prepare; `changed` is called from the thread whenever the state changes."""
         self._runtime, self._control, self._clock = runtime, runtime.control, clock
         self._ticker, self._changed = Ticker(rate_hz), changed
         self._stop = threading.Event()
@@ -42,7 +42,7 @@ class ControlThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; no target leaves any more when this returns."""
+        """End; no target is sent after this returns."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -66,9 +66,9 @@ class ControlThread:
 
     def _advances(self, now_ns: int) -> bool:
         """
-        Tell whether the clock shows another time than at the last tick, and hold when it stopped.
+        Tell whether the clock has changed since the last tick; hold if it has stopped.
 
-        A simulation's clock may tick more slowly than we do: a target of the same time is none.
+        A simulation's clock may be slower than the ticks. Two targets must not have one time.
         """
         if now_ns != self._last_ns:
             self._last_ns, self._advanced_s = now_ns, time.monotonic()
@@ -89,7 +89,7 @@ class ControlThread:
         self._show_state(now_ns)
 
     def _show_state(self, now_ns: int) -> None:
-        """Say so when the state has changed."""
+        """Call `changed` if the state has changed."""
         state = self._control.state(now_ns)
         if state != self._state:
             self._state = state

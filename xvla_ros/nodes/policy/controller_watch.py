@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Whether a controller is there, and what it says of itself, as the policy needs it.
+Watches the presence and the status of the controller for the policy.
 
-DDS discovery tells whether a controller is present. No timeout of this node does, because a busy
-machine must not disarm a robot.
+DDS discovery shows whether a controller is present. This node uses no timeout for it, because a
+busy machine must not disarm a robot.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,18 @@ WAITING = Reason(
 )
 
 TWO_PUBLISHERS = Reason(
-    'two_publishers', 'the controller hears more than one publisher of targets', LISTENER
+    'two_publishers', 'the controller finds more than one publisher of targets', LISTENER
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ControllerEvents:
     """
-    What the watch tells, on the executor's thread.
+    The callbacks of the watch, on the executor's thread.
 
-    stopped: why the controller executes nothing until it is reset, none when it obeys again.
-    came: a controller is there; whether it is another than one that was there before.
-    gone: none is there any more. changed: `trouble` may have changed.
+    stopped: why the controller executes nothing until it is reset; empty when it executes again.
+    came: a controller has appeared; its argument says if another one was there before.
+    gone: the last controller has gone. changed: `trouble` may have changed.
     """
 
     stopped: Callable[[Reason], None]
@@ -56,7 +56,7 @@ class ControllerWatch:
         """Subscribe."""
         self._node, self._events = node, events
         self._last: ControllerStatus | None = None
-        self._known = False  # whether a controller has ever been there
+        self._known = False  # whether there has ever been a controller
         self._here = self._alive = False
         self.stopped = Reason()  # why the controller executes nothing until it is reset
         self._subscription = node.create_subscription(
@@ -75,12 +75,12 @@ class ControllerWatch:
 
     @property
     def absent(self) -> Reason:
-        """Why arming makes no sense: the controller that was there is gone. None otherwise."""
+        """Why arming is refused: the controller has gone. Empty otherwise."""
         return GONE if self._known and not self._here else Reason()
 
     @property
     def trouble(self) -> Reason:
-        """Why targets would not be executed now, of what passes by itself; none without one."""
+        """A passing reason why targets would not be executed now; empty without one."""
         if self._here and not self._alive:
             return SILENT
         if self._last and self._last.reason_code == TWO_PUBLISHERS.code:
@@ -96,7 +96,7 @@ class ControllerWatch:
         status.controller_reason_code = last.reason_code if last else self.absent.code
 
     def _on_matched(self, info: QoSSubscriptionMatchedInfo) -> None:
-        """Note who came and went; a killed controller is counted until its DDS lease ends."""
+        """Note changes of the number of controllers; a killed one counts until its lease ends."""
         self._here = info.current_count > 0
         if info.total_count_change:
             another, self._known = self._known, True
@@ -111,7 +111,7 @@ class ControllerWatch:
         self._events.changed()
 
     def _obey_again(self) -> None:
-        """End a stop whose controller is gone: the next one says what holds for it."""
+        """Clear the stop of a controller that has gone; the next one reports its own."""
         if self.stopped:
             self.stopped = Reason()
             self._events.stopped(self.stopped)

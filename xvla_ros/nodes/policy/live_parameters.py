@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The parameters that may be set while the policy runs: all of a request are checked, then set.
+Parameters that may be set while the policy runs. A request is checked as a whole, then applied.
 
-`core.live_settings` says which changes are refused.
+`core.live_settings` decides which changes are refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,16 +29,16 @@ class LiveParameter:
 
 
 class LiveParameters:
-    """Serves them from the executor's thread."""
+    """Serves these parameters on the executor's thread."""
 
     def __init__(self, node: Node, known: Mapping[str, LiveParameter]) -> None:
-        """Listen from now on."""
+        """Register the callbacks."""
         self._node, self._known = node, known
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Remove the callbacks."""
         self._node.remove_on_set_parameters_callback(self._check)
         self._node.remove_post_set_parameters_callback(self._apply)
 
@@ -58,10 +58,10 @@ class LiveParameters:
 
 
 class LiveSettings:
-    """The embodiment as parameters have changed it, and the policy that goes by it."""
+    """The embodiment with changed parameters, and the policy that uses it."""
 
     def __init__(self, embodiment: Embodiment, runtime: PolicyRuntime) -> None:
-        """Begin with what the policy was started with."""
+        """Start with the embodiment at the start of the policy."""
         self.embodiment = self._given = embodiment
         self._runtime = runtime
 

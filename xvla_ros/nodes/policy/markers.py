@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chunk as RViz markers, coloured by what the safety gate said of it: see before you move."""
+"""A chunk as RViz markers, coloured by the safety gate's verdict, also in dry run."""
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Vector3
@@ -16,12 +16,12 @@ COLOURS = {
 LINE_WIDTH_M = 0.004
 POINT_M = 0.012
 TEXT_M = 0.03
-# Markers of a policy that stopped talking disappear by themselves.
+# Markers disappear by themselves when the policy stops publishing.
 LIFETIME = Duration(sec=2)
 
 
 def chunk_markers(chunk: ActionChunk) -> MarkerArray:
-    """Return a line with points per arm, and the gate's reasons where the chunk begins."""
+    """Return a line with points per arm, and the gate's reasons at the chunk's first pose."""
     markers: list[Marker] = []
     firsts = chunk.steps[0].targets if chunk.steps else []
     shared = len({first.frame_id for first in firsts}) < len(firsts)

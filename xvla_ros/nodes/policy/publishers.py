@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that the policy node publishes."""
+"""The publishers of the policy node."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from xvla_ros.nodes.policy.markers import chunk_markers
 from xvla_ros.runtime.intake import Judged
 from xvla_ros.runtime.state import Command
 
-# The latest status reaches those who come later.
+# Late subscribers get the latest status.
 STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -45,17 +45,17 @@ class PolicyOutputs:
         self._task = node.create_publisher(String, '~/task', STATUS_QOS)
 
     def close(self) -> None:
-        """Withdraw."""
+        """Destroy the publishers."""
         for publisher in (self._target, self._chunk, self._markers, self._task):
             self._node.destroy_publisher(publisher)
 
     @property
     def heard(self) -> bool:
-        """Whether anybody hears the targets."""
+        """Whether the targets have a subscriber."""
         return bool(self._target.get_subscription_count())
 
     def follow(self, instruction: str) -> None:
-        """Say what is followed from now on, empty for nothing: recordings show it."""
+        """Publish the instruction that is followed from now on, for recordings; empty: none."""
         self._task.publish(String(data=instruction))
 
     def send(self, command: Command, now_ns: int) -> None:
@@ -65,7 +65,7 @@ class PolicyOutputs:
         )
 
     def show(self, judged: Judged) -> None:
-        """Publish a judged chunk and its markers; one that makes no poses only as a verdict."""
+        """Publish a judged chunk and its markers; without valid poses only the verdict."""
         verdict, message = (
             judged.verdict,
             chunk_to_message(self._embodiment, judged.chunk, self._space),
@@ -82,7 +82,7 @@ class PolicyOutputs:
 
 
 class StatusOutputs:
-    """Status and diagnostics; there before configuring, so that a refusal can be read."""
+    """Publishers of status and diagnostics, made before configuring to show a refusal."""
 
     def __init__(self, node: Node) -> None:
         """Advertise."""

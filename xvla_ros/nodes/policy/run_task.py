@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ~/run_task action: one instruction for a limited time, ended by whoever comes first."""
+"""The ~/run_task action: one instruction for a limited time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from xvla_ros.nodes.common.rclpy_internals import PromptServer
 from xvla_ros.runtime.clock import Clock
 from xvla_ros.runtime.state import Snapshot
 
-# How often a running goal looks at the clock and at the state.
+# How often a running goal checks its time and the state.
 WATCH_PERIOD_S = 0.05
 DEACTIVATED = 'the policy node was deactivated'
 
@@ -33,13 +33,13 @@ class Goal:
     chunks_before: int
 
     def end(self, outcome: int, message: str) -> None:
-        """Let the goal end; only the first reason counts."""
+        """End the goal; only the first reason counts."""
         if not self.ended.done():
             self.ended.set_result((outcome, message))
 
 
 class TaskServer:
-    """Serves the action from the executor's thread; `follow` starts a task, an empty one stops."""
+    """Serves the action on the executor's thread; `follow` starts a task, '' stops it."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class TaskServer:
         )
 
     def start(self) -> None:
-        """Take goals."""
+        """Accept goals from now on."""
         self._active = True
 
     def stop(self) -> None:
-        """End the goal, tell its client at once, and take no others."""
+        """End the goal, inform its client at once, and refuse further goals."""
         self._active = False
         self._timer.cancel()
         goal, self._goal = self._goal, None
@@ -76,12 +76,12 @@ class TaskServer:
             self._server.answer(goal.handle, self._finish(goal))
 
     def close(self) -> None:
-        """Close the action; not right after `stop`, or its last answer may be lost on its way."""
+        """Close the action; not right after `stop`, or the last result may be lost."""
         self._node.destroy_timer(self._timer)
         self._server.destroy()
 
     def end(self, outcome: int, message: str) -> None:
-        """End the running goal, if there is one, for a reason from outside."""
+        """End the running goal, if there is one."""
         if self._goal:
             self._goal.end(outcome, message)
 
@@ -141,7 +141,7 @@ class TaskServer:
         return RunTask.Result(outcome=outcome, message=message, chunks=max(chunks, 0))
 
     def _watch(self) -> None:
-        """End the goal when its time is over, or when a fault or the controller's stop latched."""
+        """End the goal when its time is over, or a fault or the controller's stop is latched."""
         goal = self._goal
         if goal is None or goal.ended.done():
             return
@@ -154,7 +154,7 @@ class TaskServer:
             goal.end(RunTask.Result.OUTCOME_TIMED_OUT, f'after {timeout_s:.1f} s')
 
     def feedback(self, status: PolicyStatus) -> None:
-        """Send one status to whoever waits for the goal."""
+        """Send a status to the goal's client."""
         if self._goal and not self._goal.ended.done():
             elapsed = ns_to_duration(max(self._now_ns() - self._goal.begun_ns, 0))
             self._goal.handle.publish_feedback(RunTask.Feedback(status=status, elapsed=elapsed))

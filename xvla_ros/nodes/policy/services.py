@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others ask of the policy by topic and service: task, arm, reset, home, e-stop, deadman."""
+"""Topics and services that control the policy: task, arm, reset, home, e-stop, deadman."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Response = TypeVar('Response', SetBool.Response, Trigger.Response)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requests:
-    """What the interfaces ask for; each returns a message, or raises XvlaError to refuse."""
+    """Handlers of the requests; each returns a text, or raises XvlaError to refuse."""
 
     set_instruction: Callable[[str], None]
     go_home: Callable[[], str]
@@ -39,7 +39,7 @@ class Interfaces:
         control: PolicyControl,
         requests: Requests,
     ) -> None:
-        """Open them all."""
+        """Create them."""
         self._node, self._control, self._requests = node, control, requests
         self._now_ns = clock.now_ns
         settings = embodiment.control
@@ -56,7 +56,7 @@ class Interfaces:
         self._deadman = Deadman(node, settings, self._on_deadman)
 
     def close(self) -> None:
-        """Close them all."""
+        """Destroy them."""
         for service in self._services:
             self._node.destroy_service(service)
         for topic in self._topics:
@@ -75,7 +75,7 @@ class Interfaces:
         return self._answer(self._requests.go_home, response)
 
     def _answer(self, action: Callable[[], str], response: Response) -> Response:
-        """Do what was asked for, or say why not."""
+        """Do the action, or answer why not."""
         try:
             response.success, response.message = True, action()
         except XvlaError as error:

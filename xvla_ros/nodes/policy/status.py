@@ -67,7 +67,7 @@ def status_message(snapshot: Snapshot, lateness: Lateness, now_ns: int) -> Polic
 
 
 def diagnostics_message(name: str, status: PolicyStatus, snapshot: Snapshot) -> DiagnosticArray:
-    """Return the same for rqt_robot_monitor, Foxglove and the like, with every counted reason."""
+    """Return the diagnostics for rqt_robot_monitor or Foxglove, with every counted reason."""
     level = DiagnosticStatus.OK
     if snapshot.state in (State.WAITING, State.HOLDING):
         level = DiagnosticStatus.WARN

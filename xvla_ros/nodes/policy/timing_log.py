@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind for those who measure: every tick and every answer."""
+"""Stores the timing of every tick and every answer of a run, for measurements."""
 
 import json
 import os
@@ -16,7 +16,7 @@ RECORD_VARIABLE = 'XVLA_RUN_RECORD'
 
 
 class RunRecord:
-    """Notes and saves where the environment asks for it; without that it does nothing."""
+    """Stores the timing if XVLA_RUN_RECORD is set, else does nothing."""
 
     def __init__(self) -> None:
         """Begin without an answer."""
@@ -24,7 +24,7 @@ class RunRecord:
         self._answers: list[dict[str, Any]] = []
 
     def note(self, sequence: int, timing: Timing, received_ns: int) -> None:
-        """Note an answer that has just been judged; `received_ns` is of the monotonic clock."""
+        """Note an answer that has just been judged; `received_ns` is on the monotonic clock."""
         if self._stem:
             passed = dict(zip(STEPS, timing.passed_ns, strict=True))
             passed |= {'received': received_ns, 'judged': time.monotonic_ns()}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-sim_node: a MuJoCo cell behind the topics of the real robot's driver.
+sim_node: a MuJoCo cell with the topics of the real robot's driver.
 
 The simulation runs on a thread of its own; callbacks only store commands. Each step publishes
 /clock, in real time. The clock slows down when simulation, rendering or the policy's inference get

@@ -36,7 +36,7 @@ class FrameFeedback:
             self._moving = node.create_publisher(self._kind, '/tf', TF_DEPTH)
 
     def publish(self, world: World, stamp: Time) -> None:
-        """Publish the present transforms, stamped with a time; the fixed ones once."""
+        """Publish the current transforms, stamped with a time; the fixed ones once."""
         if self._kind is None:
             return
         if not self._told:

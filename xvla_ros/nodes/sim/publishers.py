@@ -53,7 +53,7 @@ class ArmFeedback:
         self._link = Kinematics(urdf, link or arm.tool_frame, arm.joint_names)
 
     def publish(self, world: World, stamp: Time) -> None:
-        """Publish the present state, stamped with a time."""
+        """Publish the current state, stamped with a time."""
         q = world.joint_positions(self._name)
         names, positions = list(self._arm.joint_names), q.tolist()
         fingers = self._finger_positions(world)
@@ -85,7 +85,7 @@ class CameraFeedback:
     """
     Renders the cameras that are due, one per call, so that a step waits for one image only.
 
-    Each image has a camera_info beside it, in the camera's optical frame.
+    A camera_info in the camera's optical frame is published with each image.
     """
 
     def __init__(self, node: Node, embodiment: Embodiment) -> None:
@@ -114,7 +114,7 @@ class CameraFeedback:
         self._waiting: deque[str] = deque()
 
     def warm_up(self, world: World) -> None:
-        """Render every camera once before time runs: the first image takes half a second."""
+        """Render every camera once before the start, because the first image takes 0.5 s."""
         for name in self._publishers:
             world.render(name, *self._size)
 
@@ -169,7 +169,7 @@ class SceneFeedback:
         self._publisher = node.create_publisher(MarkerArray, '~/scene', 1)
 
     def publish(self, world: World, scene: Scene, stamp: Time) -> None:
-        """Publish the present scene, stamped with a time."""
+        """Publish the current scene, stamped with a time."""
         size = self._sim.block_size_m
         markers = [
             self._marker(f'block/{c}', Marker.CUBE, p, size, RGBA[c])

@@ -22,7 +22,7 @@ LATENCIES = (
 
 
 def latency(data: ReportData) -> Figure | None:
-    """Draw the time from picture to plan of each chunk, by stage."""
+    """Draw the time from image to plan of each chunk, by stage."""
     if not data.status:
         return None
     values = data.status.values
@@ -45,7 +45,7 @@ def latency(data: ReportData) -> Figure | None:
         below.barh(label, median, left=left, color=colour)
         below.text(left + median, label, f' {median:.0f} ms', va='center', fontsize=8)
         left += median
-    top.set(xlabel='time [s]', ylabel='picture to plan [ms]', xlim=(0, data.duration_s))
+    top.set(xlabel='time [s]', ylabel='image to plan [ms]', xlim=(0, data.duration_s))
     top.legend(fontsize=8, ncols=4)
     top.grid(alpha=0.25)
     below.set(title='median', xlabel='ms', xlim=(0, left * 1.3 + 1))
@@ -64,7 +64,7 @@ def _widths(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def timeline(data: ReportData) -> Figure | None:
-    """Draw states, what is left in the queue, and when ticks starved or steps were clamped."""
+    """Draw states, the time left in the queue, starved ticks and clamped steps."""
     status = data.status
     if not status:
         return None
@@ -93,7 +93,7 @@ def timeline(data: ReportData) -> Figure | None:
 
 
 def verdicts(data: ReportData) -> Figure | None:
-    """Draw how chunks were judged."""
+    """Draw the verdicts on chunks."""
     if not data.verdicts:
         return None
     rows = [

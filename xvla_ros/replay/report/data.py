@@ -26,10 +26,10 @@ STATES = ('IDLE', 'WAITING', 'DRY_RUN', 'ENGAGING', 'RUNNING', 'HOLDING', 'FAULT
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Plan:
     """
-    One chunk as it is drawn.
+    One chunk to draw.
 
-    start_s: of its observation. joint_s: when it was there, None when not known. times_s (T,) and
-    rows (T, arms, 8) of its steps.
+    start_s: time of its observation. joint_s: time of its arrival, None if unknown. times_s (T,)
+    and rows (T, arms, 8) of its steps.
     """
 
     start_s: float
@@ -48,17 +48,16 @@ class Status:
     messages: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether there was any."""
+        """Tell whether there are any."""
         return len(self.times_s) > 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ReportData:
     """
-    All that a report shows. Times are seconds since the bag's start on the stamps' clock.
+    The data of a report. Times are seconds since the bag's start on the stamps' clock.
 
-    measured and targets: times (N,) and rows (N, arms, 8), NaN for a hold. pictures: JPEG by
-    camera.
+    measured and targets: times (N,) and rows (N, arms, 8), NaN for a hold. images: JPEG by camera.
     """
 
     title: str
@@ -72,7 +71,7 @@ class ReportData:
     status: Status
     verdicts: Counter[str]
     reasons: Counter[str]
-    pictures: dict[str, list[tuple[float, bytes]]] = field(default_factory=dict)
+    images: dict[str, list[tuple[float, bytes]]] = field(default_factory=dict)
 
 
 STATUS_FIELDS = (
@@ -85,7 +84,7 @@ class BagReader:
     """Reads the policy's side of a bag, in seconds since its start."""
 
     def __init__(self, bag: Bag, embodiment: Embodiment, offset_ns: int) -> None:
-        """Remember the bag and how far its recorder's clock is ahead of the stamps'."""
+        """:param offset_ns: how far the recorder's clock is ahead of the stamps' clock."""
         self._bag, self._embodiment = bag, embodiment
         self._offset_ns, self._start_ns = offset_ns, bag.start_ns - offset_ns
 
@@ -94,7 +93,7 @@ class BagReader:
         return (time_ns - self._start_ns) / NANOSECONDS
 
     def tasks(self) -> list[tuple[float, str]]:
-        """Return the tasks with their begin [s]; an empty text means no task."""
+        """Return the tasks with their start [s]; an empty text means no task."""
         for topic in (TASK, INSTRUCTION):
             said = [
                 (self.seconds(time_ns - self._offset_ns), message.data)
@@ -119,7 +118,7 @@ class BagReader:
         return recorded_chunks(self._bag, self._embodiment)
 
     def plans(self, said: Sequence[ChunkSaid]) -> list[Plan]:
-        """Return published chunks as they are drawn."""
+        """Return published chunks as plans to draw."""
         return [
             Plan(
                 start_s=self.seconds(each.stamp_ns),
@@ -150,7 +149,7 @@ class BagReader:
         )
 
     def _of(self, topic: str) -> Iterator[tuple[int, Any]]:
-        """Yield time of receipt [ns] and message of one of our topics; unreadable ones not."""
+        """Yield time of receipt [ns] and message of a topic; skip unreadable messages."""
         name = recorded_name(topic, self._bag.topics)
         if name is None or self._bag.topics[name].kind != KINDS[topic]:
             return
@@ -162,7 +161,7 @@ class BagReader:
 
 
 class RunReader:
-    """Reads the results of a deterministic replay, in place of the recorded policy."""
+    """Reads the results of a deterministic replay instead of the recorded policy's."""
 
     def __init__(self, folder: Path, bag_reader: BagReader) -> None:
         """Read the tables."""
@@ -175,7 +174,7 @@ class RunReader:
         return self._reader.seconds(self._targets.stamps_ns), self._targets.values
 
     def plans(self) -> list[Plan]:
-        """Return the chunks; when one joined is not among the results."""
+        """Return the chunks. The results do not have their times of arrival."""
         table = self._chunks
         edges = np.flatnonzero(np.diff(table.sequence, prepend=-1))
         parts = zip(edges, [*edges[1:], len(table.sequence)], strict=True)

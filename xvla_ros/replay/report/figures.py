@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a report, drawn by matplotlib, each as the bytes of a PNG."""
+"""The figures of a report, drawn by matplotlib, each as the bytes of a PNG."""
 
 from collections.abc import Callable, Iterable
 from io import BytesIO
@@ -26,15 +26,15 @@ from xvla_ros.replay.report.style import (
 )
 
 DPI = 90
-# What is drawn of an axis at the least.
+# Minimum range of an axis.
 LEAST_SPAN_M, LEAST_SPAN_DEG = 0.02, 1.0
 AXES = ('x [m]', 'y [m]', 'z [m]')
 TURNS = ('roll [deg]', 'pitch [deg]', 'yaw [deg]')
 
 
 def figures(data: ReportData) -> list[tuple[str, str, bytes]]:
-    """Return title, one sentence of explanation and PNG of every picture that has data."""
-    pictures: list[tuple[str, str, Callable[[ReportData], Figure | None]]] = [
+    """Return title, one sentence of explanation and PNG of every figure that has data."""
+    drawings: list[tuple[str, str, Callable[[ReportData], Figure | None]]] = [
         ('Path', 'Planned, commanded and executed tool path in each arm’s base frame.', paths),
         (
             'Channels',
@@ -48,7 +48,7 @@ def figures(data: ReportData) -> list[tuple[str, str, bytes]]:
             'thresholds, and the measured opening. Between the thresholds the gripper stays.',
             grippers,
         ),
-        ('Latency', 'Time from picture to plan by stage, for each chunk.', latency),
+        ('Latency', 'Time from image to plan by stage, for each chunk.', latency),
         (
             'Timeline',
             'State of the policy, plan left in the queue, starved, missed and clamped ticks.',
@@ -56,7 +56,7 @@ def figures(data: ReportData) -> list[tuple[str, str, bytes]]:
         ),
         ('Verdicts', 'How the safety gate judged the chunks (top), and its reasons.', verdicts),
     ]
-    drawn = ((title, text, draw(data)) for title, text, draw in pictures)
+    drawn = ((title, text, draw(data)) for title, text, draw in drawings)
     return [(title, text, _png(figure)) for title, text, figure in drawn if figure is not None]
 
 
@@ -77,7 +77,7 @@ def _some(plans: list[Plan]) -> list[Plan]:
 
 
 def paths(data: ReportData) -> Figure | None:
-    """Draw the paths in space, one picture per arm."""
+    """Draw the paths in space, one plot per arm."""
     times, measured = data.measured
     if not len(times) and not data.plans:
         return None
@@ -99,7 +99,7 @@ def paths(data: ReportData) -> Figure | None:
 
 
 def _widen(directions: Iterable[Axis], least: float) -> None:
-    """Let an axis show at least so much: noise shall not look like motion."""
+    """Widen an axis to a minimum range, so that noise does not look like motion."""
     for axis in directions:
         low, high = axis.get_view_interval()
         if high - low < least:
@@ -148,7 +148,7 @@ def _channel_column(column: NDArray[Any], data: ReportData, index: int) -> None:
 
 
 def _reference(data: ReportData, index: int) -> NDArray[np.float64]:
-    """Return the orientation that turns are drawn against: the first one known."""
+    """Return the reference orientation of the plot: the first one known."""
     for _, rows in (data.measured, data.targets):
         known = rows[np.isfinite(rows[:, index, 3:7]).all(axis=1), index, 3:7]
         if len(known):
@@ -205,7 +205,7 @@ def _closed(values: NDArray[np.float64], closed_probability: float) -> NDArray[n
 def _first_steps(
     data: ReportData, index: int, closed_probability: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return when the first step of each chunk is due, and its probability of closed."""
+    """Return the time of each chunk's first step, and its probability of closed."""
     times = np.array([plan.times_s[0] for plan in data.plans])
     values = np.array([plan.rows[0, index, 7] for plan in data.plans])
     return times, _closed(values, closed_probability)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as one HTML file that needs nothing else."""
+"""A report as one self-contained HTML file."""
 
 from base64 import b64encode
 from html import escape
@@ -49,16 +49,16 @@ def _mark(name: str) -> str:
 
 
 def _strips(data: ReportData) -> list[str]:
-    """Return one row of pictures per camera."""
-    shown = {name: pictures for name, pictures in data.pictures.items() if pictures}
+    """Return one row of images per camera."""
+    shown = {name: images for name, images in data.images.items() if images}
     if not shown:
         return []
-    parts = ['<h2>Cameras</h2><p>As the policy sees them, left to right in time.</p>\n']
-    for name, pictures in shown.items():
+    parts = ['<h2>Cameras</h2><p>Images as the policy gets them, from left to right.</p>\n']
+    for name, images in shown.items():
         cells = ''.join(
             f'<figure><img alt="{escape(name)} at {time_s:.1f} s" src="{_inline(data, "jpeg")}">'
             f'<figcaption>{escape(name)} {time_s:.1f} s</figcaption></figure>'
-            for time_s, data in pictures
+            for time_s, data in images
         )
         parts.append(f'<div class="strip">{cells}</div>\n')
     return parts

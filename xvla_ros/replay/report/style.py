@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plots of a report have in common: colours, legends, and marks along the time axis."""
+"""Shared style of a report's plots: colours, legends, and marks along the time axis."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from xvla_ros.replay.report.data import ReportData
 
 INK, PLAN, TARGET, WARN, BAD = '#1b4965', '#b8c4cc', '#e07a1f', '#e0a800', '#c1121f'
 BAD_PLAN, TASK = '#e9a0a5', '#555555'
-# More plans than this make a plot grey without saying more.
+# More plans than this only make a plot grey.
 MOST_PLANS = 150
 
 
 def marks(data: ReportData) -> tuple[list[float], list[float]]:
     """
-    Return when chunks joined the plan, and when chunks were rejected [s].
+    Return the times at which chunks joined the plan, and at which chunks were rejected [s].
 
-    Of a replay it is not known when an answer came; there it is the time of the observation.
+    For a replay these are the times of the observations, because those of the answers are unknown.
     """
     known = [plan.joint_s is not None for plan in data.plans]
     times = [
@@ -34,7 +34,7 @@ def marks(data: ReportData) -> tuple[list[float], list[float]]:
 
 
 def dress(axes: Axes, data: ReportData, label: str) -> None:
-    """Mark where chunks join, where chunks were rejected, and where tasks begin."""
+    """Mark the times at which chunks join or are rejected and tasks begin."""
     joined, rejected = marks(data)
     transform = axes.get_xaxis_transform()
     faint = 0.9 if len(data.plans) < MOST_PLANS else 0.35
