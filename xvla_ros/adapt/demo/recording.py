@@ -11,6 +11,7 @@ come back from its own errors (DART, Laskey et al. 2017).
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+import time
 from typing import Any
 import zlib
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from xvla_ros.adapt.demo.samples import create_samples, SampleLayout, Samples
+from xvla_ros.adapt.demo.samples import create_samples, open_samples, SampleLayout, Samples
 from xvla_ros.adapt.demo.small_network import COLOURS, IMAGE_SIDE
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose, EE6D_SIZE, pack
@@ -172,6 +173,21 @@ class SampleRecorder:
         result = arm.kinematics.inverse(position, tilt.as_quat(), self.world.joint_positions(name))
         if result.converged:
             self.world.place_arm(name, result.q)
+
+
+def recorded(
+    recorder: type[SampleRecorder], embodiment: Embodiment, folder: Path, plan: SamplePlan
+) -> Samples:
+    """Open one robot's recording; record first when it is missing or of another plan."""
+    done = folder / 'done'
+    if done.exists() and done.read_text() == repr(plan):
+        return open_samples(folder)
+    done.unlink(missing_ok=True)
+    begin = time.monotonic()
+    samples = recorder(embodiment).record(folder, plan)
+    tqdm.write(f'{embodiment.robot}: recorded in {(time.monotonic() - begin) / 60:.1f} min')
+    done.write_text(repr(plan))
+    return samples
 
 
 def scene_key(embodiment: Embodiment, scene: Scene) -> tuple[int, ...]:
