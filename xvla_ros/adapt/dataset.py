@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from xvla_ros.adapt.trainer.batches import Batch
 from xvla_ros.adapt.trainer.features import Features
-from xvla_ros.adapt.windows import WindowMaker
+from xvla_ros.adapt.windows import Maker
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.data.episodes import Episode, Pictures
 from xvla_ros.model.backends.network import Network
+from xvla_ros.model.normalisation import Normalisation
 from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.tokenizer import TextProcessor
 
@@ -29,30 +30,37 @@ CHANNEL = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
-    """How a checkpoint takes its inputs: the very processors that serve it, and its sizes."""
+    """
+    How a checkpoint takes its inputs: the very processors that serve it, and its sizes.
+
+    views: slots. anchors: of a chunk. state: numbers that a state is padded to.
+    """
 
     images: ImageProcessor
     text: TextProcessor
     views: int
     anchors: int
+    state: int
 
     @classmethod
     def of(cls, network: Network, images: ImageProcessor, text: TextProcessor) -> 'Preparation':
         """Read the sizes from a network."""
         config = network.config
-        return cls(images=images, text=text, views=config.view_slots, anchors=config.num_actions)
+        sizes = {'views': config.view_slots, 'anchors': config.num_actions}
+        return cls(images=images, text=text, state=network.dim_proprio, **sizes)
 
 
 class Dataset:
     """
     All samples of some episodes of one robot.
 
-    proprio (N, 20), actions (N, T, 20), episode (N,), frame (N,). Pictures are shrunk once, into a
-    file, when `shrink` is called; without, they are read from the episodes each time.
+    proprio (N, n), actions (N, T, n), episode (N,), frame (N,); n is 20 in EE6D. `normalisation`
+    is between these numbers and the network's. Pictures are shrunk once, into a file, when
+    `shrink` is called; without, they are read from the episodes each time.
     """
 
     def __init__(
-        self, episodes: Sequence[Episode], maker: WindowMaker, preparation: Preparation
+        self, episodes: Sequence[Episode], maker: Maker, preparation: Preparation
     ) -> None:
         """
         Make the samples.
@@ -60,7 +68,7 @@ class Dataset:
         :raises ConfigError: nothing moves in any episode, or one does not fit the robot.
         """
         self.episodes, self.preparation = list(episodes), preparation
-        self.layout = maker.layout
+        self.maker, self.normalisation = maker, Normalisation()
         made = [maker.windows(episode) for episode in self.episodes]
         self.proprio = np.concatenate([w.proprio for w in made])
         self.actions = np.concatenate([w.actions for w in made])
@@ -153,14 +161,21 @@ class Dataset:
         mask = np.zeros((len(samples), self.preparation.views), bool)
         for row, count in zip(mask, views, strict=True):
             row[:count] = True
+        state = self.normalisation.of_state(self.proprio[samples])
         return Batch(
             tokens=torch.tensor([self._words[self.episode[s]] for s in samples]),
             pixels=pixels,
             mask=torch.from_numpy(mask),
-            proprio=torch.from_numpy(self.proprio[samples]),
-            actions=torch.from_numpy(self.actions[samples]),
+            proprio=torch.from_numpy(padded(state, self.preparation.state)),
+            actions=torch.from_numpy(self.normalisation.of_actions(self.actions[samples])),
             domain=torch.full((len(samples),), domain),
         )
+
+
+def padded(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Return numbers (..., n) with zeros behind them, so that they are (..., width)."""
+    rest = width - values.shape[-1]
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, rest)]) if rest > 0 else values
 
 
 def jittered(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:

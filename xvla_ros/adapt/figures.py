@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-ERRORS = {
-    'position_mm': 'position [mm]',
-    'rotation_deg': 'rotation [deg]',
-    'gripper_wrong': 'gripper wrong [share]',
-}
+from xvla_ros.adapt.joints.errors import LABELS as JOINTS
+from xvla_ros.adapt.validation import LABELS as POSES
+
+# Errors of either space; a log or a summary has those of one.
+ERRORS = {**POSES, **JOINTS}
 
 
 def new_figure(height: float) -> Figure:
@@ -36,7 +36,8 @@ def curves(file: Path, log: Sequence[dict[str, Any]], title: str) -> None:
             above.axvline(one['step'], color='grey', ls=':')
     above.set(yscale='log', ylabel='loss, weighted', title=title)
     for name, label in ERRORS.items():
-        line_of(below, [line for line in log if name in line], name, label, '.-')
+        if found := [line for line in log if name in line]:
+            line_of(below, found, name, label, '.-')
     below.set(xlabel='steps', ylabel='on held-out episodes', yscale='symlog')
     above.legend()
     below.legend()
@@ -53,8 +54,9 @@ def line_of(
 def anchor_plot(file: Path, summary: dict[str, Any], title: str) -> None:
     """Draw the errors of an open loop by anchor."""
     figure = new_figure(7)
-    rows = figure.subplots(len(ERRORS), 1, sharex=True)
-    for axes, (name, label) in zip(rows, ERRORS.items(), strict=True):
+    shown = {name: label for name, label in ERRORS.items() if name in summary['anchors']}
+    rows = figure.subplots(len(shown), 1, sharex=True)
+    for axes, (name, label) in zip(rows, shown.items(), strict=True):
         values = summary['anchors'][name]
         axes.plot(range(1, len(values) + 1), values, '.-')
         axes.set(ylabel=label, ylim=(0, None))

@@ -12,6 +12,10 @@ import torch
 from xvla_ros.adapt.dataset import Dataset, Preparation
 from xvla_ros.adapt.feeding import EpisodeBatches
 from xvla_ros.adapt.figures import curves, ERRORS
+from xvla_ros.adapt.joints.network import answers_joints, in_joint_space
+from xvla_ros.adapt.joints.output import write_joint_policy
+from xvla_ros.adapt.joints.statistics import kept_units, new_units, Units
+from xvla_ros.adapt.judging import maker_of, measure
 from xvla_ros.adapt.options import Options
 from xvla_ros.adapt.output import write_lerobot, write_policy
 from xvla_ros.adapt.processes import Processes
@@ -24,9 +28,8 @@ from xvla_ros.adapt.trainer.optimisation import Descent, weights
 from xvla_ros.adapt.trainer.progress import lines, LOG, Progress, training_folder
 from xvla_ros.adapt.trainer.saving import restore_state, save_state
 from xvla_ros.adapt.trainer.trainer import Step, Trainer
-from xvla_ros.adapt.validation import describe, Errors, measure
 from xvla_ros.adapt.views import make_room, silence_views
-from xvla_ros.adapt.windows import WindowMaker
+from xvla_ros.adapt.windows import AnyErrors
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
@@ -62,25 +65,33 @@ class Adaptation:
         self.options = options
         self.processes = processes or Processes()
         self.folder = checkpoint_folder(options.checkpoint)
-        self.student, self.preparation = self._load(len(embodiment.camera_names))
+        self.student, self.preparation, self.new_space = self._load(embodiment)
         network = self.student.network
         self.embodiment = as_told(embodiment, network.config.first_anchor_index)
         first = self.embodiment.policy.first_index
         network.config = replace(network.config, first_anchor_index=first)  # it is saved with it
-        self.maker = WindowMaker(self.embodiment, self.preparation.anchors)
+        self.maker = maker_of(self.embodiment, self.preparation.anchors)
         train, held_out = split(episodes, options.held_out, options.seed)
         self.data = Dataset(train, self.maker, self.preparation)
         self.held_out = Dataset(held_out, self.maker, self.preparation)
+        self.units = self._units()
+        self.data.normalisation = self.held_out.normalisation = self.units.normalisation
         self.best: float | None = None
         self._others: tuple[str, ...] = ()
 
-    def _load(self, cameras: int) -> tuple[Student, Preparation]:
+    def _load(self, embodiment: Embodiment) -> tuple[Student, Preparation, bool]:
+        """Return the student, how it takes its inputs, and whether its action space is new."""
         options, config = self.options, read_config(self.folder)
         images, text = read_processors(self.folder, config)
         network = load_network(self.folder, config, torch.float32)
-        check_action_mode(config.action_mode)
-        check_units(self.folder, network)
-        make_room(network, cameras, images.size)
+        new = embodiment.joint_space and not answers_joints(network, embodiment)
+        if new:
+            check_row(network, options.row, '--row')
+            network = in_joint_space(network, embodiment, options.row, options.seed)
+        elif not embodiment.joint_space:
+            check_action_mode(config.action_mode)
+            check_units(self.folder, network)
+        make_room(network, len(embodiment.camera_names), images.size)
         if options.silence:
             silence_views(network)
         student = Student(
@@ -90,7 +101,14 @@ class Adaptation:
             world=self.processes.world,
             checkpointing=options.checkpointing,
         )
-        return student, Preparation.of(network, images, text)
+        return student, Preparation.of(network, images, text), new
+
+    def _units(self) -> Units:
+        """Return in which numbers the network is trained: those it knows, or new ones."""
+        network = self.student.network
+        if self.new_space:
+            return new_units(network, self.embodiment, self.data.proprio, self.data.actions)
+        return kept_units(self.folder, network) if self.embodiment.joint_space else Units()
 
     def prepare(self) -> None:
         """
@@ -167,24 +185,31 @@ class Adaptation:
             if kept:
                 self.best = errors.score
                 self._write(errors, step)
-        report(f'  {step} steps: {describe(errors)}{", kept" if kept else ""}')
+        report(f'  {step} steps: {errors.line()}{", kept" if kept else ""}')
 
-    def errors(self) -> Errors:
+    def errors(self) -> AnyErrors:
         """Return the errors of the network as it is on the held-out episodes."""
         options, held_out = self.options, self.held_out
         policy = Policy(
-            self.student.network, self.preparation.images, self.preparation.text, options.device
-        )
+            self.student.network, self.preparation.images, self.preparation.text, options.device,
+            normalisation=self.units.normalisation,
+        )  # fmt: skip
         return measure(
             policy, held_out, held_out.spread(options.samples), options.row, options.denoising
         )
 
-    def _write(self, errors: Errors, step: int) -> None:
+    def _write(self, errors: AnyErrors, step: int) -> None:
         options, network, images = self.options, self.student.network, self.preparation.images
         check_others(self._others, network, options.row)
         state = network.state_dict()
-        write_policy(options.out, network, state, images, self.folder)
-        if options.lerobot:
+        if self.embodiment.joint_space:
+            write_joint_policy(
+                options.out, network, state, images, self.folder, options.row, self.units,
+                options.store,
+            )  # fmt: skip
+        else:
+            write_policy(options.out, network, state, images, self.folder)
+        if options.lerobot and not self.embodiment.joint_space:
             beside = options.out.with_name(f'{options.out.name}-lerobot')
             write_lerobot(beside, network, state, images, self.folder, options.row)
         metrics = self._facts() | {'steps': step, 'held_out': errors.summary()}
@@ -218,10 +243,10 @@ class Adaptation:
         return metrics
 
 
-def flat(errors: Errors) -> dict[str, float]:
+def flat(errors: AnyErrors) -> dict[str, float]:
     """Return the means of errors for a line of the log."""
     summary = errors.summary()
-    return {name: summary[name] for name in ('score', *ERRORS)}
+    return {name: summary[name] for name in ('score', *ERRORS) if name in summary}
 
 
 def check_action_mode(mode: str) -> None:
@@ -232,8 +257,8 @@ def check_action_mode(mode: str) -> None:
     """
     if not mode.endswith('ee6d'):
         raise ConfigError(
-            f"the checkpoint's action_mode is {mode!r}; xvla adapt trains tool poses, expected "
-            "'ee6d' or 'agibot_ee6d'"
+            f"the checkpoint's action_mode is {mode!r}, but the robot is driven by tool poses; "
+            "expected 'ee6d' or 'agibot_ee6d'"
         )
 
 
@@ -247,6 +272,6 @@ def check_units(folder: Path, network: XVLA) -> None:
     for kind, affine in (('states', found.state), ('actions', found.action)):
         if affine is not None:
             raise ConfigError(
-                f'{folder}: normalises {kind} ({affine.mode}), which xvla adapt does not; '
+                f'{folder}: normalises {kind} ({affine.mode}), which xvla adapt does not apply to tool poses; '
                 'expected a checkpoint without statistics'
             )

@@ -15,7 +15,7 @@ from xvla_ros.adapt.trainer.features import BLOCK
 from xvla_ros.adapt.trainer.forward import act, encode
 from xvla_ros.adapt.trainer.objective import Student
 from xvla_ros.adapt.trainer.optimisation import domain_tables
-from xvla_ros.adapt.validation import compare, Errors
+from xvla_ros.adapt.windows import AnyErrors
 from xvla_ros.core.errors import CheckpointError, ConfigError
 from xvla_ros.model.inspection import row_similarity, trained_domains
 from xvla_ros.model.xvla import XVLA
@@ -35,7 +35,7 @@ class Candidate:
 
     row: int
     likeness: float
-    errors: Errors | None = None
+    errors: AnyErrors | None = None
 
 
 def candidates(network: XVLA, trained: Sequence[int]) -> list[Candidate]:
@@ -84,8 +84,8 @@ def retrieve(student: Student, data: Dataset, rows: Sequence[int], seed: int) ->
     like = {candidate.row: candidate.likeness for candidate in candidates(student.network, rows)}
     found = []
     for row in rows:
-        guess = np.concatenate([part[row] for part in parts])
-        errors = compare(guess, done, data.layout, task, ('all',))
+        guess = data.normalisation.restored(np.concatenate([part[row] for part in parts]))
+        errors = data.maker.compare(guess, done, task, ('all',))
         found.append((errors.score, Candidate(row=row, likeness=like[row], errors=errors)))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 

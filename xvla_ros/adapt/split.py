@@ -15,19 +15,29 @@ def split(
     """
     Return the episodes for training and those that are held out, of every task its share.
 
+    Episodes of the same name and file show the same scene: all of them go to one side.
+
     :raises ConfigError: there are fewer than two episodes.
     """
     if len(episodes) < 2:
         raise ConfigError(
             f'the data has {len(episodes)} episodes, expected 2 or more: one is held out'
         )
-    random, held_out = np.random.default_rng(seed), set()
+    random = np.random.default_rng(seed)
+    held_out: set[tuple[str, str]] = set()
     tasks = sorted({episode.instruction for episode in episodes})
     for task in tasks:
-        mine = [i for i, episode in enumerate(episodes) if episode.instruction == task]
+        mine = list(dict.fromkeys(key(e) for e in episodes if e.instruction == task))
         count = min(len(mine) - 1, max(1, round(share * len(mine))))
-        held_out |= set(random.permutation(mine)[:count].tolist())
+        known = sum(one in held_out for one in mine)
+        order = [mine[i] for i in random.permutation(len(mine))]
+        held_out |= set([one for one in order if one not in held_out][: max(0, count - known)])
     if not held_out:  # every task has one episode
-        held_out.add(int(random.integers(len(episodes))))
-    chosen = [[e for i, e in enumerate(episodes) if (i in held_out) == out] for out in (0, 1)]
+        held_out.add(key(episodes[int(random.integers(len(episodes)))]))
+    chosen = [[e for e in episodes if (key(e) in held_out) == out] for out in (False, True)]
     return chosen[0], chosen[1]
+
+
+def key(episode: Episode) -> tuple[str, str]:
+    """Return what says which scene an episode shows."""
+    return episode.file, episode.name

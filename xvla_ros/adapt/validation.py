@@ -1,31 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far predictions are from demonstrations: millimetres, degrees and gripper, open loop."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xvla_ros.adapt.dataset import Dataset
 from xvla_ros.core.ee6d import ARM_SIZE, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.rotations import split_rotate6d
-from xvla_ros.model.policy import Policy
 
-# Samples that are predicted at a time.
-BATCH = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """One observation, as `Policy.predict_batch` takes it."""
-
-    images: Sequence[NDArray[np.uint8]]
-    proprio: NDArray[np.float32]
-    instruction: str
-    domain_id: int
-    noise: NDArray[np.float32]
+LABELS = {
+    'position_mm': 'position [mm]',
+    'rotation_deg': 'rotation [deg]',
+    'gripper_wrong': 'gripper wrong [share]',
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,50 +61,19 @@ class Errors:
             },
         }
 
+    def line(self) -> str:
+        """Return the means as a line."""
+        return (
+            f'{self.position_mm.mean():.1f} mm, {self.rotation_deg.mean():.1f} deg, '
+            f'{self.gripper.mean():.1%} of grippers wrong'
+        )
+
     def _means(self, rows: slice | NDArray[np.bool_]) -> dict[str, float]:
         return {
             'position_mm': float(self.position_mm[rows].mean()),
             'rotation_deg': float(self.rotation_deg[rows].mean()),
             'gripper_wrong': float(self.gripper[rows].mean()),
         }
-
-
-def describe(errors: Errors) -> str:
-    """Return the means as a line."""
-    return (
-        f'{errors.position_mm.mean():.1f} mm, {errors.rotation_deg.mean():.1f} deg, '
-        f'{errors.gripper.mean():.1%} of grippers wrong'
-    )
-
-
-def measure(
-    policy: Policy, data: Dataset, samples: NDArray[np.intp], domain: int, steps: int
-) -> Errors:
-    """
-    Predict samples as in serving, each from noise of its own, and compare with what was done.
-
-    :param steps: of denoising.
-    """
-    predicted: list[NDArray[np.float32]] = []
-    for first in range(0, len(samples), BATCH):
-        questions = [ask(policy, data, s, domain) for s in samples[first : first + BATCH]]
-        predicted += policy.predict_batch(questions, steps)
-    tasks = tuple(sorted(set(data.tasks)))
-    task = np.array([tasks.index(data.tasks[data.episode[s]]) for s in samples], np.intp)
-    return compare(np.stack(predicted), data.actions[samples], data.layout, task, tasks)
-
-
-def ask(policy: Policy, data: Dataset, sample: int, domain: int) -> Question:
-    """Return a sample as a question; its noise depends on the sample alone."""
-    shape = policy.config.num_actions, policy.mode.dim
-    random = np.random.default_rng(int(sample))
-    return Question(
-        images=data.pictures(sample),
-        proprio=data.proprio[sample],
-        instruction=data.tasks[data.episode[sample]],
-        domain_id=domain,
-        noise=random.standard_normal(shape, dtype=np.float32),
-    )
 
 
 def compare(

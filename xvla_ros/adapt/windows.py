@@ -8,11 +8,13 @@ proprioception of the embodiment's file hold in training, too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
+from xvla_ros.adapt.validation import compare, Errors, LABELS
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ARM_SIZE, EE6D_SIZE, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.embodiment import Embodiment
@@ -40,27 +42,55 @@ class Windows:
     still: int
 
 
+class Maker(Protocol):
+    """Makes the samples of episodes of one embodiment, and judges predictions of them."""
+
+    labels: ClassVar[dict[str, str]]
+
+    def windows(self, episode: Episode) -> Windows:
+        """Return the samples of an episode, one per frame that something moves after."""
+
+    def compare(
+        self,
+        predicted: NDArray[np.float32],
+        done: NDArray[np.float32],
+        task: NDArray[np.intp],
+        tasks: tuple[str, ...],
+    ) -> 'AnyErrors':
+        """Measure predictions (N, T, n) against demonstrations (N, T, n)."""
+
+
+class AnyErrors(Protocol):
+    """What predictions were off by: `score` chooses, `line` is for people, `summary` for files."""
+
+    @property
+    def score(self) -> float:
+        """Return one number to choose a checkpoint by, less is better."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return means over all, by anchor and by task."""
+
+    def line(self) -> str:
+        """Return the means as a line."""
+
+
 class WindowMaker:
-    """Makes the samples of episodes of one embodiment."""
+    """Makes the samples of episodes of one embodiment that is driven by tool poses."""
+
+    labels: ClassVar[dict[str, str]] = LABELS
 
     def __init__(self, embodiment: Embodiment, anchors: int) -> None:
         """
         Read what the embodiment's file says of the checkpoint.
 
         :param anchors: of the network, `num_actions`.
-        :raises ConfigError: positions are relative, or actions are joints: neither can be trained
-            here.
+        :raises ConfigError: positions are relative, which cannot be trained.
         """
         policy = embodiment.policy
         if policy.relative_position:
             raise ConfigError(
                 f"embodiment '{embodiment.robot}': policy.relative_position is true; training "
                 'needs absolute positions'
-            )
-        if embodiment.joint_space:
-            raise ConfigError(
-                f"embodiment '{embodiment.robot}': policy.action_mode is '{policy.action_mode}'; "
-                'training is of tool poses only'
             )
         self.embodiment, self.profile = embodiment, ActionProfile(embodiment)
         self.layout = policy.rotation_6d_layout
@@ -95,6 +125,16 @@ class WindowMaker:
             frame=frames,
             still=int((allowed & ~moved).sum()),
         )
+
+    def compare(
+        self,
+        predicted: NDArray[np.float32],
+        done: NDArray[np.float32],
+        task: NDArray[np.intp],
+        tasks: tuple[str, ...],
+    ) -> Errors:
+        """Measure predictions (N, T, 20) against demonstrations (N, T, 20)."""
+        return compare(predicted, done, self.layout, task, tasks)
 
     def _track(self, episode: Episode) -> 'Track':
         arms, expected = episode.positions.shape[1], len(self._closed)

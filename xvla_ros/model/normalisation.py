@@ -200,7 +200,11 @@ def _from_statistics(path: Path, step: Mapping[str, Any], feature: str, mode: st
     first, second = (_statistic(stored, f'{feature}.{part}', file) for part in MODES[mode])
     if first.shape != second.shape:
         raise CheckpointError(f'{file}: the statistics of {feature} differ in length')
-    eps = float(step_settings(step).get('eps', EPS))
+    return affine(mode, first, second, float(step_settings(step).get('eps', EPS)))
+
+
+def affine(mode: str, first: Array, second: Array, eps: float) -> Affine:
+    """Build the map of one mode from its two statistics (n,), see MODES."""
     if mode == 'MEAN_STD':
         return Affine(mode=mode, shift=first, divisor=second + eps, factor=second)
     half = np.where(second == first, eps, second - first) / 2.0

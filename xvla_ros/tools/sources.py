@@ -2,6 +2,7 @@
 """The arguments that name demonstrations, and the demonstrations that they name."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
@@ -16,6 +17,10 @@ if TYPE_CHECKING:  # what reads data takes seconds to import
     from xvla_ros.data.context import Context
     from xvla_ros.data.episodes import Episode
     from xvla_ros.data.source import Source
+
+
+# Recordings of simulated robots; memory, because they are read at random.
+RECORDINGS = Path('/dev/shm/xvla_joint_samples')
 
 
 def add_source_arguments(group: 'ArgumentParser | _ArgumentGroup') -> None:
@@ -34,7 +39,14 @@ def add_source_arguments(group: 'ArgumentParser | _ArgumentGroup') -> None:
         type=count,
         default=0,
         metavar='N',
-        help='so many demonstrations of the scripted expert in simulation',
+        help='so many demonstrations of the scripted expert in simulation; in joint space so many '
+        'scenes, with its plans from five states to each block',
+    )
+    group.add_argument(
+        '--recordings',
+        type=Path,
+        default=RECORDINGS,
+        help='folder for what is simulated in joint space; used again when complete',
     )
 
 
@@ -123,9 +135,7 @@ def episodes_of(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
     :raises DataError: one is broken, with file, episode and frame.
     """
     if not args.source:
-        from xvla_ros.adapt.demo.demonstrations import Demonstrator
-
-        return Demonstrator(embodiment).record(args.simulated, args.seed)
+        return simulated(args, embodiment)
     from xvla_ros.data.checks.engine import refuse_broken
     from xvla_ros.data.opening import load_episodes
 
@@ -135,6 +145,18 @@ def episodes_of(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
         refuse_broken(found, asked_of(source, embodiment))
         episodes += found
     return episodes
+
+
+def simulated(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
+    """Return demonstrations of the scripted expert, in the space that the robot is driven in."""
+    if embodiment.joint_space:
+        from xvla_ros.adapt.demo.joint_demonstrations import joint_demonstrations
+
+        folder = args.recordings / f'seed-{args.seed}'
+        return joint_demonstrations(embodiment, args.simulated, args.seed, folder)
+    from xvla_ros.adapt.demo.demonstrations import Demonstrator
+
+    return Demonstrator(embodiment).record(args.simulated, args.seed)
 
 
 def asked_of(source: 'Source', embodiment: Embodiment | None, **more: Any) -> 'Asked':

@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,8 @@ from xvla_ros.adapt.demo.objectives import (
     OBJECTIVES,
     Recipe,
 )
-from xvla_ros.adapt.demo.recording import SamplePlan, SampleRecorder
-from xvla_ros.adapt.demo.samples import open_samples, Samples
+from xvla_ros.adapt.demo.recording import recorded, SamplePlan, SampleRecorder
+from xvla_ros.adapt.demo.samples import Samples
 from xvla_ros.adapt.demo.small_network import demo_config, demo_tokenizer, IMAGE_SIDE
 from xvla_ros.adapt.trainer.optimisation import Descent, weights
 from xvla_ros.adapt.trainer.progress import Progress, training_folder
@@ -64,22 +63,8 @@ class Job:
 
 def record_all(embodiments: Sequence[Embodiment], job: Job) -> list[Samples]:
     """Record every robot that has no recording of this plan yet."""
-    return [recorded(embodiment, job) for embodiment in embodiments]
-
-
-def recorded(embodiment: Embodiment, job: Job) -> Samples:
-    """Open one robot's recording; record first when it is missing or of another plan."""
-    folder = job.samples / embodiment.robot
     plan = SamplePlan(scenes=job.scenes, states=job.states, purpose=TRAIN, seed=job.recipe.seed)
-    done = folder / 'done'
-    if done.exists() and done.read_text() == repr(plan):
-        return open_samples(folder)
-    done.unlink(missing_ok=True)
-    begin = time.monotonic()
-    samples = SampleRecorder(embodiment).record(folder, plan)
-    tqdm.write(f'{embodiment.robot}: recorded in {(time.monotonic() - begin) / 60:.1f} min')
-    done.write_text(repr(plan))
-    return samples
+    return [recorded(SampleRecorder, e, job.samples / e.robot, plan) for e in embodiments]
 
 
 def split(samples: Samples) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -11,6 +11,7 @@ come back from its own errors (DART, Laskey et al. 2017).
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+import time
 from typing import Any
 import zlib
 
@@ -19,14 +20,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from xvla_ros.adapt.demo.samples import create_samples, SampleLayout, Samples
+from xvla_ros.adapt.demo.samples import create_samples, open_samples, SampleLayout, Samples
 from xvla_ros.adapt.demo.small_network import COLOURS, IMAGE_SIDE
 from xvla_ros.core.chunk import Chunk
-from xvla_ros.core.ee6d import ArmPose, pack
+from xvla_ros.core.ee6d import ArmPose, EE6D_SIZE, pack
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.joint_profile import JointProfile
 from xvla_ros.core.profile import ActionProfile
 from xvla_ros.model.processor import ImageProcessor
-from xvla_ros.sim.expert import Expert
+from xvla_ros.sim.expert import ArmPlan, Expert
 from xvla_ros.sim.scenes import sample_scene, Scene
 from xvla_ros.sim.world import World
 
@@ -61,7 +63,8 @@ class SampleRecorder:
         self.embodiment = embodiment
         self.world, self.expert = World(embodiment), Expert(embodiment)
         self.images = ImageProcessor((IMAGE_SIDE, IMAGE_SIDE))
-        self.profile = ActionProfile(embodiment)
+        self.profile: ActionProfile | JointProfile = ActionProfile(embodiment)
+        self.width = EE6D_SIZE
 
     def layout(self, count: int) -> SampleLayout:
         """Describe `count` samples of this robot."""
@@ -73,6 +76,7 @@ class SampleRecorder:
             colours=len(COLOURS),
             anchors=ANCHORS,
             side=IMAGE_SIDE,
+            width=self.width,
         )
 
     def record(self, path: Path, plan: SamplePlan) -> Samples:
@@ -119,13 +123,17 @@ class SampleRecorder:
         small: NDArray[np.uint8] = self.images.resize(image)[0].permute(1, 2, 0).numpy()
         return small
 
-    def _label(self, tools: list[ArmPose], scene: Scene, colour: str) -> NDArray[np.float32]:
-        """Return the expert's plan (30, 20) towards a colour; grippers 1 for closed."""
+    def plans(self, tools: list[ArmPose], scene: Scene, colour: str) -> tuple[ArmPlan, ...]:
+        """Return the expert's plan of each arm towards a colour; the nearest arm goes."""
         arm = near_arm(self.world, scene, colour)
         aimed = replace(scene, colour=colour, arm=arm)
         period = self.embodiment.policy.anchor_period_s
         block = self.world.block_in_base(arm, colour)
-        plans = self.expert.plan(tools, aimed, block, count=ANCHORS, period_s=period)
+        return self.expert.plan(tools, aimed, block, count=ANCHORS, period_s=period)
+
+    def _label(self, tools: list[ArmPose], scene: Scene, colour: str) -> NDArray[np.float32]:
+        """Return the expert's plan (30, 20) towards a colour; grippers 1 for closed."""
+        plans, period = self.plans(tools, scene, colour), self.embodiment.policy.anchor_period_s
         layout = self.embodiment.policy.rotation_6d_layout
         steps = zip(*(plan.poses() for plan in plans), strict=True)
         actions = np.stack([pack([closed(pose) for pose in step], layout) for step in steps])
@@ -165,6 +173,21 @@ class SampleRecorder:
         result = arm.kinematics.inverse(position, tilt.as_quat(), self.world.joint_positions(name))
         if result.converged:
             self.world.place_arm(name, result.q)
+
+
+def recorded(
+    recorder: type[SampleRecorder], embodiment: Embodiment, folder: Path, plan: SamplePlan
+) -> Samples:
+    """Open one robot's recording; record first when it is missing or of another plan."""
+    done = folder / 'done'
+    if done.exists() and done.read_text() == repr(plan):
+        return open_samples(folder)
+    done.unlink(missing_ok=True)
+    begin = time.monotonic()
+    samples = recorder(embodiment).record(folder, plan)
+    tqdm.write(f'{embodiment.robot}: recorded in {(time.monotonic() - begin) / 60:.1f} min')
+    done.write_text(repr(plan))
+    return samples
 
 
 def scene_key(embodiment: Embodiment, scene: Scene) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.core.ee6d import EE6D_SIZE
 from xvla_ros.core.errors import CheckpointError
 
 DESCRIPTION = 'samples.json'
@@ -17,7 +18,11 @@ DESCRIPTION = 'samples.json'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleLayout:
-    """Sizes of one robot's samples; `side` of the images in pixels."""
+    """
+    Sizes of one robot's samples.
+
+    side: of the images, pixels. width: numbers of a state and of an action.
+    """
 
     robot: str
     domain_id: int
@@ -26,14 +31,15 @@ class SampleLayout:
     colours: int
     anchors: int
     side: int
+    width: int = EE6D_SIZE
 
     def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return the shape and type of each array, see `Samples`."""
         n, v, c = self.count, self.views, self.colours
         return {
             'images': ((n, v, self.side, self.side, 3), 'uint8'),
-            'proprio': ((n, 20), 'float32'),
-            'actions': ((n, c, self.anchors, 20), 'float32'),
+            'proprio': ((n, self.width), 'float32'),
+            'actions': ((n, c, self.anchors, self.width), 'float32'),
             'pixels': ((n, v, c, 2), 'float32'),
             'blocks': ((n, c, 3), 'float32'),
             'scene': ((n,), 'int32'),
@@ -44,11 +50,12 @@ class Samples:
     """
     One robot's samples, memory-mapped; nothing is read before it is asked for.
 
-    images: (N, V, side, side, 3) uint8 RGB, resized as inference does. proprio: (N, 20) EE6D,
-    metres, base frame. actions: (N, C, 30, 20) EE6D, the expert's plan towards each colour's block
-    from the state in the images; NaN where the scene lacks the block. pixels: (N, V, C, 2) where
-    each block's centre is seen, x and y from 0 to 1 across the image, NaN when it is not in view.
-    blocks: (N, C, 3) block centres, metres, world. scene: (N,) number of the scene.
+    images: (N, V, side, side, 3) uint8 RGB, resized as inference does. proprio: (N, width), EE6D
+    in metres and base frame, or joints in the model's units. actions: (N, C, 30, width), the
+    expert's plan towards each colour's block from the state in the images, in the same numbers;
+    NaN where the scene lacks the block. pixels: (N, V, C, 2) where each block's centre is seen, x
+    and y from 0 to 1 across the image, NaN when it is not in view. blocks: (N, C, 3) block
+    centres, metres, world. scene: (N,) number of the scene.
     """
 
     def __init__(self, path: Path, layout: SampleLayout, mode: str) -> None:

@@ -101,6 +101,7 @@ def two_steps(
     warmup: int = 2000,
     falling: float = 0.0,
     lora: bool = False,
+    early_core: bool = False,
 ) -> Plan:
     """
     Return X-VLA's two-step adaptation (arXiv 2510.10274).
@@ -109,11 +110,16 @@ def two_steps(
     and the VLM join: their rates rise to `scale` times the rate. Prompts have the full rate in
     both: at a tenth of it they hardly leave where they began.
 
+    :param early_core: the core is trained in the first step, too, at the rate it has later: what
+        a checkpoint needs whose actions mean something new.
     :param rate: X-VLA's train.py has 1e-4. scale: its README recommends 0.1. warmup: 2000 there.
     """
     rows = {part: Rate(peak=rate, falling=falling) for part in ('prompts', 'heads')}
     first = {part: Rate(peak=rate) for part in rows}
-    ramp = Rate(peak=rate if lora else scale * rate, warmup=warmup, falling=falling)
+    peak = rate if lora else scale * rate
+    ramp = Rate(peak=peak, warmup=warmup, falling=falling)
+    if early_core:
+        first['core'] = Rate(peak=peak)
     return Plan(
         stages=(
             Stage(name='prompts and heads', steps=frozen_steps, rates=first, caches=True),

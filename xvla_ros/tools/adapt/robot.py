@@ -46,6 +46,8 @@ def add_arguments(group: '_ArgumentGroup') -> None:
     add('--batch', type=count, default=16, help='samples per step and process')
     add('--check', type=count, default=500, help='steps between looks at held-out episodes')
     add('--held-out', type=duration, default=0.1, help='share of the episodes that is held out')
+    add('--early-core', action='store_true', help='train the core in the first step, too')
+    add('--half', action='store_true', help='store a policy in joint space as float16')
     add('--lora', type=int, default=0, metavar='RANK', help='train low-rank updates (peft)')
     add('--checkpointing', action='store_true', help='less memory, a third more computing')
     add('--no-jitter', action='store_true', help='leave the colours of pictures as they are')
@@ -85,6 +87,8 @@ def row_of(args: Namespace, embodiment: Embodiment) -> int:
 
 def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 'Options':
     """Collect the arguments."""
+    import torch
+
     from xvla_ros.adapt.options import Options
     from xvla_ros.adapt.trainer.arithmetic import training_dtype
     from xvla_ros.adapt.trainer.stages import two_steps
@@ -92,6 +96,7 @@ def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 
     plan = two_steps(
         frozen_steps=args.frozen_steps, steps=args.steps, rate=args.rate, scale=args.scale,
         warmup=args.warmup, falling=args.falling, lora=bool(args.lora),
+        early_core=args.early_core,
     )  # fmt: skip
     return Options(
         checkpoint=args.checkpoint, out=args.out or OUT, plan=plan, row=row_of(args, embodiment),
@@ -100,7 +105,7 @@ def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 
         dtype=training_dtype(args.dtype, args.device), device=processes.device(args.device),
         jitter=not args.no_jitter, lora=args.lora, checkpointing=args.checkpointing,
         lerobot=args.lerobot, silence=args.silence_views, tensorboard=args.tensorboard,
-        mean=args.mean,
+        mean=args.mean, store=torch.float16 if args.half else None,
     )  # fmt: skip
 
 
@@ -116,15 +121,21 @@ def describe_data(made: 'Adaptation') -> str:
 def choose_row(made: 'Adaptation') -> Iterator[str]:
     """Have an untrained row begin as the one that fits best; yield what was compared."""
     from xvla_ros.adapt.rows import retrieve, trained_rows
-    from xvla_ros.adapt.validation import describe
-
     row, named = made.options.row, made.options.from_row
+    if made.new_space:
+        mode = made.embodiment.policy.action_mode
+        yield (
+            f"the checkpoint has other actions than '{mode}': the projections of states and "
+            f'actions are new, the prompts of row {row} begin as those of row '
+            f'{row if named is None else named}'
+        )
+        return
     rows = trained_rows(made.student.network)
     found = retrieve(made.student, made.data, rows, made.options.seed)
     yield 'trained rows on this data, before any training (one prediction from noise):'
     for candidate in found:
         assert candidate.errors is not None
-        yield f'  row {candidate.row:2}: {describe(candidate.errors)}'
+        yield f'  row {candidate.row:2}: {candidate.errors.line()}'
     if named is None and row not in rows:
         made.options = replace(made.options, from_row=found[0].row)
     start = made.options.from_row

@@ -40,13 +40,20 @@ def evaluate(args: Namespace) -> dict[str, Any]:
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """Return the errors of an open loop as lines of a table."""
-    anchors = summary['anchors']['position_mm']
+    main = 'joint_deg' if 'joint_deg' in summary else 'position_mm'
+    anchors, unit = summary['anchors'][main], 'deg' if main == 'joint_deg' else 'mm'
     rows = [('all', summary), *summary['tasks'].items()]
     width = max(len(name) for name, _ in rows)
-    table = [
-        f'{name:{width}}  {x["samples"]:5} samples  {x["position_mm"]:6.1f} mm  '
-        f'{x["rotation_deg"]:5.1f} deg  {x["gripper_wrong"]:6.1%} of grippers wrong'
-        for name, x in rows
-    ]
-    ends = f'first anchor {anchors[0]:.1f} mm, last {anchors[-1]:.1f} mm'
+    table = [f'{name:{width}}  {x["samples"]:5} samples  {means(x)}' for name, x in rows]
+    ends = f'first anchor {anchors[0]:.1f} {unit}, last {anchors[-1]:.1f} {unit}'
     return [*table, ends]
+
+
+def means(found: dict[str, Any]) -> str:
+    """Return the means of a row, in the units of its space."""
+    if 'joint_deg' in found:
+        return f'{found["joint_deg"]:6.2f} deg  grippers {found["gripper_percent"]:5.1f} % off'
+    return (
+        f'{found["position_mm"]:6.1f} mm  {found["rotation_deg"]:5.1f} deg  '
+        f'{found["gripper_wrong"]:6.1%} of grippers wrong'
+    )
