@@ -7,7 +7,7 @@ its plans are the training data of the demo policy. The tool keeps its orientati
 poses are in the arm's base frame; the gripper of a pose is its opening.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,10 +36,12 @@ NEAR_M = 0.03
 CENTRED_M = 0.012
 AT_BLOCK_M = 0.012
 LIFT_M = 0.15
-# The block counts as held when the opening is within WIDTH_MARGIN of the one at which the fingers
-# touch it. FINGERS_PER_S is the speed of the opening [1/s].
-WIDTH_MARGIN = 0.12
-FINGERS_PER_S = 2.0
+# The block counts as held when the opening is between SQUEEZED below and TOUCHING above the one at
+# which the fingers touch it. With more above it the arm would rise before the fingers have closed.
+SQUEEZED, TOUCHING = 0.2, 0.03
+# Speed at which a plan has the opening change [1/s], half of what the grippers reach. A plan is
+# executed up to 0.3 s after the look that it is made from, and the arm must not rise too early.
+FINGERS_PER_S = 1.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +78,7 @@ class ArmPlan:
 
 
 class Expert:
-    """Plans for all arms: the scene's arm goes to the named block, the other stays at home."""
+    """Plans for all arms: one with a block of the scene's goes to it, another stays at home."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """:param embodiment: one that has a `sim` block."""
@@ -92,6 +94,7 @@ class Expert:
         count: int = 30,
         period_s: float = 0.1,
         lift: bool = False,
+        also: Mapping[str, ArrayLike] | None = None,
     ) -> tuple[ArmPlan, ...]:
         """
         Return one plan per arm, in the order of `arm_names`; the first step is due in one period.
@@ -101,15 +104,17 @@ class Expert:
         :param count: steps of the plan. :param period_s: time between them [s].
         :param lift: after hovering over the block go down, close the gripper and lift the block.
             Otherwise the tool stays above the block.
+        :param also: block (3,) [m] of another arm, in its base frame, by the arm's name.
         """
-        block = np.asarray(block, dtype=np.float64)
+        blocks = {scene.arm: block, **(also or {})}
         plans = []
         for name, tool in zip(self._names, tools, strict=True):
             home, upright = self._homes[name]
+            place = np.asarray(blocks.get(name, home), np.float64)
             aim: Callable[..., Aim] = partial(_stay, home)
-            if name == scene.arm:
+            if name in blocks:
                 aim = partial(self._grasp, name) if lift else self._reach
-            positions, openings = self._roll_out(tool, block, aim, count, period_s)
+            positions, openings = self._roll_out(tool, place, aim, count, period_s)
             turns = TURN_RAD_S * period_s * np.arange(1, count + 1, dtype=np.float64)
             quaternions = _turn(tool.quaternion, upright, turns)
             plans.append(ArmPlan(positions=positions, quaternions=quaternions, openings=openings))
@@ -131,7 +136,7 @@ class Expert:
         width = self._width(name)
         offset = np.abs(position - block)
         around = np.linalg.norm(offset[:2]) < CENTRED_M and offset[2] < AT_BLOCK_M
-        if around and abs(opening - width) < WIDTH_MARGIN:
+        if around and -SQUEEZED < opening - width < TOUCHING:
             return Aim(np.append(position[:2], self._lifted_m(name)), 0.0, carries=True)
         if around:
             return Aim(block, 0.0 if opening > width else 1.0)

@@ -15,6 +15,9 @@ from xvla_ros.sim.scenes import COLOURS
 BLOCK_RGB = {'red': (0.85, 0.08, 0.07), 'green': (0.1, 0.62, 0.16), 'blue': (0.1, 0.25, 0.85)}
 # A 4 cm wooden block weighs about 40 g: 0.65 g/cm3.
 BLOCK_DENSITY_KG_M3 = 650.0
+# Time constant [s] and damping ratio of contacts with blocks and arms. With MuJoCo's default of
+# 0.02 s fingers sink 3 to 4 mm into a block. It must be at least two physics steps.
+CONTACT = (0.004, 1.0)
 TABLE_THICKNESS_M = 0.04
 FLOOR_M = -0.75
 # Each joint's servo is tuned to this bandwidth at the home pose and critically damped. It follows
@@ -125,6 +128,7 @@ def _furnish(spec: mujoco.MjSpec, sim: SimSettings) -> None:
         block = _box(body, f'block/{colour}', -half, half)
         block.density, block.rgba = BLOCK_DENSITY_KG_M3, (*BLOCK_RGB[colour], 1)
         block.friction, block.condim = (1.0, 0.02, 0.001), 4
+        block.solref[:2] = CONTACT
 
 
 def _box(body: mujoco.MjsBody, name: str, low: ArrayLike, high: ArrayLike) -> mujoco.MjsGeom:
@@ -147,6 +151,7 @@ def _attach(
         geom.group = 3 if solid and shown else 1
         geom.contype, geom.conaffinity = (own, WORLD_BIT | others) if solid else (0, 0)
         geom.friction = (1.5, 0.02, 0.001)
+        geom.solref[:2] = CONTACT
     x, y, z = place.base_position_m
     half_yaw = place.base_yaw_rad / 2
     frame = spec.worldbody.add_frame(

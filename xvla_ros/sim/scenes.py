@@ -19,6 +19,9 @@ from xvla_ros.core.sim_settings import SimArmSettings
 TRAIN, EVALUATE, VALIDATE = 1, 2, 3
 PURPOSES = (TRAIN, EVALUATE, VALIDATE)
 COLOURS = ('red', 'green', 'blue')
+# Tasks, and what each adds to the key of a scene.
+PICK, BIMANUAL = 'pick', 'bimanual'
+TASK_KEYS: dict[str, tuple[int, ...]] = {PICK: (), BIMANUAL: (1,)}
 # Least distance between block centres, in lengths of a block's edge: an open gripper must fit
 # between two blocks.
 LEAST_SPACING = 2.3
@@ -62,7 +65,8 @@ class Scene:
     The start of one episode.
 
     colour: of the block that the instruction names. arm: the arm on whose side that block lies.
-    purpose, seed, episode: the numbers that the scene was sampled from.
+    purpose, seed, episode: the numbers that the scene was sampled from. also: the arm and the
+    colour of a second block that the instruction names, for the other arm; empty for one block.
     """
 
     purpose: int
@@ -72,34 +76,48 @@ class Scene:
     arm: str
     blocks: tuple[Block, ...]
     look: Look
+    also: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def picks(self) -> dict[str, str]:
+        """The colour of each arm's block; an arm without one stays at home."""
+        return {self.arm: self.colour, **dict(self.also)}
 
     @property
     def instruction(self) -> str:
         """The instruction for the policy."""
-        return f'pick up the {self.colour} block'
+        return f'pick up the {" and the ".join(self.picks.values())} block'
 
 
-def sample_scene(embodiment: Embodiment, purpose: int, seed: int, episode: int) -> Scene:
+def sample_scene(
+    embodiment: Embodiment, purpose: int, seed: int, episode: int, task: str = PICK
+) -> Scene:
     """
     Return the scene of one episode. From one to the next the arm changes, then the colour.
 
     :param purpose: TRAIN, EVALUATE or VALIDATE.
     :param seed: not negative. :param episode: number of the episode, not negative.
-    :raises ConfigError: the purpose is unknown, the embodiment has no `sim` block, or its block
-        areas have no room for the blocks.
+    :param task: PICK, one block; BIMANUAL, a block for each of two arms.
+    :raises ConfigError: the purpose or the task is unknown or not possible, the embodiment has no
+        `sim` block, or its block areas have no room for the blocks.
     """
     if purpose not in PURPOSES or embodiment.sim is None:
         raise ConfigError(
             f"a scene needs a purpose of {PURPOSES} and a 'sim' block, got purpose {purpose}"
         )
-    sequence = np.random.SeedSequence(
-        [purpose, zlib.crc32(embodiment.robot.encode()), seed, episode]
-    )
-    rng = np.random.default_rng(sequence)
+    _check_task(embodiment, task)
+    key = [purpose, zlib.crc32(embodiment.robot.encode()), seed, episode]
+    rng = np.random.default_rng(np.random.SeedSequence([*key, *TASK_KEYS[task]]))
     names = embodiment.arm_names
     arm = names[episode % len(names)]
-    colour = COLOURS[episode // len(names) % len(COLOURS)]
-    sides = {c: arm if c == colour else names[rng.integers(len(names))] for c in COLOURS}
+    number = episode // len(names)
+    colour = COLOURS[number % len(COLOURS)]
+    also: tuple[tuple[str, str], ...] = ()
+    if task == BIMANUAL:
+        others = [c for c in COLOURS if c != colour]
+        also = ((names[1 - names.index(arm)], others[number // len(COLOURS) % 2]),)
+    fixed = {colour: arm} | {c: a for a, c in also}
+    sides = {c: fixed.get(c) or names[rng.integers(len(names))] for c in COLOURS}
     return Scene(
         purpose=purpose,
         seed=seed,
@@ -112,7 +130,18 @@ def sample_scene(embodiment: Embodiment, purpose: int, seed: int, episode: int) 
             embodiment.sim.block_size_m,
         ),
         look=_look(rng, len(embodiment.sim.cameras)),
+        also=also,
     )
+
+
+def _check_task(embodiment: Embodiment, task: str) -> None:
+    if task not in TASK_KEYS:
+        raise ConfigError(f"no task '{task}': expected one of {', '.join(TASK_KEYS)}")
+    if task == BIMANUAL and len(embodiment.arm_names) != 2:
+        raise ConfigError(
+            f"task '{BIMANUAL}' needs two arms, embodiment '{embodiment.robot}' has "
+            f'{len(embodiment.arm_names)}'
+        )
 
 
 def _blocks(

@@ -138,6 +138,11 @@ class World:
         """Return the centre (3,) of every block in the world frame [m], by colour."""
         return {c: self._data.body(f'block/{c}').xpos.copy() for c in COLOURS}
 
+    def tool_positions(self) -> dict[str, NDArray[np.float64]]:
+        """Return the tool (3,) of every arm in the world frame [m], by the arm's name."""
+        tools = {name: arm.tool_frame for name, arm in self.embodiment.arms.items()}
+        return {name: self._data.body(f'{name}/{t}').xpos.copy() for name, t in tools.items()}
+
     def block_in_base(self, arm: str, colour: str) -> NDArray[np.float64]:
         """Return the centre (3,) of a block in an arm's base frame [m]."""
         return self._in_base(arm, f'block/{colour}')
