@@ -8,7 +8,7 @@ PYTEST := $(PYTHON_BIN) -m pytest -q
 JOBS := $(shell nproc)
 TESTS = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist loadfile -m "not serial" && $(PYTEST) -m serial)
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test test-full ros-workspace-test lint format bench demo-matrix parity evaluate adapt-small faults fuzz soak sbom docs lock clean
+.PHONY: help bootstrap build demo test test-full ros-workspace-test jazzy-rehearsal lint format bench demo-matrix parity evaluate adapt-small faults fuzz soak sbom docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -30,6 +30,9 @@ test-full: build  ## Run the tests with the counts that the documentation names
 
 ros-workspace-test: build  ## Build a plain colcon workspace outside the checkout and run the simulation from it
 	@XVLA_TEST_FULL=1 $(PYTEST) test/package/test_workspace.py $(ARGS)
+
+jazzy-rehearsal:  ## Bootstrap, build, test and run on wheels that stand for an installed ROS 2 Jazzy
+	@python3 scripts/jazzy_rehearsal.py $(ARGS)
 
 lint: bootstrap  ## Style, types of the core, spelling, Dockerfile
 	$(PYTHON_BIN) -m ruff check .

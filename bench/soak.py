@@ -134,7 +134,11 @@ def figures(
         slope = float(np.polyfit(minutes, memory, 1)[0])
         grown = [_grown(threads), _grown(descriptors)]
         rounded = round(slope, 2)
-        each[name] = dict(mib_per_minute=rounded, threads=grown[0], descriptors=grown[1])
+        each[name] = {
+            'mib_per_minute': rounded,
+            'threads': grown[0],
+            'descriptors': grown[1],
+        }
         if slope > MOST_MIB_PER_MINUTE:
             wrong.append(f'{name}: memory grows by {slope:.2f} MiB a minute')
         if max(grown) > 0:

@@ -29,7 +29,7 @@ def test_every_page_is_in_the_navigation():
 
 def test_the_walk_through_the_code_names_files_that_exist():
     text = (ROOT / 'docs' / 'how-it-works.md').read_text()
-    places = {place for place in re.findall(r'`([a-z_/]+/[a-z_/]*(?:\.py)?)`', text)}
+    places = set(re.findall(r'`([a-z_/]+/[a-z_/]*(?:\.py)?)`', text))
     found = [place for place in places if not place.startswith('~')]
     assert len(found) > 20
     for place in found:

@@ -201,7 +201,7 @@ class Live:
         subscribe(EndEffectorCommand, 'policy_node/target', self.on_target, 100)
         subscribe(ActionChunk, 'policy_node/action_chunk', self.on_chunk, 100)
         subscribe(PolicyStatus, 'policy_node/status', self.on_status, LATCHED)
-        messages = [raw for raw in bag.messages(self.publishers)]
+        messages = list(bag.messages(self.publishers))
         self.instants = [(ns, list(g)) for ns, g in groupby(messages, lambda raw: raw.time_ns)]
         self.now_ns = START_NS - 3_600 * 1000 * MS
 

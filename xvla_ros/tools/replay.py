@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--remap', type=renaming, action='append', default=[], metavar='FROM:=TO',
-        help="use a topic of the bag under another name, e.g. /cam0/image:=/camera/main/image_raw",
+        help='use a topic of the bag under another name, e.g. /cam0/image:=/camera/main/image_raw',
     )  # fmt: skip
     parser.add_argument('--start', type=duration, default=0.0, help='skip so much [s]')
     parser.add_argument('--duration', type=duration, help='end after so much of the bag [s]')

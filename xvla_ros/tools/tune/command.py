@@ -121,7 +121,7 @@ def write(
         f'# largest error on {args.observations} observations or fewer; {args.threads} thread(s).',
         *(f'#   {described(trial, bound)}' for trial in trials),
     ]
-    setting = {name: value for name, value in asdict(best.setting).items()}
+    setting = asdict(best.setting)
     if not best.setting.tolerance_mm:
         del setting['tolerance_deg']
     if layers:
