@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-X-VLA's own wire protocol: the server of a policy, and the client that asks one.
+X-VLA's own wire protocol: a server for a policy, and a client for such servers.
 
-requests < arrays, pictures < fields < protocol; batching, batcher < app < server. The client
-(transports, client) imports neither torch nor FastAPI.
+Order of imports: requests, then arrays and pictures, fields, protocol; batching and batcher, app,
+server. The client (transports, client) imports neither torch nor FastAPI.
 """

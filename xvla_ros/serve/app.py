@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP and WebSocket faces of one policy: /act, /infer and /health."""
+"""The HTTP and WebSocket interfaces of one policy: /act, /infer and /health."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,12 +24,12 @@ from xvla_ros.serve.requests import Contract, InferenceRequest, Limits, RequestE
 
 log = logging.getLogger(__name__)
 
-# A body that takes longer than this to arrive is given up, so that slow senders cannot pile up.
+# A body that takes longer than this to arrive is refused, so that slow senders cannot pile up.
 BODY_TIMEOUT_S = 30.0
-# A body too large is read on, and thrown away, up to this many times the limit: a client that is
-# still sending would not see the answer.
+# The rest of a body that is too large is read and dropped, up to this many times the limit,
+# because a client that is still sending would not see the answer.
 DRAINED = 4
-# What this server understands beyond the authors' protocol.
+# Fields that this server supports beyond the authors' protocol.
 EXTENSIONS = (
     'noise',
     'prefix',
@@ -43,9 +43,9 @@ EXTENSIONS = (
 
 class Service:
     """
-    One policy behind the wire protocol: bodies are read on a thread beside the event loop.
+    One policy with the wire protocol. A separate thread parses the bodies.
 
-    :param token: bearer token every request must carry; None: none.
+    :param token: bearer token that every request must carry; None: none.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Service:
         }
 
     def authorise(self, headers: Headers) -> None:
-        """Refuse a request without the token, in a time that says nothing about the token."""
+        """Refuse a request without the token, in a time independent of the token."""
         sent = headers.get('authorization', '').encode()
         if self._token and not secrets.compare_digest(sent, b'Bearer ' + self._token):
             raise RequestError(
@@ -81,7 +81,7 @@ class Service:
             )
 
     async def read_body(self, request: Request) -> bytes:
-        """Receive a body, never more of it than the limit."""
+        """Receive a body, up to the limit."""
         try:
             return await asyncio.wait_for(self._receive(request), BODY_TIMEOUT_S)
         except asyncio.TimeoutError:
@@ -104,7 +104,7 @@ class Service:
         return action_json(await self._answer(request, gone))
 
     async def act_msgpack(self, message: bytes, gone: 'asyncio.Future[Any]') -> bytes:
-        """Answer one v2 message; a refusal is an answer too."""
+        """Answer one v2 message, also with a refusal."""
         try:
             request = await self._read(parse_msgpack, message)
             return action_msgpack(await self._answer(request, gone))
@@ -120,7 +120,7 @@ class Service:
     async def _answer(
         self, request: InferenceRequest, gone: 'asyncio.Future[Any]'
     ) -> NDArray[np.float32]:
-        """Wait for the model, or until the client has left: then its place is free again."""
+        """Wait for the model; if the client disconnects, drop its request."""
         job: Future[NDArray[np.float32]] = self.batcher.submit(request)
         answer = asyncio.wrap_future(job)
         await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,13 +136,13 @@ class Service:
 
 
 def is_disconnect(gone: 'asyncio.Future[Any]') -> bool:
-    """Say whether a finished receive was the end of the connection."""
+    """Say whether a finished receive ended the connection."""
     failed = gone.done() and not gone.cancelled() and gone.exception() is not None
     return failed or (gone.done() and gone.result().get('type', '').endswith('disconnect'))
 
 
 def refusal(error: Exception) -> tuple[int, str]:
-    """Return the status and the reason that a client is told."""
+    """Return the status and the reason for the client."""
     if isinstance(error, RequestError):
         return error.status, str(error)
     if isinstance(error, ObservationError):
@@ -154,7 +154,7 @@ def refusal(error: Exception) -> tuple[int, str]:
 
 
 async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Turn any error into `{"error": reason}` with its status."""
+    """Answer any error as `{"error": reason}` with its status."""
     if isinstance(error, HTTPException):
         reason = f'{error.detail}: expected POST /act, WebSocket /act or GET /health'
         return JSONResponse({'error': reason}, error.status_code, headers=error.headers)
@@ -164,7 +164,7 @@ async def refuse(_: Request, error: Exception) -> JSONResponse:
 
 
 def create_app(service: Service) -> FastAPI:
-    """Build the application around a service, which it closes when it stops."""
+    """Build the application for a service, which it closes at its end."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -219,7 +219,7 @@ def add_websocket_route(app: FastAPI, service: Service) -> None:
 
 
 async def converse(socket: WebSocket, service: Service) -> None:
-    """Answer messages until the client leaves; what it sends meanwhile is answered next."""
+    """Answer messages in order until the client disconnects."""
     pending = asyncio.ensure_future(socket.receive())
     try:
         while (message := await pending)['type'] != 'websocket.disconnect':

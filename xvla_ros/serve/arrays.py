@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Arrays on the wire: json_numpy objects and msgpack_numpy maps, read strictly.
+Arrays on the wire: json_numpy objects and msgpack_numpy maps, with strict checks.
 
-Neither library's own decoder is used on what a client sends: msgpack_numpy unpickles object
-arrays, and both build a dtype from whatever they are told.
+The decoders of these libraries are not used on a client's data, because msgpack_numpy unpickles
+object arrays, and both build any dtype that the data name.
 """
 
 from base64 import b64decode, b64encode
@@ -25,7 +25,7 @@ MOST_AXES = 4
 
 def read_array(value: Any, name: str, limits: Limits) -> NDArray[Any]:
     """
-    Read an array in any form that X-VLA's clients send it.
+    Read an array in any form that X-VLA's clients send.
 
     :param value: a string holding JSON (v1), a json_numpy object, a msgpack_numpy map, or nested
         lists.
@@ -44,9 +44,9 @@ def read_array(value: Any, name: str, limits: Limits) -> NDArray[Any]:
 
 def check_density(text: str | bytes, limits: Limits, name: str) -> None:
     """
-    Refuse JSON that would grow in memory: an empty list is 2 bytes here and 56 as an object.
+    Refuse JSON that would need too much memory: an empty list has 2 bytes, its object 56.
 
-    Brackets and commas do not occur in base64, so images as json_numpy pass at any size.
+    Base64 has no brackets and commas, so images as json_numpy pass at any size.
     """
     marks = ('[', '{', ',')
     if isinstance(text, str):
@@ -60,7 +60,7 @@ def check_density(text: str | bytes, limits: Limits, name: str) -> None:
 
 
 def read_json_string(text: str, name: str, limits: Limits) -> Any:
-    """Parse the JSON inside a JSON string, which is how the v1 protocol wraps arrays."""
+    """Parse the JSON inside a JSON string, the v1 form of arrays."""
     check_density(text, limits, name)
     try:
         value = json.loads(text)
@@ -75,7 +75,7 @@ def read_json_string(text: str, name: str, limits: Limits) -> Any:
 
 
 def read_numpy_map(value: Mapping[Any, Any], name: str) -> NDArray[Any]:
-    """Read a json_numpy object or a msgpack_numpy map, its keys text or bytes."""
+    """Read a json_numpy object or a msgpack_numpy map with text or bytes as keys."""
     if '__numpy__' in value:
         dtype = read_dtype(value.get('dtype'), name)
         shape = read_shape(value.get('shape'), name)
@@ -103,7 +103,7 @@ def read_dtype(value: Any, name: str) -> np.dtype[Any]:
 
 
 def read_shape(value: Any, name: str) -> tuple[int, ...]:
-    """Accept a short list of sizes, none of them negative."""
+    """Accept a short list of sizes that are not negative."""
     sizes = list(value) if isinstance(value, (list, tuple)) else [None]
     small = all(type(size) is int and 0 <= size <= 2**31 for size in sizes)
     if not small or len(sizes) > MOST_AXES:
@@ -118,9 +118,10 @@ def size_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 
 def read_base64(value: Any, size: int, name: str) -> bytes:
     """
-    Decode base64 that must hold `size` bytes; its length is checked before.
+    Decode base64 that must hold `size` bytes; check its length before.
 
-    Foreign characters are skipped, so that `build` misses their bytes: cheaper than a check.
+    Invalid characters are skipped, and `build` then finds too few bytes. This is cheaper than a
+    check.
     """
     expected = 4 * ((size + 2) // 3)
     if not isinstance(value, str) or len(value) != expected:
@@ -133,7 +134,7 @@ def read_base64(value: Any, size: int, name: str) -> bytes:
 
 
 def build(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
-    """View bytes as an array, once their number is right."""
+    """View bytes as an array, if their number is right."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise RequestError(f'{name}: data is a {type(data).__name__}, expected bytes')
     needed = size_of(dtype, shape)
@@ -157,9 +158,9 @@ def read_list(value: Sequence[Any], name: str) -> NDArray[Any]:
 
 def json_numpy_literal(array: NDArray[Any]) -> str:
     r"""
-    Write an array as `json.dumps(json_numpy.dumps(array))` does, without scanning its data twice.
+    Write an array like `json.dumps(json_numpy.dumps(array))`, without scanning its data twice.
 
-    Base64 holds nothing that JSON escapes, so it is put where the empty text was.
+    JSON escapes nothing in base64, so the data replace an empty placeholder.
     """
     array = np.ascontiguousarray(array)
     frame = json.dumps({'__numpy__': '', 'dtype': array.dtype.str, 'shape': array.shape})
@@ -180,7 +181,7 @@ def msgpack_map(array: NDArray[Any]) -> dict[bytes, Any]:
 
 
 def shorten(value: Any, most: int = 80) -> str:
-    """Show a client's own value in a message, but never much of it."""
+    """Return a short form of a client's value for a message."""
     text = (
         ascii(value) if isinstance(value, (str, int, float, type(None))) else type(value).__name__
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread owns the model: requests wait in line and run in batches, never at once."""
+"""Runs requests on one model: they wait in a queue, and one thread answers them in batches."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -17,9 +17,9 @@ from xvla_ros.serve.requests import InferenceRequest, RequestError
 
 log = logging.getLogger(__name__)
 
-# Requests in line, beyond which new ones are told 503.
+# Most waiting requests; further ones get 503.
 WAITING = 32
-# How long the plan of a robot that does not say is taken to last [s]: a chunk of X-VLA's.
+# Assumed duration of a robot's plan if the request does not give it [s]: one chunk of X-VLA.
 PLAN_S = 3.0
 
 Predict = Callable[[Sequence[InferenceRequest]], list[NDArray[np.float32]]]
@@ -27,7 +27,7 @@ Predict = Callable[[Sequence[InferenceRequest]], list[NDArray[np.float32]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
-    """One request in line, when its robot's plan ends (monotonic), and where its answer goes."""
+    """One waiting request, the end of its robot's plan (monotonic), and its future answer."""
 
     request: InferenceRequest
     key: Hashable
@@ -37,17 +37,16 @@ class Job:
 
 class Batcher:
     """
-    Run requests on a model that allows one caller at a time.
+    Runs requests on a model that allows one caller at a time.
 
-    The request whose robot's plan ends first goes first, and takes along those that may share its
-    batch, tightest first. One that does not say when is given PLAN_S from when it came: it waits
-    no longer than that for others, and among its like the oldest goes first.
-    `submit` may be called from any thread; `predict` is only ever called by the one thread this
-    object owns.
+    The request whose robot's plan ends first goes first, together with those that may share its
+    batch, in the same order. A request without `slack_s` counts as one whose plan ends PLAN_S
+    after its arrival; among such requests the oldest goes first.
+    `submit` may be called from any thread; only this object's own thread calls `predict`.
 
     :param predict: answers requests of one key.
-    :param key: what requests must share to run together; None runs alone.
-    :param most: requests per batch; `waiting`: requests in line, beyond which new ones are
+    :param key: requests with equal keys may run together; None runs alone.
+    :param most: requests per batch. :param waiting: most waiting requests; further ones are
         refused.
     """
 
@@ -68,9 +67,9 @@ class Batcher:
 
     def submit(self, request: InferenceRequest) -> 'Future[NDArray[np.float32]]':
         """
-        Put a request in line; cancelling the future takes it out again while it waits.
+        Add a request to the queue; cancelling the future removes it while it waits.
 
-        :raises RequestError: the line is full (503).
+        :raises RequestError: the queue is full (503).
         :raises InferenceError: the batcher is closed.
         """
         slack_s = PLAN_S if request.slack_s is None else request.slack_s
@@ -88,7 +87,7 @@ class Batcher:
         return job.answer
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Refuse what waits, let the running batch finish, and join the thread."""
+        """Refuse waiting requests, let the running batch finish, and join the thread."""
         with self._changed:
             self._open = False
             left, self._line = list(self._line), deque()
@@ -110,7 +109,7 @@ class Batcher:
                 self._answer(jobs)
 
     def _take(self) -> list[Job]:
-        """Take the tightest job and those that share its batch, in order. Holds the lock."""
+        """Take the most urgent job and those that share its batch, in order. Holds the lock."""
         in_order = sorted(self._line, key=lambda job: job.deadline_s)
         first = in_order[0]
         self._line.remove(first)
@@ -122,7 +121,7 @@ class Batcher:
         return [first, *fellows]
 
     def _answer(self, jobs: list[Job]) -> None:
-        """Run one batch; should it fail, each alone, so that one cannot spoil the others."""
+        """Run one batch; if it fails, run each request alone."""
         try:
             answers = self._predict([job.request for job in jobs])
             if len(answers) != len(jobs):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests run as one batch, and how the policy is asked."""
+"""Decides which requests run as one batch, and passes them to the policy."""
 
 from collections.abc import Hashable, Sequence
 
@@ -12,11 +12,10 @@ from xvla_ros.serve.requests import InferenceRequest
 
 def batch_key(request: InferenceRequest) -> Hashable:
     """
-    Return what requests must share to run as one batch; None for one that runs alone.
+    Return the key that requests of one batch must share; None for a request that runs alone.
 
-    Steps are shared because all rows are at the same flow time. A prefix has its own length, a
-    tolerance stops when its own chunk has settled, and a warm start has its own times: they run
-    alone.
+    The number of steps must be equal, because all rows are at the same flow time. A prefix has its
+    own length, a tolerance its own last step, and a warm start its own times, so they run alone.
     """
     own = (request.prefix, request.tolerance, request.warm_start)
     return request.steps if all(option is None for option in own) else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a policy that runs elsewhere, through the same call as a policy that runs here."""
+"""A client for a policy on a server, with the same call as a local policy."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
@@ -17,24 +17,24 @@ from xvla_ros.serve.pictures import encode_jpeg
 from xvla_ros.serve.transports import open_transport, Transport
 
 T = TypeVar('T')
-# What /health says of a model; when one of these changes, it is another model.
+# Fields of /health that identify a model.
 MODEL_FACTS = ('checkpoint', 'action_mode', 'domains', 'dim_proprio', 'num_actions', 'dim_action')
 
 
 class RemotePredictor:
     """
-    A policy behind X-VLA's wire protocol. One request at a time; may be called from any thread.
+    A policy on a server with X-VLA's wire protocol. One request at a time, from any thread.
 
-    Works with the authors' servers as well. Those know neither `noise` nor `prefix` nor
-    `tolerance`: see `supports_prefix`, and `left_out` after a call. Nor do they know `warm_start`,
-    which is not left out: it is an error.
+    Works also with the authors' servers. They do not know `noise`, `prefix` and `tolerance`, which
+    are then left out: see `supports_prefix`, and `left_out` after a call. They do not know
+    `warm_start` either; with it the call is an error.
 
     :param url: `http://host:port` speaks v1, `ws://host:port` v2.
-    :param token: bearer token, for servers that ask for one.
-    :param timeout_s: how long any call may take, connecting included.
-    :param num_views: views each request will carry; checked against the server when it says.
-    :param jpeg_quality: send views as JPEG of this quality instead of raw, for thin wires. The
-        policy then sees slightly different images.
+    :param token: bearer token, for servers that require one.
+    :param timeout_s: longest duration of a call, with the connection.
+    :param num_views: views in each request; compared with the server's, if known.
+    :param jpeg_quality: send views as JPEG of this quality instead of raw, for slow networks. The
+        policy then gets slightly different images.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RemotePredictor:
 
     @property
     def url(self) -> str:
-        """Address that requests go to."""
+        """Address of the server."""
         return self._transport.url
 
     @property
@@ -67,7 +67,7 @@ class RemotePredictor:
 
     @property
     def supports_noise(self) -> bool:
-        """Whether the server takes the sampling noise; False before `connect`."""
+        """Whether the server accepts the sampling noise; False before `connect`."""
         return 'noise' in self._extensions
 
     @property
@@ -75,15 +75,15 @@ class RemotePredictor:
         return self._listed('extensions') or ()
 
     def _listed(self, name: str) -> Sequence[str] | None:
-        """Return a list from what the server says of itself."""
+        """Return a list in the server's metadata."""
         value = (self.metadata or {}).get(name)
         return value if isinstance(value, list) else None
 
     def connect(self) -> None:
         """
-        Reach the server and learn what it serves; `predict` does it when nobody has.
+        Connect and read the server's metadata; `predict` does it if needed.
 
-        :raises InferenceError: nobody answers in time, or the server has too few view slots.
+        :raises InferenceError: no answer in time, or the server has too few view slots.
         """
         self._connect(time.monotonic() + self.timeout_s)
 
@@ -99,7 +99,7 @@ class RemotePredictor:
         self._connected = True
 
     def _check_same(self, told: Mapping[str, Any] | None) -> None:
-        """Refuse a server that serves another model than the one that was connected to first."""
+        """Refuse a server with another model than at the first connection."""
         if self.metadata is None or told is None:
             return
         changed = [k for k in MODEL_FACTS if told.get(k) != self.metadata.get(k)]
@@ -124,9 +124,9 @@ class RemotePredictor:
         slack_s: float | None = None,
     ) -> NDArray[np.float32]:
         """
-        Ask for one chunk; the other arguments are those of `Policy.predict`.
+        Request one chunk; the other arguments are those of `Policy.predict`.
 
-        :param slack_s: how long the robot's plan still lasts [s]: the server serves the tightest
+        :param slack_s: remaining time of the robot's plan [s]; the server answers the shortest
             first.
 
         :return: (num_actions, dim) float32.
@@ -178,7 +178,7 @@ class RemotePredictor:
         domain_id: int,
         steps: int,
     ) -> dict[str, Any]:
-        """Name the fields as the protocol does."""
+        """Return the fields of the request with the protocol's names."""
         if self.num_views is not None and len(images) != self.num_views:
             raise InferenceError(f'{self.url}: got {len(images)} views, expected {self.num_views}')
         payload = {
@@ -190,13 +190,13 @@ class RemotePredictor:
         return payload | {f'image{i}': self._view(image) for i, image in enumerate(images)}
 
     def _view(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a view as it travels: raw, or encoded in the order this generation decodes."""
+        """Return a view as sent: raw, or encoded in the colour order of this protocol version."""
         if self.jpeg_quality is None:
             return image
         return encode_jpeg(image, self._transport.color_order, self.jpeg_quality)
 
     def _checked(self, actions: NDArray[Any]) -> NDArray[np.float32]:
-        """Refuse a chunk of another shape than the server announced."""
+        """Refuse a chunk whose shape differs from the announced one."""
         told = self.metadata or {}
         expected = (told.get('num_actions'), told.get('dim_action'))
         if None not in expected and actions.shape != expected:
@@ -235,7 +235,7 @@ class RemotePredictor:
 
 
 def pair(tolerance: Any) -> tuple[float, float] | None:
-    """Return (millimetres, degrees) of the model's `Tolerance`, or of what is a pair already."""
+    """Return (millimetres, degrees) of the model's `Tolerance`, or of a pair."""
     told: tuple[float, float] | None = tolerance
     if hasattr(tolerance, 'position_mm'):
         told = (tolerance.position_mm, tolerance.rotation_deg)

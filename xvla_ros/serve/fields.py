@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of a request: each is accepted whole or refused by name."""
+"""The fields of a request: each is accepted or refused with its name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ MOST_SLACK_S = 60.0
 
 
 def read_instruction(value: Any, limits: Limits) -> str:
-    """Accept text that is not empty, not endless and can be written as UTF-8."""
+    """Accept text that is not empty, not too long and valid UTF-8."""
     if not isinstance(value, str) or not value.strip():
         raise RequestError(f'language_instruction: is {shorten(value)}, expected text')
     if len(value) > limits.instruction_characters:
@@ -26,7 +26,7 @@ def read_instruction(value: Any, limits: Limits) -> str:
             f'at most {limits.instruction_characters}'
         )
     if any('\ud800' <= character <= '\udfff' for character in value):
-        raise RequestError('language_instruction: holds half a surrogate pair, which is no text')
+        raise RequestError('language_instruction: holds half a surrogate pair, expected text')
     return value
 
 
@@ -64,7 +64,7 @@ def read_proprio(value: Any, contract: Contract, limits: Limits) -> NDArray[np.f
 def read_optional(
     payload: Mapping[str, Any], name: str, shape: tuple[int, ...], limits: Limits
 ) -> NDArray[np.float32] | None:
-    """Read an array of a known shape when it is there."""
+    """Read an optional array of a known shape."""
     if payload.get(name) is None:
         return None
     return read_floats(read_array(payload[name], name, limits), name, shape, limits)
@@ -136,7 +136,7 @@ def read_flow_time(value: Any, name: str) -> float:
 def read_floats(
     array: NDArray[Any], name: str, shape: tuple[int, ...], limits: Limits
 ) -> NDArray[np.float32]:
-    """Accept finite numbers of one shape and a size that a robot can have."""
+    """Accept finite numbers of one shape and of a plausible magnitude."""
     if array.shape != shape:
         raise RequestError(f'{name}: has shape {list(array.shape)}, expected {list(shape)}')
     with np.errstate(all='ignore'):
@@ -153,7 +153,7 @@ def read_floats(
 def read_images(
     payload: Mapping[str, Any], order: ColorOrder, contract: Contract, limits: Limits
 ) -> tuple[NDArray[np.uint8], ...]:
-    """Read the views image0, image1, ... without holes: a later one never moves up."""
+    """Read the views image0, image1, ...; refuse a missing one, so that no view changes place."""
     keys = contract.camera_keys
     sent = [key for key in payload if isinstance(key, str) and key.startswith('image')]
     unknown = sorted(set(sent) - {*keys, 'image_color_order'})
@@ -190,7 +190,7 @@ def read_image(value: Any, name: str, order: ColorOrder, limits: Limits) -> NDAr
 
 
 def bytes_of_list(array: NDArray[Any], value: Any, name: str) -> NDArray[Any]:
-    """Turn an image that came as a list into bytes; a list has no dtype, an array does."""
+    """Convert an image that was sent as a list to bytes, because a list has no dtype."""
     is_list = isinstance(value, list) or (isinstance(value, str) and value.lstrip()[:1] == '[')
     if not is_list or array.dtype.kind != 'i' or not array.size:
         return array

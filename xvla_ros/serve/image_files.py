@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Whole image files, decoded strictly: a file with a gap or an early end is refused.
+Decodes image files strictly: a damaged or truncated file is refused.
 
-libjpeg repairs a damaged file and only warns, and OpenCV and Pillow drop the warning: half of such
-a picture may be wrong. simplejpeg gives the same pixels and raises what libjpeg warns of. PNG has
+libjpeg repairs a damaged file and only warns, and OpenCV and Pillow drop the warning. Half of such
+an image may be wrong. simplejpeg gives the same pixels but raises libjpeg's warnings. PNG has
 checksums, and Pillow refuses truncated files of the other formats.
 """
 
@@ -23,10 +23,10 @@ FORMATS = ('PNG', 'WEBP', 'BMP')
 # Pillow's names of 8-bit colour and grey.
 MODES = ('RGB', 'RGBA', 'L', 'LA', 'P')
 JPEG_START = b'\xff\xd8'
-# The colour spaces of cameras' JPEGs; printers' CMYK is none of them.
+# The colour spaces of cameras' JPEGs, without the CMYK of printers.
 JPEG_COLORS = ('Gray', 'YCbCr', 'RGB')
 ORIENTATION = 0x0112  # the EXIF tag
-# EXIF's orientations but 1, which is upright, and what makes them upright.
+# EXIF's orientations except 1 (upright) -> the transposition that makes them upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,13 +36,13 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# More pixels than a camera has, 8192 x 4096.
+# Default limit, above the pixels of any camera: 8192 x 4096.
 MOST_PIXELS = 2**25
 
 
 class ImageFileError(XvlaError):
     """
-    A file that is not a whole picture.
+    A file that is not a complete image.
 
     :param too_large: it has more pixels than allowed.
     """
@@ -54,17 +54,17 @@ class ImageFileError(XvlaError):
 
 def decode_image_file(data: bytes, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """
-    Decode a JPEG, PNG, WebP or BMP file to (H, W, 3) uint8 RGB, upright as its EXIF data say.
+    Decode a JPEG, PNG, WebP or BMP file to (H, W, 3) uint8 RGB, upright by its EXIF data.
 
-    :param most_pixels: a file whose header announces more is refused before it is decoded.
-    :raises ImageFileError: the file is damaged, cut short, too large or no 8-bit picture.
+    :param most_pixels: a file with more pixels in its header is refused before it is decoded.
+    :raises ImageFileError: the file is damaged, truncated, too large or no 8-bit image.
     """
     try:
         decode = decode_jpeg if data[:2] == JPEG_START else decode_other
         return decode(data, most_pixels)
     except ImageFileError:
         raise
-    except Exception as error:  # Pillow's plugins raise whatever the file makes them raise
+    except Exception as error:  # Pillow's plugins raise many types
         known = not isinstance(error, UnidentifiedImageError)
         raise ImageFileError(
             f'{len(data)} bytes are not a readable image '
@@ -74,7 +74,7 @@ def decode_image_file(data: bytes, most_pixels: int = MOST_PIXELS) -> NDArray[np
 
 
 def decode_jpeg(data: bytes, most_pixels: int) -> NDArray[np.uint8]:
-    """Decode a JPEG; whatever libjpeg warns of is an error."""
+    """Decode a JPEG; a warning of libjpeg is an error."""
     height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     check_size(width, height, most_pixels)
     if colors not in JPEG_COLORS:
@@ -90,17 +90,17 @@ def decode_other(data: bytes, most_pixels: int) -> NDArray[np.uint8]:
     """Decode a file of another format with Pillow."""
     with warnings.catch_warnings():
         warnings.simplefilter('error', Image.DecompressionBombWarning)
-        picture: Any = Image.open(io.BytesIO(data), formats=FORMATS)
-        if picture.format == 'PNG':
-            picture.verify()  # reads the checksums, which decoding does not
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    check_size(picture.width, picture.height, most_pixels)
-    if picture.mode not in MODES:
-        raise ImageFileError(f'colour mode {picture.mode}, expected 8-bit RGB or grey')
-    return np.array(ImageOps.exif_transpose(picture).convert('RGB'))
+        image: Any = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.format == 'PNG':
+            image.verify()  # reads the checksums, which decoding does not
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    check_size(image.width, image.height, most_pixels)
+    if image.mode not in MODES:
+        raise ImageFileError(f'colour mode {image.mode}, expected 8-bit RGB or grey')
+    return np.array(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def check_size(width: int, height: int, most_pixels: int) -> None:
-    """Refuse a picture whose pixels would fill the memory, before they are decoded."""
+    """Refuse an image with too many pixels before it is decoded."""
     if width * height > most_pixels:
         raise ImageFileError(f'{width} x {height} pixels, at most {most_pixels}', too_large=True)

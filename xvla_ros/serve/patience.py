@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that ask nothing: closed, so that slow senders of headers cannot take all places."""
+"""Closes connections that send no request, so that they cannot use up all connections."""
 
 import asyncio
 from typing import Any
@@ -11,18 +11,18 @@ HEADERS_S = 10.0
 
 
 class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's protocol, whose own timeouts begin after a first answer."""
+    """uvicorn's protocol with a timeout before the first request, which uvicorn lacks."""
 
     _seen: Any = None
     _check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for headers."""
+        """Start the timeout for headers."""
         super().connection_made(transport)
         self._wait()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop the timeout."""
         if self._check:
             self._check.cancel()
         super().connection_lost(error)

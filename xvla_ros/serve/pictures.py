@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Encoded images on the wire, and whose colours come first.
+Encoded images on the wire, and their colour order.
 
-Which bytes mean red is not in the file: X-VLA's v1 clients hand an RGB array to `cv2.imencode`,
-which takes it for BGR, and its server decodes without swapping back, so that the two mistakes
-cancel (models/modeling_xvla.py). Its v2 server swaps (inference_api), which is right for any file
-that a camera or another program wrote.
+The file does not show which colour order its encoder was given. X-VLA's v1 clients pass an RGB
+array to `cv2.imencode`, which takes it for BGR, and its server decodes without swapping back, so
+that the two mistakes cancel (models/modeling_xvla.py). Its v2 server swaps (inference_api), which
+is right for files from cameras and other programs.
 """
 
 import io
@@ -28,8 +28,8 @@ def decode_image(
     Decode one compressed image to (H, W, 3) uint8 RGB.
 
     :param array: (bytes,) uint8, a whole JPEG, PNG, WebP or BMP file.
-    :param order: what the array was when it was given to `cv2.imencode`: `bgr` for a picture that
-        any viewer shows in its true colours, `rgb` for the swapped ones of the authors' v1
+    :param order: colour order of the array that was given to `cv2.imencode`: `bgr` for an image
+        that viewers show in its true colours, `rgb` for the swapped ones of the authors' v1
         clients.
     """
     try:

@@ -4,8 +4,8 @@ The two generations of X-VLA's wire protocol.
 
 v1, POST /act: a JSON object whose arrays are strings of json_numpy (models/modeling_xvla.py,
 `_build_app`). v2, WebSocket /act: msgpack maps with msgpack_numpy arrays (v2 branch,
-models/server.py). A request is read whole or refused with a reason: nothing is guessed, shifted
-or filled in.
+models/server.py). A request is read completely or refused with a reason; no value is guessed,
+moved or filled in.
 """
 
 from collections.abc import Mapping
@@ -32,17 +32,17 @@ from xvla_ros.serve.fields import (
 from xvla_ros.serve.pictures import ColorOrder
 from xvla_ros.serve.requests import Contract, InferenceRequest, Limits, RequestError
 
-# The default of both generations (models/modeling_xvla.py).
+# Default number of steps in both generations (models/modeling_xvla.py).
 DEFAULT_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
     """
-    Where the generations differ in meaning.
+    The differences in meaning between the generations.
 
-    :param color_order: of encoded images, unless the request says `image_color_order`.
-    :param domain_id: of a request without one; None: it must have one.
+    :param color_order: colour order of encoded images in a request without `image_color_order`.
+    :param domain_id: domain of a request without one; None: a request must have one.
     """
 
     color_order: ColorOrder
@@ -69,7 +69,7 @@ def parse_msgpack(message: bytes, contract: Contract, limits: Limits) -> Inferen
 
 
 def unpack_msgpack(message: bytes, limits: Limits) -> Any:
-    """Unpack msgpack without extension types, counting what it holds while it is made."""
+    """Unpack msgpack without extension types, and count its values meanwhile."""
     containers = values = 0
 
     def counted(container: Any) -> Any:
@@ -107,8 +107,8 @@ def read_request(
     """
     Check every field of an unpacked request.
 
-    Fields that no generation knows are ignored, as the authors' servers do; except cameras, where
-    an ignored one would be a view that the client believes it has sent.
+    Unknown fields are ignored, as by the authors' servers. Unknown cameras are refused, because
+    the client would believe that it has sent a view.
     """
     if not isinstance(payload, Mapping):
         raise RequestError(f'body: is a {type(payload).__name__}, expected an object')

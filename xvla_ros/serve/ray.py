@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The same server on many machines, as a Ray Serve deployment (optional: `pip install "ray[serve]"`).
+The same server on several machines with Ray Serve (optional: `pip install "ray[serve]"`).
 
 `serve run xvla_ros.serve.ray:application checkpoint=DIR replicas=4 gpus=1 device=cuda`
 """
@@ -31,8 +31,8 @@ def application(arguments: Mapping[str, str]) -> Any:
     """
     Build the deployment from `key=value` arguments: those of `xvla serve`, `replicas` and `gpus`.
 
-    Every replica holds its own copy of the model and its own line of requests; Ray chooses among
-    them. The checkpoint must be readable under the same path on every machine.
+    Every replica has its own copy of the model and its own queue; Ray chooses among them. The
+    checkpoint must be readable at the same path on every machine.
 
     :param arguments: `replicas` copies with `gpus` each, which may be fractions.
     :raises ConfigError: an argument is unknown, or Ray is not installed.
@@ -59,7 +59,7 @@ def application(arguments: Mapping[str, str]) -> Any:
 
 
 def builder(arguments: dict[str, str]) -> Callable[[], FastAPI]:
-    """Return the function that a replica builds its application with, warm before it is ready."""
+    """Return the function with which a replica builds its application, warmed up."""
 
     def build() -> FastAPI:
         from xvla_ros.serve.server import build_app, ServerSettings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a policy server is asked, what it accepts, and why it refuses."""
+"""The requests to a policy server, its limits and its errors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ MIB = 2**20
 
 class RequestError(XvlaError):
     """
-    A request the server refuses; the message is what the client is told.
+    A refused request; the client gets the message.
 
     :param status: HTTP status: 400 unreadable, 401 not allowed, 413 too large, 422 a wrong field.
     """
@@ -28,12 +28,12 @@ class RequestError(XvlaError):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contract:
     """
-    What one served policy takes and gives. Sent to clients by /health and the WebSocket welcome.
+    Inputs and outputs of a served policy, sent to clients in /health and the WebSocket welcome.
 
-    :param cameras: view slots, `image0` the main view; `domains`: rows of the soft prompts.
-    :param dim_noise: width of the network's own action, what `noise` is drawn in.
-    :param trained_domains: rows that training may have seen, None where the weights cannot tell.
-    :param first_anchor_index: periods from an observation to its first action, None: not known.
+    :param cameras: view slots, `image0` the main view. :param domains: rows of the soft prompts.
+    :param dim_noise: width of the network's own action, and of `noise`.
+    :param trained_domains: rows that training may have seen, None if the weights do not show it.
+    :param first_anchor_index: periods from an observation to its first action, None: unknown.
     """
 
     checkpoint: str
@@ -49,7 +49,7 @@ class Contract:
 
     @property
     def action_shape(self) -> tuple[int, int]:
-        """Shape of a chunk as it is answered."""
+        """Shape of an answered chunk."""
         return self.num_actions, self.dim_action
 
     @property
@@ -61,15 +61,15 @@ class Contract:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """
-    How much a client may ask for. Everything is checked before memory is taken for it.
+    Limits of a request, checked before memory is allocated.
 
-    :param body_bytes: three raw 1080p views in doubly encoded base64 are 25 MiB.
-    :param pixels: of one image; 3840 x 2160.
+    :param body_bytes: size of a body; three raw 1080p views in doubly encoded base64 are 25 MiB.
+    :param pixels: pixels of one image; 3840 x 2160.
     :param values: JSON or msgpack containers in one request; a 224 x 224 image as lists has
         50,177.
-    :param numbers: commas in a JSON body, so numbers outside base64, or elements of msgpack
-        containers; two 480 x 640 images as lists.
-    :param fields: of one msgpack map.
+    :param numbers: commas in a JSON body, which count the numbers outside base64, or elements of
+        msgpack containers; two 480 x 640 images as lists.
+    :param fields: fields of one msgpack map.
     :param steps: denoising steps; the reference uses 10.
     :param proprio: largest magnitude, in metres, radians or raw gripper units.
     """
@@ -87,15 +87,15 @@ class Limits:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InferenceRequest:
     """
-    One valid question to the policy.
+    One valid request to the policy.
 
-    :param images: (H, W, 3) uint8 RGB each, main view first, no holes.
+    :param images: (H, W, 3) uint8 RGB each, main view first, none left out.
     :param proprio: (dim_proprio,) float32.
     :param noise: (num_actions, dim_noise) float32, or None for fresh noise.
     :param prefix: (d, dim_action) float32 committed steps, or None.
     :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
-    :param warm_start: what denoising starts from, or None for noise alone.
-    :param slack_s: how long the robot's plan lasts from now on [s], or None when it is not said.
+    :param warm_start: start of denoising, or None for noise alone.
+    :param slack_s: remaining time of the robot's plan [s], or None if unknown.
     """
 
     images: tuple[NDArray[np.uint8], ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve a checkpoint: load, warm up, bind, run until told to stop."""
+"""Serves a checkpoint: loads it, warms it up, opens the port and runs until it is stopped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -27,21 +27,21 @@ from xvla_ros.serve.token import read_token
 log = logging.getLogger(__name__)
 
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
-# As the authors' v2 server pings (models/server.py).
+# Ping interval and timeout of the authors' v2 server (models/server.py).
 PING_S = 20.0
-# How long requests in flight may take to finish once the server is told to stop.
+# How long running requests may take to finish when the server stops.
 GRACE_S = 10
-# Open connections, beyond which new ones are told 503.
+# Most open connections; further ones get 503.
 MOST_CONNECTIONS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
     """
-    What `xvla serve` was asked to do.
+    The settings of `xvla serve`.
 
-    :param port: 0 takes a free one; `batch`: requests run together at most.
-    :param output_dir: where `info.json` goes when `slurm` is set.
+    :param port: 0: a free one. :param batch: most requests per batch.
+    :param output_dir: folder of `info.json`, with `slurm`.
     """
 
     checkpoint: Path
@@ -58,7 +58,7 @@ class ServerSettings:
     output_dir: Path = Path('logs')
 
     def __post_init__(self) -> None:
-        """Refuse limits under which nothing could be answered."""
+        """Refuse limits below one."""
         for name in ('batch', 'body_mib'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}, expected at least 1')
@@ -70,10 +70,9 @@ class ServerSettings:
 
 def serve(settings: ServerSettings) -> None:
     """
-    Serve until SIGINT or SIGTERM; the port is bound when the model is warm.
+    Serve until SIGINT or SIGTERM; open the port after the warm-up.
 
-    :raises ConfigError: something the user gave is wrong; most of it is found before the model
-        loads.
+    :raises ConfigError: a setting is wrong; most are checked before the model loads.
     """
     settings.token()
     info_path = settings.output_dir / 'info.json'
@@ -105,14 +104,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def warm_up(policy: Policy) -> None:
-    """Answer blank observations, one per number of views: no client pays for the first."""
+    """Answer a blank observation for each number of views, so that no client has to wait."""
     for count in range(1, policy.config.view_slots + 1):
         policy.warm_up(count)
         log.info('warm with %d of %d views', count, policy.config.view_slots)
 
 
 def describe(policy: Policy, name: str) -> Contract:
-    """Read off a policy what its clients must know."""
+    """Return the facts about a policy for its clients."""
     return Contract(
         checkpoint=name,
         action_mode=policy.config.action_mode,
@@ -128,7 +127,7 @@ def describe(policy: Policy, name: str) -> Contract:
 
 
 def build_app(settings: ServerSettings) -> FastAPI:
-    """Load and warm a policy, and put it behind a batcher and the protocol."""
+    """Load and warm up a policy, and build the application with a batcher."""
     token = settings.token()
     folder = checkpoint_folder(settings.checkpoint)
     policy = load_policy(
@@ -142,7 +141,7 @@ def build_app(settings: ServerSettings) -> FastAPI:
 
 
 def announce(settings: ServerSettings, port: int) -> None:
-    """Say who can reach the server and, as the last word of a start, where it is."""
+    """Log who can reach the server, and last its address."""
     if settings.host not in LOOPBACK and settings.token_file is None:
         log.warning(
             '%s can be reached from other machines and asks for no token (--token-file)',
@@ -163,7 +162,7 @@ def announce(settings: ServerSettings, port: int) -> None:
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """End the block on SIGINT and on SIGTERM; uvicorn raises either again once it has stopped."""
+    """End the block on SIGINT and SIGTERM, which uvicorn raises again when it has stopped."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -178,7 +177,7 @@ def until_stopped() -> Iterator[None]:
 
 
 def run(app: FastAPI, listener: socket.socket, body_mib: int) -> None:
-    """Run uvicorn on a listening socket until a signal, then let requests in flight finish."""
+    """Run uvicorn on a listening socket until a signal, then let running requests finish."""
     config = uvicorn.Config(
         app,
         log_level='warning',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a SLURM job runs, in the scheduler's own host names, and the file that tells clients."""
+"""The host names of a SLURM job, and the file with the server's address for clients."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ import socket
 
 from xvla_ros.core.errors import ConfigError
 
-# Commas outside brackets separate names: `node[1-3,7],login`.
+# A name; commas outside brackets separate names: `node[1-3,7],login`.
 NAMES = re.compile(r'(?:[^,\[\]]|\[[^\[\]]*\])+')
 PARTS = re.compile(r'\[([^\[\]]*)\]|([^\[\]]+)')
-# More names than any cluster has: a mistyped range must not fill the memory.
+# More names than any cluster has, so that a mistyped range cannot fill the memory.
 MOST_NODES = 100_000
 
 
@@ -52,7 +52,7 @@ def expand_ranges(text: str, name: str) -> list[str]:
 
 def job_info(port: int, environment: Mapping[str, str] = os.environ) -> dict[str, object]:
     """
-    Describe this job's server, in the words of the authors' deploy.py.
+    Describe this job's server with the keys of the authors' deploy.py.
 
     :return: `host`, `port`, `job_id` and `node_list`.
     :raises ConfigError: this is no SLURM job.
@@ -81,7 +81,7 @@ def check_absent(path: Path) -> None:
 
 @contextmanager
 def info_file(path: Path, info: Mapping[str, object]) -> Iterator[None]:
-    """Keep the file that clients find a server by for as long as the block lasts."""
+    """Provide the file with a server's address while the block runs."""
     write_info(path, info)
     try:
         yield
@@ -90,7 +90,7 @@ def info_file(path: Path, info: Mapping[str, object]) -> Iterator[None]:
 
 
 def write_info(path: Path, info: Mapping[str, object]) -> None:
-    """Write the file whole or not at all: clients read it the moment it appears."""
+    """Write the file atomically, because clients read it as soon as it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'.{path.name}.{os.getpid()}')
     draft.write_text(json.dumps(info, indent=2) + '\n')

@@ -17,7 +17,7 @@ def server_token(file: str) -> str | None:
     """
     Return the token that a client sends; None for none.
 
-    :param file: path of a file that holds it; empty: the environment variable XVLA_SERVER_TOKEN.
+    :param file: path of a file with the token; empty: the environment variable XVLA_SERVER_TOKEN.
     :raises ConfigError: the file cannot be read, or the token is not one word of ASCII.
     """
     if file:
@@ -41,7 +41,7 @@ def read_token(path: Path, what: str) -> str:
 
 
 def one_word(text: str, source: str) -> str:
-    """Return the one word of a text; the error never quotes it."""
+    """Return the one word of a text; the error does not quote it."""
     token = text.strip()
     if not token or not token.isascii() or len(token.split()) != 1:
         raise ConfigError(f'{source}: expected one word of ASCII')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two wires to a server: HTTP with JSON (v1) and WebSocket with msgpack (v2)."""
+"""The two connections to a server: HTTP with JSON (v1) and WebSocket with msgpack (v2)."""
 
 from collections.abc import Mapping
 import json
@@ -18,30 +18,30 @@ from xvla_ros.serve.arrays import json_numpy_literal, msgpack_map, read_array
 from xvla_ros.serve.pictures import ColorOrder
 from xvla_ros.serve.requests import Limits, RequestError
 
-# A chunk of 30 x 20 numbers is 15 kB of JSON; far more is no chunk.
+# A chunk of 30 x 20 numbers is 15 kB of JSON; larger answers than this are refused.
 LARGEST_ANSWER = 8 * 2**20
-# Statuses with which a server without /health answers.
+# Statuses of a server without /health.
 NO_HEALTH = (404, 405)
 
 
 class Transport(Protocol):
-    """One wire. All methods run on one event loop and may be cancelled at any point."""
+    """One connection. All methods run on one event loop and may be cancelled at any point."""
 
     url: str
     color_order: ColorOrder
 
     async def handshake(self) -> Mapping[str, Any] | None:
-        """Connect; return what the server says about its policy, or None from a stock server."""
+        """Connect; return the server's metadata, or None for the authors' server."""
 
     async def ask(self, payload: Mapping[str, Any]) -> NDArray[np.float32]:
-        """Send one request, arrays as arrays, and return the actions."""
+        """Send one request with numpy arrays, and return the actions."""
 
     async def close(self) -> None:
         """Close the connection."""
 
 
 def open_transport(url: str, token: str | None) -> Transport:
-    """Choose the wire from a URL's scheme; `/act` is added where there is no path."""
+    """Choose the transport by a URL's scheme; add `/act` if there is no path."""
     parts = urlsplit(url)
     if parts.scheme not in ('http', 'https', 'ws', 'wss') or not parts.hostname:
         raise InferenceError(f'{url!r}: expected http://host:port (v1) or ws://host:port (v2)')
@@ -66,7 +66,7 @@ class HttpTransport:
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self.url = url
-        # The caller's deadline rules; proxies are for the internet, not for a robot's server.
+        # The caller has its own deadline. Proxies are not used for a robot's server.
         self._client = httpx.AsyncClient(headers=headers, timeout=None, trust_env=False)
 
     async def handshake(self) -> Mapping[str, Any] | None:
@@ -75,7 +75,7 @@ class HttpTransport:
         return None if status in NO_HEALTH else as_object(body, status, health_url(self.url))
 
     async def ask(self, payload: Mapping[str, Any]) -> NDArray[np.float32]:
-        """Post one request; a connection that had died since the last one is replaced once."""
+        """Post one request; replace a connection that has died since the last one, once."""
         fields = (f'{json.dumps(name)}: {literal(value)}' for name, value in payload.items())
         content = f'{{{", ".join(fields)}}}'.encode()
         status, body = await self._send('POST', self.url, content)
@@ -108,7 +108,7 @@ class HttpTransport:
 
 
 class WebSocketTransport:
-    """Version 2: msgpack maps over one WebSocket that is opened again after a fault."""
+    """Version 2: msgpack maps over one WebSocket, which is reopened after a fault."""
 
     color_order: ColorOrder = 'bgr'
 
@@ -118,19 +118,19 @@ class WebSocketTransport:
         self._socket: ClientConnection | None = None
 
     async def handshake(self) -> Mapping[str, Any] | None:
-        """Connect and read the welcome; a stock server's says nothing of its policy."""
+        """Connect and read the welcome; the authors' server sends no metadata in it."""
         self._abort()
         _, welcome = await self._connect()
         return welcome if 'domains' in welcome else None
 
     async def ask(self, payload: Mapping[str, Any]) -> NDArray[np.float32]:
-        """Exchange one message; whatever interrupts it ends the connection with it."""
+        """Exchange one message; an interruption also ends the connection."""
         wire = {k: msgpack_map(v) if is_array(v) else v for k, v in payload.items()}
         message = msgpack.packb(wire, use_bin_type=True)
         try:
             answer = await self._exchange(message)
         except BaseException:
-            self._abort()  # else the late answer would be taken for the next one's
+            self._abort()  # otherwise the late answer would be taken for the next one
             raise
         return read_actions(answer, self.url)
 
@@ -182,17 +182,17 @@ class WebSocketTransport:
 
 
 def literal(value: Any) -> str:
-    """Write a payload's value as JSON, arrays as v1 wraps them."""
+    """Write a payload's value as JSON, arrays in the form of v1."""
     return json_numpy_literal(value) if is_array(value) else json.dumps(value)
 
 
 def is_array(value: Any) -> bool:
-    """Say whether a payload's value goes over the wire as an array."""
+    """Say whether a payload's value is sent as an array."""
     return isinstance(value, np.ndarray)
 
 
 def unreachable(url: str, error: Exception) -> InferenceError:
-    """Say that there is no X-VLA server, or no longer."""
+    """Return the error for a server that does not answer."""
     return InferenceError(
         f'{url}: no X-VLA server answers ({type(error).__name__}: {error}); expected one to be '
         f'running there (xvla serve --checkpoint DIR --host HOST --port N)',
@@ -201,12 +201,12 @@ def unreachable(url: str, error: Exception) -> InferenceError:
 
 
 def garbage(text: str) -> InferenceError:
-    """Say that an answer is none of the protocol."""
+    """Return the error for an answer that does not follow the protocol."""
     return InferenceError(text, code='server_garbage')
 
 
 def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
-    """Parse a JSON answer; an error status carries the server's reason."""
+    """Parse a JSON answer; raise the server's reason for an error status."""
     if status != 200:
         raise refused(body, status, url)
     answer = parsed(body)
@@ -216,7 +216,7 @@ def as_object(body: bytes, status: int, url: str) -> Mapping[str, Any]:
 
 
 def refused(body: bytes, status: int, url: str) -> InferenceError:
-    """Say what a server refused, and its reason if it gave one."""
+    """Return the error for a refused request, with the server's reason if it gave one."""
     answer = parsed(body)
     reason = answer.get('error', answer) if isinstance(answer, Mapping) else repr(body[:200])
     text = f'{url}: refused with status {status}: {reason}'
@@ -224,7 +224,7 @@ def refused(body: bytes, status: int, url: str) -> InferenceError:
 
 
 def parsed(body: bytes) -> Any:
-    """Parse JSON; None when it is none."""
+    """Parse JSON; None if it is not valid."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure, one benchmark after the other, and merge the figures into out/bench.json.
+Run benchmarks one after the other, and merge their figures into out/bench.json.
 
 A benchmark is a module of bench/, beside the package, with `run() -> {name: {"ours": x, "unit": u,
-"n": n, ...}}`; what another run measured under other names stays in the file.
+"n": n, ...}}`. Figures with other names stay in the file.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -17,7 +17,7 @@ from typing import Any
 from xvla_ros.core.errors import ConfigError, XvlaError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# Name of `--only` -> the modules of bench/ whose run() it takes, in this order.
+# Name for `--only` -> modules of bench/ to run, in this order.
 BENCHMARKS = {
     'gate': ('gate',),
     'ik': ('ik',),
@@ -27,7 +27,7 @@ BENCHMARKS = {
     'replay': ('replay',),
     'serve': ('serve',),
 }
-# Shown first, in this order; whatever else a figure has follows by name.
+# Fields to print first, in this order; the others follow by name.
 COLUMNS = ('ours', 'unit', 'n', 'anchor', 'ratio')
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--only',
         action='append',
         metavar='NAME',
-        help=f'one of {", ".join(available() or BENCHMARKS)}; again for more',
+        help=f'one of {", ".join(available() or BENCHMARKS)}; may be repeated',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('out/bench.json'), help='file for the figures'
@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run the benchmarks that were asked for, all without --only; 1 when one of them failed."""
+    """Run the requested benchmarks, by default all; return 1 if one failed."""
     _find_benchmarks()
     names = args.only or list(available())
     unknown = sorted(set(names) - set(available()))
@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
 
 
 def measure(module: str, out: Path) -> bool:
-    """Run one benchmark; tell whether it succeeded: the others run in any case."""
+    """Run one benchmark; return whether it succeeded."""
     print(f'[bench] {module} ...', flush=True)
     try:
         figures = import_module(f'bench.{module}').run()
@@ -72,7 +72,7 @@ def measure(module: str, out: Path) -> bool:
 
 
 def available() -> tuple[str, ...]:
-    """Return the benchmarks of this checkout; none of an installation."""
+    """Return the benchmarks of this checkout; an installation has none."""
     return tuple(
         name
         for name, modules in BENCHMARKS.items()
@@ -82,9 +82,9 @@ def available() -> tuple[str, ...]:
 
 def _find_benchmarks() -> None:
     """
-    Let this process and those that it starts import bench/.
+    Let this process and its children import bench/.
 
-    :raises ConfigError: this is an installation, which has no bench/.
+    :raises ConfigError: this is an installation without bench/.
     """
     if not available():
         raise ConfigError(
@@ -96,7 +96,7 @@ def _find_benchmarks() -> None:
 
 
 def merge(path: Path, figures: dict[str, dict[str, Any]]) -> None:
-    """Put figures into a file beside those that other benchmarks left there."""
+    """Add figures to a file, and keep those of other benchmarks."""
     known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     merged = dict(sorted({**known, **figures}.items()))
@@ -104,7 +104,7 @@ def merge(path: Path, figures: dict[str, dict[str, Any]]) -> None:
 
 
 def line(values: dict[str, Any]) -> str:
-    """Return one figure as a line: numbers short, nested rows left to the file."""
+    """Return one figure as a line with short numbers and without nested rows."""
     names = [*(n for n in COLUMNS if n in values), *(n for n in values if n not in COLUMNS)]
     parts = [
         f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}'

@@ -12,8 +12,8 @@ from typing import Protocol
 from xvla_ros import __version__
 from xvla_ros.core.errors import one_line, show_stack, XvlaError
 
-# Subcommands and what they do. The code is in the module of the same name, with _ for -; for those
-# in FOLDERS it is in the folder's command.py.
+# Subcommands and their descriptions. The code is in the module of the same name, with _ for -; for
+# those in FOLDERS it is in the folder's command.py.
 COMMANDS = {
     'demo': 'let a policy drive a simulated robot over ROS 2',
     'serve': "serve a checkpoint in X-VLA's wire protocol",
@@ -23,15 +23,15 @@ COMMANDS = {
     'evaluate': 'measure a policy on demonstrations or in simulated scenes',
     'replay': 'run a policy on a recorded bag',
     'record': 'record episodes into a bag',
-    'report': 'turn a bag or a run into pictures',
-    'fetch': 'bring a published checkpoint from the hub',
+    'report': 'make an HTML page from a bag or a replay',
+    'fetch': 'download a published checkpoint from the hub',
     'inspect': 'show what a checkpoint contains',
     'convert': 'convert a checkpoint between layouts',
     'export': 'write a checkpoint as graphs for ONNX Runtime or OpenVINO',
-    'tune': 'find the cheapest setting of a policy within a stated error',
+    'tune': 'find the fastest setting of a policy within a bound on the error',
     'joints': 'write the joints table of a joint-space checkpoint',
-    'doctor': 'check this machine and a robot, and say what to fix',
-    'bench': 'measure performance, into out/bench.json',
+    'doctor': 'check this machine and a robot, and tell what to fix',
+    'bench': 'run benchmarks; results go to out/bench.json',
 }
 FOLDERS = {
     'adapt',
@@ -50,7 +50,7 @@ UNHEARD = 141  # 128 + SIGPIPE: a shell's exit code of a process that wrote to a
 
 
 class Command(Protocol):
-    """What the module of a subcommand provides."""
+    """The interface of a subcommand's module."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the command's arguments."""
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise  # another pipe broke, for example to a child process that has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNHEARD
-    except Exception as error:  # not exit code 1: some commands give it a meaning
+    except Exception as error:  # exit code 2, because 1 has a meaning for some commands
         print(f'xvla: {one_line(error)}', file=sys.stderr)
         show_stack(error)
         return USAGE_ERROR
@@ -96,7 +96,7 @@ def module_of(name: str) -> str:
 
 
 def _unread() -> bool:
-    """Tell whether the reader of our output has closed the pipe, as `head` does."""
+    """Tell whether the reader of the output has closed the pipe, as `head` does."""
     output = select.poll()
     output.register(sys.stdout.fileno(), select.POLLOUT)
     return any(event & select.POLLERR for _, event in output.poll(0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xvla convert: rewrite a checkpoint in another layout, optionally merging a LoRA adapter."""
+"""xvla convert: rewrites a checkpoint in another layout, and can merge a LoRA adapter."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Convert and say what was written."""
+    """Convert, and print the result."""
     import torch
 
     from xvla_ros.model.conversion import convert

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import XvlaError
 
-if TYPE_CHECKING:  # imports torch, which --help can do without
+if TYPE_CHECKING:  # imports torch, which --help does not need
     from xvla_ros.model.inspection import Inspection
     from xvla_ros.model.training_data import TrainingData
 
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print the facts, and draw the similarity of the rows if asked to."""
+    """Print the facts, and draw the similarity of the rows if requested."""
     from xvla_ros.model.inspection import inspect
 
     try:
@@ -76,7 +76,7 @@ def describe(found: 'Inspection') -> str:
 
 
 def data_lines(data: 'TrainingData') -> Iterator[str]:
-    """Yield what a checkpoint says of its training data; the authors' schema says nothing."""
+    """Yield the facts about a checkpoint's training data; the authors' schema has none."""
     if data.features:
         shapes = (f'{name} {list(shape)}' for name, shape in data.features.items())
         yield f'features: {", ".join(shapes)}'
@@ -96,7 +96,7 @@ def data_lines(data: 'TrainingData') -> Iterator[str]:
 
 
 def draw(found: 'Inspection', path: Path) -> None:
-    """Draw the cosine between every two domain rows, and mark each row's nearest."""
+    """Draw the cosine of every pair of domain rows, and mark each row's nearest."""
     import matplotlib as mpl
 
     mpl.use('Agg')

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write the joints table of an arm: what the numbers of a joint-space checkpoint mean.
+Write the joints table of an arm: joint, unit and scale of a joint-space checkpoint's numbers.
 
-By the unit of its data and the URDF:
+From the unit of its data and the URDF:
 
     xvla joints --urdf so101.urdf --unit deg --gripper gripper
 
-or by the LeRobot calibration of the arm that the data was recorded with:
+or from the LeRobot calibration of the arm in the data:
 
     xvla joints --calibration my_arm.json --unit deg --tick-zero 2048 --max-speed 4
 
-The output is YAML for `arms.<name>` of an embodiment file. Look at it before a robot moves by it:
-`xvla doctor --checkpoint DIR --embodiment FILE` compares it with a checkpoint's statistics.
+The output is YAML for `arms.<name>` of an embodiment file. Check it before a robot uses it: `xvla
+doctor --checkpoint DIR --embodiment FILE` compares it with a checkpoint's statistics.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -31,7 +31,7 @@ from xvla_ros.core.joint_units import (
     UNITS,
 )
 
-# Faster than any servo or arm that a table is for [rad/s]: such limits of a URDF are placeholders.
+# Faster than any servo or arm [rad/s]; higher limits in a URDF are placeholders.
 FASTEST = 7.0
 GRIPPERS = {'0..1': 1.0, '0..100': 100.0}
 
@@ -86,9 +86,9 @@ def run(args: Namespace) -> int:
 
 def rows(args: Namespace) -> list[Row]:
     """
-    Work out the table.
+    Compute the table.
 
-    :raises ConfigError: a source is missing or unreadable, or a named joint is not there.
+    :raises ConfigError: a source is missing or unreadable, or a named joint is missing.
     """
     from xvla_ros.control.urdf import joint_ranges
 
@@ -120,7 +120,7 @@ def rows(args: Namespace) -> list[Row]:
 
 
 def numbers(given: list[str], option: str) -> dict[str, float]:
-    """Return numbers by joint; one without a joint is for all, below the empty name."""
+    """Return numbers by joint; a number without a joint is for all, with an empty name."""
     found = {}
     for text in given:
         name, _, value = text.rpartition('=')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How findings look in a terminal."""
+"""Prints findings in a terminal."""
 
 from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.data.errors import frame_name
@@ -8,7 +8,7 @@ SIGNS = {OK: 'ok     ', WARNING: 'WARNING', PROBLEM: 'PROBLEM'}
 
 
 def print_finding(finding: Finding) -> None:
-    """Print a finding, where it is, and what to do."""
+    """Print a finding, its place and its fix."""
     where = place(finding)
     found = f'{where}: {finding.found}' if where else finding.found
     print(f'{SIGNS[finding.level]}  {finding.name}: {found}', flush=True)
@@ -17,6 +17,6 @@ def print_finding(finding: Finding) -> None:
 
 
 def place(finding: Finding) -> str:
-    """Return where a finding is; empty where it is about all."""
+    """Return the place of a finding; empty if it is about everything."""
     named = finding.episode and f'episode {finding.episode}'
     return ', '.join(filter(None, (finding.file, named, frame_name(finding.frame))))

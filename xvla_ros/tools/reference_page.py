@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write docs/embodiments.md: every key of an embodiment file, from the settings that read it.
+Write docs/embodiments.md: every key of an embodiment file, from the settings classes.
 
-Run with `python -m xvla_ros.tools.reference_page` after a change of the settings; a test compares.
+Run `python -m xvla_ros.tools.reference_page` after a change of the settings; a test checks it.
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ HEAD = """\
 
 Each robot, lab and checkpoint has one YAML file: a ROS 2 parameter file with its keys below
 `/**: ros__parameters:`. All nodes and all tools read the same file. The whole file is checked
-when it is read. An unknown key is refused, and the nearest known key is named. A wrong type, a
-value out of range and blocks that contradict each other are refused too. `config/` holds a file
-for each robot's real driver and one for its simulation (`*_sim.yaml`).
+when it is read. An unknown key is refused, and the message names the nearest known key. A wrong
+type, a value out of range and blocks that contradict each other are refused too. `config/` has a
+file for each robot's real driver and one for its simulation (`*_sim.yaml`).
 
 A single key can be replaced on a command line: `-p limits.max_linear_speed_m_s:=0.1` for a node,
 `limits.max_linear_speed_m_s:=0.1` for a launch file, `--set limits.max_linear_speed_m_s=0.1` for
-`xvla replay`. Launch files and `--set` take the text of a text setting as it is: `--set
+`xvla replay`. Launch files and `--set` take the value of a text setting literally: `--set
 policy.instruction=42` needs no quotes; for a node write `-p policy.instruction:='"42"'`.
 
 ## Values
 
-Tools read values as ROS's own parser (rcl) does. `xvla doctor --embodiment FILE` finds what a node
-would refuse.
+Tools read values as ROS's own parser (rcl) does. `xvla doctor --embodiment FILE` finds values that
+a node would refuse.
 
 | written | means |
 |---|---|
@@ -48,7 +48,7 @@ would refuse.
 
 If a key is written twice, the last value counts; two values of different types are refused. A
 section for one node (`policy_node:`) replaces values of a `/**:` section before it; the doctor
-says when nodes get different values. Names of topics may have letters, digits, `_` and `/`,
+warns if nodes get different values. Names of topics may have letters, digits, `_` and `/`,
 and no part may begin with a digit; `~/name` and `{node}` are allowed.
 
 ## While it runs
@@ -56,16 +56,15 @@ and no part may begin with a digit; `~/name` and `{node}` are allowed.
 `ros2 param set /policy_node NAME VALUE` changes these settings of a running policy. Each change is
 checked. All other parameters are read-only, and `ros2 param set` says so.
 
-* At any time: `policy.instruction` (ends the task that runs), `policy.checkpoint` (the robot holds
+* At any time: `policy.instruction` (ends the running task), `policy.checkpoint` (the robot holds
   while it loads), `policy.warm_start_time`, `control.strategy`, and `threshold` and `hysteresis`
   of `arms.<name>.gripper`.
 * Towards safer at any time, back only while the robot is not armed: speeds, first steps and
   `max_rotation_residual` of `limits`, and `limits.min_arm_distance_m`.
 * Only while the robot is not armed, because braking uses them: the accelerations of `limits`.
 
-No limit becomes less safe than what policy and controller were started with, because the
-controller goes on with that. A changed limit counts for everything that the policy sends, until it
-is started anew.
+No limit becomes less safe than at the start of policy and controller, because the controller keeps
+that value. A changed limit applies to everything that the policy sends, until it is restarted.
 """
 NAMES = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 
@@ -116,14 +115,14 @@ def _row(field: Field[Any], hint: Any, path: str) -> str:
 
 
 def _type(hint: Any) -> str:
-    """Return a type as people write it."""
+    """Return a type for people."""
     if get_origin(hint) is tuple:
         return f'list of {NAMES[get_args(hint)[0]]}'
     return NAMES[hint]
 
 
 def _yaml(value: Any) -> str:
-    """Return a value as YAML writes it."""
+    """Return a value in YAML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

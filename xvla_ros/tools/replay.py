@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Replay a bag: through the policy without ROS running, or as live topics.
+Replay a bag: run the policy on it without ROS, or publish it as live topics.
 
 --deterministic runs bag -> observation -> policy -> queue -> safety gate -> targets on the bag's
-own clock and writes targets.csv, verdicts.jsonl, chunks.csv and summary.json into --out: the same
-bytes on every run. Exit code 0: done, and as the golden file says; 1: it differs; 2: an error.
+own clock and writes targets.csv, verdicts.jsonl, chunks.csv and summary.json into --out, with the
+same bytes on every run. Exit code 0: done, and equal to the golden file; 1: different; 2: error.
 
-Without it, the bag's topics are published with their timing, for any nodes that listen. On a
-terminal space pauses, s steps, q ends; so do the services /xvla_replay/pause, resume and step.
+Without it, the bag's topics are published with their timing, for any nodes. On a terminal space
+pauses, s steps and q ends; the services /xvla_replay/pause, resume and step do the same.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -39,31 +39,31 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--remap', type=renaming, action='append', default=[], metavar='FROM:=TO',
         help='use a topic of the bag under another name, e.g. /cam0/image:=/camera/main/image_raw',
     )  # fmt: skip
-    parser.add_argument('--start', type=duration, default=0.0, help='skip so much [s]')
-    parser.add_argument('--duration', type=duration, help='end after so much of the bag [s]')
+    parser.add_argument('--start', type=duration, default=0.0, help='time to skip [s]')
+    parser.add_argument('--duration', type=duration, help='length of the part to replay [s]')
     offline = parser.add_argument_group('deterministic')
     offline.add_argument('--deterministic', action='store_true', help='no ROS, no wall clock')
     offline.add_argument('--out', type=Path, help='folder for the results')
     offline.add_argument('--checkpoint', type=Path, help='instead of the recorded one')
-    offline.add_argument('--no-model', action='store_true', help='take the recorded chunks')
+    offline.add_argument('--no-model', action='store_true', help='use the recorded chunks')
     offline.add_argument('--instruction', default='', help='instead of the recorded ones')
     offline.add_argument('--latency-ms', type=duration, default=100.0, help='of each inference')
     offline.add_argument(
         '--schedule', choices=('fixed', 'recorded'), default='fixed',
         help='infer with --latency-ms, or for the observations that were answered live',
     )  # fmt: skip
-    offline.add_argument('--golden', type=Path, help='targets.csv that must come out')
-    offline.add_argument('--tolerance', type=float, default=1e-6, help='most that may differ')
+    offline.add_argument('--golden', type=Path, help='expected targets.csv')
+    offline.add_argument('--tolerance', type=float, default=1e-6, help='largest difference')
     live = parser.add_argument_group('live')
     live.add_argument('--rate', type=float, default=1.0, help='speed; 2 is twice as fast')
-    live.add_argument('--pause', action='store_true', help='begin paused')
-    live.add_argument('--loop', action='store_true', help='begin again at the end')
+    live.add_argument('--pause', action='store_true', help='start paused')
+    live.add_argument('--loop', action='store_true', help='restart at the end')
     live.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
     live.add_argument(
         '--keep-stamps', action='store_true', help='do not move header stamps to the present'
     )
-    live.add_argument('--topics', nargs='+', help='only these (default: what the policy hears)')
-    live.add_argument('--all', action='store_true', help='all topics, those of the policy too')
+    live.add_argument('--topics', nargs='+', help="only these (default: the policy's inputs)")
+    live.add_argument('--all', action='store_true', help='all topics, also those of the policy')
 
 
 def override(text: str) -> tuple[str, object]:
@@ -86,7 +86,7 @@ def renaming(text: str) -> tuple[str, str]:
 
 
 def live_command(bag: str, rate: str, embodiment: str, parameters: Mapping[str, str]) -> list[str]:
-    """Return the command that plays a bag for nodes on its clock; launch files start it."""
+    """Return the command that plays a bag with /clock; for launch files."""
     command = ['xvla', 'replay', bag, '--clock', '--keep-stamps', '--rate', rate]
     replaced = [
         part for name, value in parameters.items() for part in ('--set', f'{name}={value}')
@@ -147,7 +147,7 @@ def _compare(args: Namespace, targets: Path) -> int:
     for difference in differences:
         print(f'differs from {args.golden}: {difference}')
     if not differences:
-        print(f'as {args.golden}')
+        print(f'equal to {args.golden}')
     return DIFFERENT if differences else 0
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Turn a bag into one HTML page that opens anywhere.
+Make one self-contained HTML page from a bag.
 
-Cameras, planned against executed path, every channel with the joints between chunks, gripper,
-latency, starvation, clamping, verdicts. With --run, the targets of a deterministic replay of the
-bag take the place of the recorded ones.
+It shows cameras, planned and executed path, every channel with the joints between chunks, gripper,
+latency, starvation, clamping and verdicts. With --run it shows the targets of a deterministic
+replay of the bag instead of the recorded ones.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -60,10 +60,10 @@ def collect(
     overrides: dict[str, object] | None = None,
 ) -> 'ReportData':
     """
-    Read all that the page shows.
+    Read the data of the page.
 
-    :raises XvlaError: the bag or the results cannot be read, the robot is not known, or the bag
-        holds nothing of it.
+    :raises XvlaError: the bag or the results cannot be read, the robot is unknown, or the bag has
+        no topic of it.
     """
     from xvla_ros.bags.bag import open_bag
     from xvla_ros.bags.timeline import clock_offset_ns
@@ -104,7 +104,7 @@ def _check_not_empty(bag: 'Bag', names: dict[str, str], missing: list[str]) -> N
     """
     Check that there is something to show.
 
-    :raises ConfigError: the bag holds no topic of the robot, nor of a policy.
+    :raises ConfigError: the bag has no topic of the robot or a policy.
     """
     from xvla_ros.bags.topics import CHUNK, recorded_name, STATUS, TARGET
 
@@ -156,7 +156,7 @@ def _facts(
     missing: list[str],
     run_folder: Path | None,
 ) -> list[tuple[str, str]]:
-    """Return the rows of the table on top."""
+    """Return the rows of the table at the top."""
     recording = bag.recording
     instructions = list(dict.fromkeys(text for _, text in tasks if text))
     facts = [

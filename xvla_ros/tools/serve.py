@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Serve a checkpoint in X-VLA's own wire protocol.
+Serve a checkpoint over X-VLA's own wire protocol.
 
-POST /act (json_numpy), WebSocket /act (msgpack) and GET /health; see docs/serve.md. The port is
-bound when the model is warm, on this machine only unless --host says otherwise.
+POST /act (json_numpy), WebSocket /act (msgpack) and GET /health; see docs/serve.md. The port opens
+after the warm-up; without --host only this machine can connect.
 """
 
 import argparse
@@ -23,19 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen on; default: this machine only'
     )
-    parser.add_argument('--port', type=int, default=8000, help='port; 0 takes a free one')
+    parser.add_argument('--port', type=int, default=8000, help='port; 0: a free one')
     parser.add_argument(
         '--token-file', type=Path, help='file with a bearer token that clients must send'
     )
     parser.add_argument('--device', default='cpu', help='torch device, such as cuda')
-    parser.add_argument('--dtype', default='float32', help='arithmetic: float32, bfloat16 or int8')
+    parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or int8')
     parser.add_argument(
         '--backend',
         default='auto',
         choices=('auto', 'torch', 'onnxruntime', 'openvino'),
-        help='what runs the network (default: torch, or the fastest for exported graphs)',
+        help='library that runs the network (default: torch, or the fastest for exported graphs)',
     )
-    parser.add_argument('--batch', type=int, default=8, help='requests run together at most')
+    parser.add_argument('--batch', type=int, default=8, help='most requests per batch')
     parser.add_argument('--body-mib', type=int, default=32, help='largest request [MiB]')
     parser.add_argument(
         '--slurm', action='store_true', help="write info.json with the job's host for clients"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments that name demonstrations, and the demonstrations that they name."""
+"""Arguments for demonstrations, and the demonstrations that they select."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -24,14 +24,14 @@ RECORDINGS = Path('/dev/shm/xvla_joint_samples')
 
 
 def add_source_arguments(group: 'ArgumentParser | _ArgumentGroup') -> None:
-    """Declare what names demonstrations: recordings, or the scripted expert."""
+    """Declare the arguments for demonstrations: recordings, or the scripted expert."""
     group.add_argument(
         '--source',
         action='append',
         default=[],
         metavar='DATA',
         help='recorded demonstrations: a source file (docs/data.md), a bag, a folder of bags, or '
-        'what `xvla convert-data` wrote; may be repeated',
+        'the output of `xvla convert-data`; may be repeated',
     )
     add_description(group)
     group.add_argument(
@@ -39,25 +39,25 @@ def add_source_arguments(group: 'ArgumentParser | _ArgumentGroup') -> None:
         type=count,
         default=0,
         metavar='N',
-        help='so many demonstrations of the scripted expert in simulation; in joint space so many '
-        'scenes, with its plans from five states to each block',
+        help='number of demonstrations of the scripted expert in simulation; in joint space the '
+        'number of scenes, with its plans from five states to each block',
     )
     group.add_argument(
         '--recordings',
         type=Path,
         default=RECORDINGS,
-        help='folder for what is simulated in joint space; used again when complete',
+        help='folder for simulated data in joint space; reused when complete',
     )
 
 
 def add_description(group: 'ArgumentParser | _ArgumentGroup') -> None:
-    """Declare what says what the numbers of data mean."""
+    """Declare the argument for the meaning of the data's numbers."""
     group.add_argument(
         '--as',
         dest='description',
         default='',
         metavar='NAME',
-        help='what DATA means: a source file, or the name of a shipped one (config/sources)',
+        help='meaning of DATA: a source file, or the name of a shipped one (config/sources)',
     )
 
 
@@ -73,7 +73,7 @@ def named_data(args: Namespace) -> bool:
 
 
 def sources_of(args: Namespace) -> 'list[Source]':
-    """Return the sources that are named."""
+    """Return the named sources."""
     from xvla_ros.data.opening import open_source
 
     return [open_source(name, args.description) for name in args.source]
@@ -81,9 +81,9 @@ def sources_of(args: Namespace) -> 'list[Source]':
 
 def robot_of(args: Namespace, command: str) -> Embodiment:
     """
-    Return the robot: the one that is named, else the one that the data names.
+    Return the named robot, or else the data's.
 
-    :raises ConfigError: not exactly one is named.
+    :raises ConfigError: there is not exactly one.
     """
     names = list(args.embodiment or ())
     if not names and args.source:
@@ -99,14 +99,14 @@ def robot_of(args: Namespace, command: str) -> Embodiment:
 
 
 def named_robot(name: str | None, source: 'Source') -> Embodiment | None:
-    """Return the robot of a name or file, else the one that the data names, if any."""
+    """Return the robot of a name or file, or else the data's, if any."""
     if name:
         return load_embodiment(embodiment_file(name, sim=False))
     return recorded_robot(source)
 
 
 def recorded_robot(source: 'Source') -> Embodiment | None:
-    """Return the robot that a source names, or that was recorded with its first bag."""
+    """Return the robot in a source file, or the recorded one of its first bag."""
     from xvla_ros.bags.bag import open_bag
     from xvla_ros.data.opening import source_paths
     from xvla_ros.data.source import ROSBAG
@@ -121,7 +121,7 @@ def recorded_robot(source: 'Source') -> Embodiment | None:
 
 
 def context_of(args: Namespace, embodiment: Embodiment | None) -> 'Context':
-    """Return what readers are given: bags are read as recorded where no robot is named."""
+    """Return the readers' context; without a named robot, bags use the recorded one."""
     from xvla_ros.data.context import Context
     from xvla_ros.tools.transforms import recorded_transforms
 
@@ -130,7 +130,7 @@ def context_of(args: Namespace, embodiment: Embodiment | None) -> 'Context':
 
 def episodes_of(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
     """
-    Return the demonstrations that the arguments name.
+    Return the demonstrations selected by the arguments.
 
     :raises DataError: one is broken, with file, episode and frame.
     """
@@ -160,7 +160,7 @@ def simulated(args: Namespace, embodiment: Embodiment) -> 'list[Episode]':
 
 
 def asked_of(source: 'Source', embodiment: Embodiment | None, **more: Any) -> 'Asked':
-    """Return what the episodes of a source are checked for."""
+    """Return the criteria for the check of a source's episodes."""
     from xvla_ros.data.checks.asked import Asked
 
     begin, window_s = source.grippers_begin, source.window_s

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla adapt`: a robot from demonstrations, or the demo policy from nothing."""
+"""`xvla adapt`: trains a checkpoint for a robot, or the demo policy from scratch."""

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Teach a checkpoint a robot from demonstrations, in two steps (docs/teach.md).
+Train a checkpoint for a robot with demonstrations, in two steps (docs/teach.md).
 
-First the robot's own prompts, encoder and decoder are trained, then everything, slowly. The row is
-copied from the one that fits the data best; all other rows stay as they are, bit for bit.
+The first step trains the robot's own prompts, encoder and decoder, the second everything at a low
+rate. The robot's row starts as a copy of the row that fits the data best; all other rows stay
+unchanged to the bit.
 
     xvla adapt --source recordings/ --checkpoint /data/X-VLA-Pt --row 20 --out out/mine
     xvla adapt --simulated 30 --checkpoint demo_policy --embodiment ur5e --row 3 --out out/ur5e
     xvla adapt --simulated 30 --checkpoint demo_policy --embodiment ur5e --rows  # compare rows
     xvla adapt --demo                                                            # the demo policy
 
-docs/data.md says what --source takes. The robot of a bag is the recorded one unless one is named.
+docs/data.md describes --source. The robot of a bag is the recorded one unless you name another.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -33,15 +34,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, help='checkpoint folder (default: out/adapted or out/demo_policy)'
     )
-    parser.add_argument(
-        '--resume', action='store_true', help='go on where a run into --out stopped'
-    )
+    parser.add_argument('--resume', action='store_true', help='continue a stopped run into --out')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--dtype',
         choices=('auto', 'float32', 'bfloat16'),
         default='auto',
-        help='of matrix products; weights are float32 always; auto: the faster one here (default)',
+        help='of matrix products; weights stay float32; auto: the faster one here (default)',
     )
     parser.add_argument('--threads', type=count, default=1, help='torch threads')
     robot.add_arguments(parser.add_argument_group('a robot from demonstrations'))
@@ -49,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Train what was asked for."""
+    """Train the requested policy."""
     if args.demo == named_data(args):
         raise ConfigError(
             'xvla adapt: expected either --demo, or demonstrations (--source DATA or --simulated '

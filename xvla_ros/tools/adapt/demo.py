@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the demo policy from nothing, on the simulated robots (docs/training.md)."""
+"""Train the demo policy from scratch on the simulated robots (docs/training.md)."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -9,7 +9,7 @@ from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count
 
-if TYPE_CHECKING:  # these import torch and mujoco, which --help can do without
+if TYPE_CHECKING:  # these import torch and mujoco, which --help does not need
     from argparse import _ArgumentGroup
 
     from xvla_ros.adapt.demo.demo_policy import Job
@@ -34,7 +34,7 @@ def add_arguments(group: '_ArgumentGroup') -> None:
 
 
 def run(args: Namespace) -> int:
-    """Record, train, write."""
+    """Record demonstrations, train, and write the checkpoint."""
     from xvla_ros.adapt.demo.demo_policy import DemoTraining, record_all
 
     job = demo_job(args)
@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
 
 
 def reason(dtype: str) -> str:
-    """Say what was measured, where that decided."""
+    """Return the measured times if they decided the dtype."""
     from xvla_ros.adapt.trainer.arithmetic import step_times
     from xvla_ros.model.measured import listed
 
@@ -77,9 +77,9 @@ def demo_job(args: Namespace) -> 'Job':
 
 def robots(names: list[str] | None) -> list['Embodiment']:
     """
-    Read the named embodiments, or all simulated ones that run the demo policy, by domain.
+    Read the named embodiments, or all simulated ones with the demo policy, by domain.
 
-    :raises ConfigError: one is not known, or has no simulation.
+    :raises ConfigError: an embodiment is unknown, or has no simulation.
     """
     from xvla_ros.adapt.demo.demo_policy import demo_embodiments
     from xvla_ros.core.embodiment import load_embodiment
@@ -96,10 +96,9 @@ def robots(names: list[str] | None) -> list['Embodiment']:
 
 def trainable(embodiments: list['Embodiment']) -> list['Embodiment']:
     """
-    Return the embodiments as they are.
+    Return the embodiments unchanged.
 
-    :raises ConfigError: one is driven in joint space, or has a domain that the demo policy has no
-        row for.
+    :raises ConfigError: one is in joint space, or the demo policy has no row for its domain.
     """
     from xvla_ros.adapt.demo.small_network import NUM_DOMAINS
 
@@ -114,6 +113,6 @@ def trainable(embodiments: list['Embodiment']) -> list['Embodiment']:
             raise ConfigError(
                 f"embodiment '{embodiment.robot}': policy.domain_id is "
                 f'{embodiment.policy.domain_id}, the demo policy has rows 0 to {NUM_DOMAINS - 1}; '
-                '3 is free: set it in a copy of the file, and give that'
+                '3 is free: set it in a copy of the file, and use the copy'
             )
     return embodiments

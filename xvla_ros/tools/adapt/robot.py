@@ -12,7 +12,7 @@ from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count, duration
 from xvla_ros.tools.sources import add_source_arguments, episodes_of, robot_of
 
-if TYPE_CHECKING:  # these import torch, which --help can do without
+if TYPE_CHECKING:  # these import torch, which --help does not need
     from argparse import _ArgumentGroup
 
     from xvla_ros.adapt.job import Adaptation
@@ -25,40 +25,40 @@ OUT = Path('out/adapted')
 def add_arguments(group: '_ArgumentGroup') -> None:
     """Declare the arguments of an adaptation."""
     add = group.add_argument
-    add('--checkpoint', type=Path, help='checkpoint folder to begin with, any layout')
+    add('--checkpoint', type=Path, help='checkpoint folder to start from, any layout')
     add_source_arguments(group)
     add('--row', type=int, help="row to train (default: the embodiment's policy.domain_id)")
     add(
         '--from-row',
         type=int,
         metavar='N',
-        help='begin as a copy of this row (default: the one that predicts the data best, where '
-        'the row to train has not been trained)',
+        help='start as a copy of this row (default: if the row is untrained, the row that '
+        'predicts the data best)',
     )
-    add('--rows', action='store_true', help='compare the trained rows on the data, train nothing')
+    add('--rows', action='store_true', help='only compare the trained rows on the data')
     add('--frozen-steps', type=int, default=1000, help='steps of prompts and heads alone')
     add('--steps', type=int, default=20000, help='steps of everything')
     add('--rate', type=duration, default=1e-4, help='learning rate of prompts and heads')
     add('--scale', type=duration, default=0.1, help="core's and VLM's share of the rate")
-    add('--warmup', type=int, default=2000, help='steps over which core and VLM are ramped in')
-    add('--falling', type=duration, default=0.0, help='share of the steps in which rates fall')
+    add('--warmup', type=int, default=2000, help='steps of the ramp of the rates of core and VLM')
+    add('--falling', type=duration, default=0.0, help='share of the steps with falling rates')
     add('--mean', type=duration, default=0.0, help='decay of a running mean of the weights')
     add('--batch', type=count, default=16, help='samples per step and process')
-    add('--check', type=count, default=500, help='steps between looks at held-out episodes')
-    add('--held-out', type=duration, default=0.1, help='share of the episodes that is held out')
+    add('--check', type=count, default=500, help='steps between checks on held-out episodes')
+    add('--held-out', type=duration, default=0.1, help='share of the episodes to hold out')
     add('--early-core', action='store_true', help='train the core in the first step, too')
     add('--half', action='store_true', help='store a policy in joint space as float16')
     add('--lora', type=int, default=0, metavar='RANK', help='train low-rank updates (peft)')
-    add('--checkpointing', action='store_true', help='less memory, a third more computing')
-    add('--no-jitter', action='store_true', help='leave the colours of pictures as they are')
+    add('--checkpointing', action='store_true', help='use less memory, compute a third more')
+    add('--no-jitter', action='store_true', help='do not change the colours of images')
     add('--silence-views', action='store_true', help='the checkpoint never saw a second camera')
     add('--lerobot', action='store_true', help="also write LeRobot's layout, into OUT-lerobot")
-    add('--tensorboard', action='store_true', help='write for TensorBoard, too')
+    add('--tensorboard', action='store_true', help='also write logs for TensorBoard')
     add('--device', default='cpu', help='cpu, or cuda')
 
 
 def run(args: Namespace) -> int:
-    """Compare rows, say what memory it takes, train, say how good it is."""
+    """Compare rows, print the expected memory, train, and print the result."""
     from xvla_ros.adapt.job import Adaptation
     from xvla_ros.adapt.processes import processes_of
 
@@ -77,11 +77,11 @@ def run(args: Namespace) -> int:
 
 
 def silent(line: str) -> None:
-    """Say nothing: of several processes one speaks."""
+    """Print nothing: only one of several processes prints."""
 
 
 def row_of(args: Namespace, embodiment: Embodiment) -> int:
-    """Return the row of the checkpoint: the one that is asked for, or the embodiment's."""
+    """Return the row of the checkpoint: the requested one, or the embodiment's."""
     return embodiment.policy.domain_id if args.row is None else int(args.row)
 
 
@@ -110,7 +110,7 @@ def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 
 
 
 def describe_data(made: 'Adaptation') -> str:
-    """Return what there is to learn from, as a line."""
+    """Return a line about the training data."""
     return (
         f'{len(made.data)} samples of {len(made.data.episodes)} episodes, '
         f'{len(made.held_out.episodes)} episodes held out, '
@@ -119,7 +119,7 @@ def describe_data(made: 'Adaptation') -> str:
 
 
 def choose_row(made: 'Adaptation') -> Iterator[str]:
-    """Have an untrained row begin as the one that fits best; yield what was compared."""
+    """Start an untrained row as a copy of the best one; yield the comparison."""
     from xvla_ros.adapt.rows import retrieve, trained_rows
     row, named = made.options.row, made.options.from_row
     if made.new_space:
@@ -139,11 +139,11 @@ def choose_row(made: 'Adaptation') -> Iterator[str]:
     if named is None and row not in rows:
         made.options = replace(made.options, from_row=found[0].row)
     start = made.options.from_row
-    yield f'row {row} begins ' + ('as it is' if start is None else f'as a copy of row {start}')
+    yield f'row {row} starts ' + ('unchanged' if start is None else f'as a copy of row {start}')
 
 
 def train(made: 'Adaptation', say: Callable[[str], None], resume: bool) -> int:
-    """Train, and say what came out."""
+    """Train, and report the result."""
     from tqdm import tqdm
 
     from xvla_ros.adapt.trainer.progress import training_folder

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla check`: says whether recorded data can be trained on."""
+"""`xvla check`: checks whether recorded data are fit for training."""

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Check demonstrations before any hour of training.
+Check demonstrations before training.
 
-Looks at times, gaps, numbers, jumps, still frames, units, rotations, grippers, instructions,
-pictures, and with a robot at its workspace, kinematics and anchors. Of a bag it also says what
-`xvla doctor BAG` says. Each finding names file, episode and frame.
+Checks times, gaps, numbers, jumps, still frames, units, rotations, grippers, instructions and
+images; with a robot also workspace, kinematics and anchors. For a bag it includes the findings of
+`xvla doctor BAG`. Each finding names file, episode and frame.
 
     xvla check recordings/                                    # bags of xvla record
     xvla check mine.yaml --embodiment franka --page check.html
 
-Exit code 0: nothing stands in the way; 1: something does; 2: there is nothing to check.
+Exit code 0: no problem; 1: a problem; 2: nothing to check.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -28,7 +28,7 @@ from xvla_ros.tools.sources import add_description, asked_of, context_of, named_
 if TYPE_CHECKING:
     from xvla_ros.data.source import Source
 
-# How many findings of one name are printed; --json has all.
+# Most printed findings of one name; --json has all.
 MOST_PRINTED = 5
 
 
@@ -37,16 +37,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('data', help='a source file (docs/data.md), a bag, a folder of bags')
     add_description(parser)
     parser.add_argument('--embodiment', help='robot or parameter file (default: the recorded one)')
-    parser.add_argument('--checkpoint', type=Path, help='whose tokenizer counts instructions')
+    parser.add_argument('--checkpoint', type=Path, help='its tokenizer counts the tokens')
     parser.add_argument(
-        '--pictures', type=count, default=5, help='pictures of each camera and episode to decode'
+        '--pictures', type=count, default=5, help='images of each camera and episode to decode'
     )
     parser.add_argument('--json', action='store_true', help='print everything as JSON instead')
     parser.add_argument('--page', type=Path, metavar='FILE', help='also write an HTML page')
 
 
 def run(args: Namespace) -> int:
-    """Print every finding; 1 where there is a problem."""
+    """Print every finding; return 1 if there is a problem."""
     from xvla_ros.data.opening import open_source
     from xvla_ros.tools.check.sample import Sample
 
@@ -71,7 +71,7 @@ def run(args: Namespace) -> int:
 def findings(
     args: Namespace, source: 'Source', embodiment: Embodiment | None, sample: Any
 ) -> Iterator[Finding]:
-    """Yield what is found in all of a source; keeps some episodes to show."""
+    """Yield the findings for a whole source; keep some episodes to show."""
     from xvla_ros.data.checks.engine import check_all
     from xvla_ros.data.opening import read_all
 
@@ -81,7 +81,7 @@ def findings(
 
 
 def tokens_of(checkpoint: Path | None) -> Callable[[str], int] | None:
-    """Return what counts the tokens of an instruction; None without a checkpoint."""
+    """Return a function that counts the tokens of an instruction; None without a checkpoint."""
     if checkpoint is None:
         return None
     from xvla_ros.core.checkpoints import checkpoint_folder
@@ -94,7 +94,7 @@ def tokens_of(checkpoint: Path | None) -> Callable[[str], int] | None:
 
 
 def bag_findings(source: 'Source', embodiment: Embodiment | None) -> Iterator[Finding]:
-    """Yield what the doctor says of each bag of a source."""
+    """Yield the doctor's findings for each bag of a source."""
     from xvla_ros.data.opening import source_paths
     from xvla_ros.data.source import ROSBAG
 
@@ -117,12 +117,12 @@ class _Printer:
     def __call__(self, finding: Finding) -> None:
         key = finding.level, finding.name
         self._counts[key] = self._counts.get(key, 0) + 1
-        most = 1 if finding.level == OK else MOST_PRINTED  # of many bags, say once what is right
+        most = 1 if finding.level == OK else MOST_PRINTED  # print a good result once for all bags
         if not self._json and self._counts[key] <= most:
             print_finding(finding)
 
     def end(self, data: str, counts: dict[str, int], found: list[Finding]) -> None:
-        """Print what was left out, and the counts."""
+        """Print the numbers of omitted findings, and the counts."""
         if self._json:
             print(json.dumps({'data': data, **counts, 'findings': [asdict(f) for f in found]},
                              indent=2))  # fmt: skip

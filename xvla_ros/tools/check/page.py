@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checked data as one HTML page: what was found, pictures to look at, motion to look at."""
+"""The results of a check as one HTML page: findings, images and motion."""
 
 from base64 import b64encode
 from collections import Counter
@@ -27,7 +27,7 @@ MORE_STYLE = """
 td.problem { color: #a3360b; font-weight: 600; } td.warning { color: #8a6100; }
 .fix { color: #55646e; font-size: 13px; }
 """
-# Of findings with one name so many are shown.
+# Most shown findings of one name.
 MOST_LINES = 10
 
 
@@ -66,7 +66,7 @@ def _table(found: Sequence[Finding]) -> str:
 
 
 def _colours(episode: Episode) -> str:
-    """Return the first pictures as they are read, and with red and blue swapped."""
+    """Return the first images as they are read, and with red and blue swapped."""
     shown = _look(episode, len(episode) // 2)
     cells = [_cell(p, f'{n}: as it is read') + _cell(p[..., ::-1], f'{n}: red and blue swapped')
              for n, p in shown]  # fmt: skip

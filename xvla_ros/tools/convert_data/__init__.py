@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla convert-data`: demonstrations from one format into another."""
+"""`xvla convert-data`: converts demonstrations to another format."""

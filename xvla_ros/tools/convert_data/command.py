@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Convert demonstrations: a bag, or whatever a source file describes, into another format.
+Convert demonstrations to another format, from a bag or the data of a source file.
 
     xvla convert-data recordings/ --to lerobot --out out/mine        # bags -> LeRobot v3.0
     xvla convert-data mine.yaml --to xvla-hdf5 --out out/hdf5        # for the authors' train.py
     xvla convert-data data/pick.hdf5 --as robomimic --to lerobot --out out/pick
 
-Beside the data lies a source file that reads it back. --pictures png keeps every bit.
+A source file is written beside the new data. --pictures png keeps every bit.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -38,12 +38,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--pictures',
         choices=PICTURES,
         default='av1',
-        help='codec of videos; png keeps every bit. HDF5 holds JPEG unless png is asked for',
+        help='codec of videos; png keeps every bit. HDF5 holds JPEG, or with png PNG',
     )
 
 
 def run(args: Namespace) -> int:
-    """Read, and write."""
+    """Read and convert the data."""
     from xvla_ros.data.opening import open_source
     from xvla_ros.data.writers.options import WriteOptions
 

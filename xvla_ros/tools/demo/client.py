@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's ROS client: it begins scenes, sends tasks and receives what happens."""
+"""The demo's ROS client: begins scenes, sends tasks, and receives states and images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class DemoClient:
 
     def __init__(self, look_after: Callable[[], None]) -> None:
         """
-        Join the ROS domain that the environment names.
+        Join the ROS domain of the environment.
 
         :param look_after: called while the client waits; it may raise to end the wait.
         """
@@ -96,8 +96,8 @@ class DemoClient:
         """
         Serve callbacks until a condition holds.
 
-        :param what: what is waited for, for the message.
-        :raises XvlaError: it did not hold in time.
+        :param what: the awaited event, for the message.
+        :raises XvlaError: the condition did not hold in time.
         """
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -115,7 +115,7 @@ class DemoClient:
 
     def begin_scene(self, seed: int, episode: int) -> None:
         """
-        Begin a scene once the arms are at rest, and wait until it is received.
+        Begin a scene when the arms are at rest, and wait until it is received.
 
         :raises XvlaError: the simulation refused the scene, or did not answer in time.
         """
@@ -173,7 +173,7 @@ class DemoClient:
 
     def recover(self) -> None:
         """
-        Do what the robot's page says after a stop: disarm, reset both nodes, arm.
+        Recover from a stop as on the robot's page: disarm, reset both nodes, arm.
 
         :raises XvlaError: one of the calls was refused.
         """
@@ -190,7 +190,7 @@ class DemoClient:
             raise XvlaError(f'{client.srv_name} refused {what}: {answer.message}')
 
     def _policy_knows(self) -> bool:
-        """Tell whether the policy has also received that the stop is over."""
+        """Tell whether the policy has also received the end of the stop."""
         stop = ControllerStatus.STATE_STOPPED
         return bool(self.status and not self.stopped and self.status.controller_state != stop)
 

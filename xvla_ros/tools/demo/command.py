@@ -3,7 +3,7 @@
 Let a policy drive a simulated robot over ROS 2, and report how well it did.
 
 The demo starts the simulated cell, the policy node with its inference worker, the controller, and
-a twin process that only measures how late this machine wakes it up. It runs episodes with scenes
+a twin process that only measures how late this machine wakes it up. It runs episodes in scenes
 that were not in the training data, and writes its results to out/demo/.
 """
 
@@ -48,7 +48,7 @@ from xvla_ros.tools.interrupts import interruptible
 from xvla_ros.tools.needs import need_ros
 from xvla_ros.tools.replay import override
 
-if TYPE_CHECKING:  # need ROS, which --help can do without
+if TYPE_CHECKING:  # these need ROS, but --help does not
     from xvla_ros.tools.demo.client import DemoClient
 
 # Time to load a checkpoint, render the first image and discover all nodes, on a busy machine.
@@ -73,7 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run the demo; return 0 when it completed, whatever the policy achieved."""
+    """Run the demo; return 0 if it completed, even if the policy failed."""
     need_ros('xvla demo')
     path = embodiment_file(args.embodiment, sim=True).resolve()
     chosen = checkpoint_overrides(args.checkpoint and checkpoint_folder(args.checkpoint))
@@ -141,7 +141,7 @@ def _write_results(args: Namespace, robot: str, demo_run: Run) -> None:
 def _system(
     args: Namespace, path: Path, embodiment: Embodiment, overrides: dict[str, Any]
 ) -> Iterator[Runner]:
-    """Start all processes; end them when the context ends, for whatever reason."""
+    """Start all processes, and end them when the context ends."""
     from xvla_ros.nodes.policy.timing_log import RECORD_VARIABLE
 
     for name in RECORDS:

@@ -12,12 +12,12 @@ from xvla_ros.sim.scenes import Scene
 from xvla_ros.tools.demo.judge import ReachJudge
 from xvla_ros.tools.demo.report import Episode
 
-if TYPE_CHECKING:  # need ROS, which --help can do without
+if TYPE_CHECKING:  # these need ROS, but --help does not
     from rclpy.task import Future
 
     from xvla_ros.tools.demo.client import DemoClient
 
-# How often an episode goes on after a stop of the arms.
+# How often an episode continues after a stop of the arms.
 RECOVERIES = 1
 # Words for RunTask.Result.outcome.
 FAULT = 3
@@ -28,7 +28,7 @@ def run_episode(
     client: 'DemoClient', scene: Scene, number: int, time_limit_s: float, bar: 'tqdm[int]'
 ) -> Episode:
     """
-    Run a scene that has begun until success or its time limit; after one stop it goes on.
+    Run a scene that has begun until success or its time limit; continue after one stop.
 
     :param number: of the episode. :param time_limit_s: in simulated time [s].
     :param bar: shows the distance to the block, and prints stops.
@@ -75,7 +75,7 @@ class EpisodeWatch:
             self._look()
 
     def _look(self) -> None:
-        """Judge the present scene, show the distance, and keep a new frame of the camera."""
+        """Judge the current scene, show the distance, and store a new camera frame."""
         view, episode = self._client.scene, self._episode
         assert view is not None  # the episode began with a view
         progress = self._judge.look(

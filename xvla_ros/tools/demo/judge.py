@@ -18,7 +18,7 @@ class Progress:
     """
     The progress of an episode.
 
-    succeeded: whether it has succeeded. distance_m: present horizontal distance of the tool from
+    succeeded: whether it has succeeded. distance_m: current horizontal distance of the tool from
     the block. best_m: the smallest distance of the episode.
     """
 

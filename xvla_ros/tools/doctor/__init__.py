@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla doctor`: the command and what it looks at."""
+"""`xvla doctor`: the command and its checks."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag against an embodiment file: topics, types, rates, stamps, names and encodings."""
+"""Compares a bag with an embodiment file: topics, types, rates, stamps, names, encodings."""
 
 from collections.abc import Iterator
 import difflib
@@ -24,15 +24,15 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 
-# States slower than this cannot follow an arm [Hz]; cameras may lose this share of their rate.
+# Lowest usable rate of states [Hz]; cameras may lose this share of their rate.
 LEAST_STATE_RATE_HZ = 20.0
 LEAST_RATE_SHARE = 0.8
-# The stamps of one clock; two recorders' or a driver's clock beyond that are two clocks [s].
+# Stamps with a larger offset than this are from another clock [s].
 MOST_LEAD_S, MOST_DELAY_S = 0.05, 1.0
 
 
 def bag_findings(bag: Bag, embodiment: Embodiment) -> Iterator[Finding]:
-    """Yield what there is to say of a bag and each stream of an observation in it."""
+    """Yield the findings for a bag and each stream of an observation in it."""
     yield Finding(
         level=OK,
         name='bag',
@@ -67,7 +67,7 @@ def _stream(bag: Bag, embodiment: Embodiment, stream: Stream) -> Finding:
 
 
 def _candidates(bag: Bag, stream: Stream) -> str:
-    """Return which topics of the bag the stream may be."""
+    """Return the topics of the bag that may be the stream."""
     alike = sorted(name for name, topic in bag.topics.items() if topic.kind == stream.kind)
     near = difflib.get_close_matches(stream.topic, list(bag.topics), n=3, cutoff=0.4)
     shown = list(dict.fromkeys([*alike, *near])) or sorted(bag.topics)
@@ -83,7 +83,7 @@ def _hint(embodiment: Embodiment, stream: Stream, kind: str) -> str:
 
 
 def _expected(embodiment: Embodiment, stream: Stream) -> tuple[float, float]:
-    """Return the least rate [Hz] and the largest age [s] of a stream."""
+    """Return the lowest rate [Hz] and the largest age [s] of a stream."""
     role, _, name = stream.role.partition(' ')
     if role == 'camera':
         camera = embodiment.cameras[name]
@@ -92,7 +92,7 @@ def _expected(embodiment: Embodiment, stream: Stream) -> tuple[float, float]:
 
 
 class _Look:
-    """One topic, looked through."""
+    """The scan of one topic."""
 
     def __init__(self, bag: Bag, name: str) -> None:
         """Read times, stamps and the first message."""
@@ -122,7 +122,7 @@ class _Look:
         return float(np.diff(self._received).max(initial=0)) / NANOSECONDS
 
     def time(self, least_hz: float, max_age_s: float) -> tuple[str, str, str] | None:
-        """Return level, what is wrong with stamps and rate, and what to do."""
+        """Return level, problem of stamps or rate, and fix."""
         zero = int((self._stamps == 0).sum())
         if zero:
             return PROBLEM, f'{zero} of {len(self._stamps)} messages have no stamp', (
@@ -152,7 +152,7 @@ class _Look:
         raw = next(self._bag.messages({self._name}))
         try:
             if role == 'camera':
-                _check_picture(raw.data, raw.kind, self._name)
+                _check_image(raw.data, raw.kind, self._name)
                 return None
             message = read_message(raw.kind, raw.data)
             if raw.kind == JOINTS:
@@ -166,8 +166,8 @@ class _Look:
         return None
 
 
-def _check_picture(data: bytes, kind: str, topic: str) -> None:
-    """Decode a picture as the policy would."""
+def _check_image(data: bytes, kind: str, topic: str) -> None:
+    """Decode an image as the policy would."""
     from xvla_ros.bags.formats.storage import Raw
     from xvla_ros.inputs.images import image_from_message
     from xvla_ros.replay.graph import decoded
@@ -176,7 +176,7 @@ def _check_picture(data: bytes, kind: str, topic: str) -> None:
 
 
 def wanted_joints(embodiment: Embodiment, stream: Stream) -> tuple[str, ...]:
-    """Return the joints that a topic must name for one stream."""
+    """Return the joints that a topic must have for one stream."""
     role, _, name = stream.role.partition(' ')
     arm = embodiment.arms[name]
     return arm.gripper.joint_names[:1] if role == 'gripper' else arm.joint_names

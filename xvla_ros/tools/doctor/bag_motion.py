@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion in a bag against the limits of an embodiment file, and values that would fit it."""
+"""Compares the motion in a bag with the limits of an embodiment file, and proposes values."""
 
 from collections.abc import Iterator
 import math
@@ -20,20 +20,20 @@ from xvla_ros.data.checks.recorded_motion import joint_positions, JUMP_M_S, Reco
 
 Array = NDArray[np.float64]
 
-# Added around the recorded path in a proposed workspace [m], and to proposed speeds (share).
+# Margin around the recorded path in a proposed workspace [m], and on proposed speeds (share).
 WORKSPACE_MARGIN_M = 0.02
 SPEED_MARGIN = 0.1
-# A proposed speed is what all but this share of the steps keep.
+# A proposed speed is exceeded by this share of the steps.
 FAST_SHARE = 0.005
-# A finger that is measured this share of its stroke beyond open or closed has other ends.
+# A finger this share of its stroke beyond open or closed shows wrong settings of these positions.
 STROKE_TOLERANCE = 0.05
 
 
 class MotionCheck:
-    """Compares what a bag's arms did with what the file allows; collects values that would fit."""
+    """Compares the motion of a bag's arms with the file's limits, and collects proposals."""
 
     def __init__(self, bag: Bag, embodiment: Embodiment) -> None:
-        """Remember both."""
+        """Store both."""
         self._bag, self._embodiment = bag, embodiment
         self.proposals: dict[str, Any] = {}
 
@@ -60,7 +60,7 @@ class MotionCheck:
             yield from self._gripper(name, arm, motion)
 
     def suggestion(self) -> str:
-        """Return the proposals as a parameter file's YAML; empty when nothing is to change."""
+        """Return the proposals as YAML of a parameter file; empty if there are none."""
         if not self.proposals:
             return ''
         nested: dict[str, Any] = {}

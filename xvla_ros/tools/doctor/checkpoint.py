@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor finds out about a checkpoint and the robot that it shall drive."""
+"""Checks of a checkpoint and whether it fits the robot."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from xvla_ros.core.rotations import rotate6d_residual, ROTATION_LAYOUTS
 
 
 def checkpoint_findings(embodiment: Embodiment) -> Iterator[Finding]:
-    """Load the model, or ask the server, and yield whether it fits and answers rotations."""
+    """Load the model, or connect to the server; check that it fits and predicts rotations."""
     from xvla_ros.runtime.predictor import check_fit, make_predictor
     from xvla_ros.tools.doctor.data import data_findings
 
@@ -25,7 +25,7 @@ def checkpoint_findings(embodiment: Embodiment) -> Iterator[Finding]:
         yield from data_findings(embodiment, facts)
         check_fit(embodiment, facts)
     except XvlaError as error:
-        fix = 'see docs: `xvla inspect` says what a checkpoint is'
+        fix = 'see docs: `xvla inspect` describes a checkpoint'
         yield Finding(level=PROBLEM, name='checkpoint', found=str(error), fix=fix)
         return
     yield Finding(
@@ -57,7 +57,7 @@ def checkpoint_findings(embodiment: Embodiment) -> Iterator[Finding]:
 
 
 def rotation_finding(embodiment: Embodiment, raw: NDArray[np.float32]) -> Finding:
-    """Say whether a raw chunk (T, 20) holds rotations in the layout that the embodiment names."""
+    """Check that a raw chunk (T, 20) has rotations in the embodiment's layout."""
     named, limit = embodiment.policy.rotation_6d_layout, embodiment.limits.max_rotation_residual
     residuals = {layout: _residual(embodiment, raw, layout) for layout in ROTATION_LAYOUTS}
     found = ', '.join(f'{layout} {value:.3f}' for layout, value in residuals.items())
@@ -65,9 +65,9 @@ def rotation_finding(embodiment: Embodiment, raw: NDArray[np.float32]) -> Findin
     if residuals[named] <= limit:
         return Finding(level=OK, name='Rotate6D', found=f'mean residual: {found}')
     if residuals[better] <= limit:
-        fix = f"policy.rotation_6d_layout is '{named}', this checkpoint speaks '{better}'"
+        fix = f"policy.rotation_6d_layout is '{named}', this checkpoint uses '{better}'"
         return Finding(level=PROBLEM, name='Rotate6D', found=f'mean residual: {found}', fix=fix)
-    fix = 'on grey pictures this may be the model’s doubt; look at `xvla replay` of a real bag'
+    fix = 'grey test images may cause this; check with `xvla replay` of a real bag'
     return Finding(level=WARNING, name='Rotate6D', found=f'mean residual: {found}', fix=fix)
 
 

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Find out why something does not work, and say what to do.
+Find out why something does not work, and print what to do.
 
-Looks at the machine and times what its processor is fast at; with --embodiment looks also at that
-file, its robot description, simulation and checkpoint; with --live at the running system: topics,
-types, QoS, rates, stamps, frames and encodings against the file.
+Checks the machine, and measures which kernels are fastest on it. With --embodiment it also checks
+that file, its robot description, simulation and checkpoint; with --live also topics, types, QoS,
+rates, stamps, frames and encodings of the running system.
 
-With a BAG it looks at that instead: is everything there that the file names, at which rates, with
-which stamps, and does the recorded motion fit workspace, speeds, joint limits and gripper.
---suggest prints the values that would fit, as YAML.
+With a BAG it checks the bag instead: its topics, rates and stamps, and whether the recorded motion
+fits workspace, speeds, joint limits and gripper. --suggest prints values that would fit, as YAML.
 
-Exit code 0: nothing stands in the way; 1: something does.
+Exit code 0: no problem; 1: a problem.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument('bag', nargs='?', type=Path, help='rosbag2 folder or file to look at')
+    parser.add_argument('bag', nargs='?', type=Path, help='rosbag2 folder or file to check')
     parser.add_argument('--embodiment', help='robot, or a parameter file')
-    parser.add_argument('--checkpoint', help='another checkpoint than the embodiment names')
+    parser.add_argument('--checkpoint', help="instead of the embodiment's")
     parser.add_argument(
         '--no-model', action='store_true', help='neither load the checkpoint nor time kernels'
     )
-    parser.add_argument('--live', action='store_true', help='look at the running system')
+    parser.add_argument('--live', action='store_true', help='check the running system')
     parser.add_argument('--suggest', action='store_true', help='propose values that fit the BAG')
     parser.add_argument(
         '--set', type=override, action='append', default=[], metavar='NAME=VALUE',
@@ -52,13 +51,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print every finding as it is made; 1 when there is a problem."""
+    """Print every finding at once; return 1 if there is a problem."""
     if args.live and not args.embodiment:
-        raise ConfigError('--live needs --embodiment: what the system is compared with')
+        raise ConfigError('--live needs --embodiment, to compare the system with it')
     if args.live:
         need_ros('xvla doctor --live')
     if args.suggest and args.bag is None:
-        raise ConfigError('--suggest needs a BAG: what was recorded is what it proposes from')
+        raise ConfigError('--suggest needs a BAG, from which it takes the values')
     check: list[MotionCheck] = []
     problems = warnings = 0
     for finding in _of_bag(args, check) if args.bag else _findings(args):
@@ -73,7 +72,7 @@ def run(args: Namespace) -> int:
 
 
 def _of_bag(args: Namespace, check: list['MotionCheck']) -> Iterator[Finding]:
-    """Yield what a bag says; leaves the check of its motion, which can propose values."""
+    """Yield the findings for a bag; adds the check of its motion to `check`, for proposals."""
     from xvla_ros.tools.doctor.whole_bag import whole_bag_findings
 
     embodiment, overrides = None, dict(args.set)
@@ -108,17 +107,17 @@ def _findings(args: Namespace) -> Iterator[Finding]:
 
 
 def _sections(path: Path, embodiment: Embodiment) -> Iterator[Finding]:
-    """Look whether every node is given the same parameters, where a file has sections for some."""
+    """Check that every node gets the same parameters, if a file has sections for nodes."""
     nodes = ('controller_node', *(('sim_node',) if embodiment.sim else ()))
     apart = [node for node in nodes if _given(path, node) != _given(path, POLICY_NODE)]
     if apart:
-        found = f'{", ".join(apart)} not given what {POLICY_NODE} is given'
-        fix = f'put what all nodes share below /** in {path}'
+        found = f'{", ".join(apart)}: other parameters than {POLICY_NODE}'
+        fix = f'move the parameters of all nodes below /** in {path}'
         yield Finding(level=PROBLEM, name='sections', found=found, fix=fix)
 
 
 def _given(path: Path, node: str) -> dict[str, object]:
-    """Return the parameters that a file gives to a node, none where no section is for it."""
+    """Return the parameters that a file gives to a node; none without a section for it."""
     try:
         return read_parameter_file(path, node)
     except ConfigError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor infers from the statistics of the data that a checkpoint was trained on."""
+"""Checks of the statistics of a checkpoint's training data."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ from xvla_ros.runtime.worker_messages import CheckpointFacts
 
 
 def data_findings(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[Finding]:
-    """Yield warnings of the data, and what each arm's numbers may mean."""
+    """Yield warnings about the data, and the possible units of each arm's numbers."""
     for text in _warnings(embodiment):
         yield Finding(level=WARNING, name='data', found=text, fix='see docs/checkpoints.md')
     if facts.action_mode in JOINT_MODES and facts.action_range is not None:
@@ -31,7 +31,7 @@ def _warnings(embodiment: Embodiment) -> Iterator[str]:
 
 
 def _arms(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[tuple[str, Sequence[Joint]]]:
-    """Yield each arm's joints: by its table, or without one in the order of LeRobot's data."""
+    """Yield each arm's joints: from its table, or else in the order of LeRobot's data."""
     if embodiment.joint_space:
         for data in arms_data(embodiment, facts.action_range, facts.state_range):
             yield data.arm, data.joints
@@ -54,11 +54,11 @@ def _arms(embodiment: Embodiment, facts: CheckpointFacts) -> Iterator[tuple[str,
 
 
 def unit_finding(arm: str, joints: Sequence[Joint]) -> Finding:
-    """Say what an arm's numbers may mean."""
+    """Return the possible units of an arm's numbers."""
     found = detect(joints)
     if not found.units:
         text = f'no unit fits its data{" unless it hardly moved" if found.still else ""}'
-        fix = 'the joints are of another robot, or in another order: look at the data'
+        fix = 'the joints are of another robot, or in another order: check the data'
         return Finding(level=WARNING, name=f'units {arm}', found=text, fix=fix)
     units = ' or '.join(found.units)
     unit = f'the data is in {units}' if found.unit else f'undecided: {units}'
@@ -66,7 +66,7 @@ def unit_finding(arm: str, joints: Sequence[Joint]) -> Finding:
 
 
 def joint_text(found: Findings) -> str:
-    """Say joint by joint what fits: the plainest reading, and how many others."""
+    """Return for each joint the simplest hypothesis that fits, and the number of others."""
     texts = []
     for joint in found.joints:
         plainest = str(joint.fitting[0]) if joint.fitting else 'nothing fits'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `xvla doctor --live` hears on one topic, and what it finds about it."""
+"""The messages that `xvla doctor --live` receives on a topic, and its findings."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 @dataclass(kw_only=True, slots=True)
 class Heard:
     """
-    What came over one topic.
+    The messages of one topic.
 
-    last_of: the last message that names a joint. Several drivers may share a topic of joints.
+    last_of: the last message with a joint, by name. Several drivers may share a topic of joints.
     """
 
     times_s: list[float] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveFinding:
-    """One thing about one stream: all well when there is no fix."""
+    """A finding about one stream; without a fix it is no problem."""
 
     name: str
     found: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A live system against an embodiment file: topics, types, rates, stamps, frames, encodings."""
+"""Compares a live system with an embodiment file: topics, types, rates, stamps, frames."""
 
 from collections.abc import Callable, Iterator
 import difflib
@@ -26,19 +26,19 @@ from xvla_ros.nodes.common.clock import NodeClock, time_parameters
 from xvla_ros.nodes.common.polled import message_class
 from xvla_ros.tools.doctor.heard import Heard, LiveFinding
 
-# Discovery on a loaded machine.
+# Time for discovery on a loaded machine [s].
 DISCOVERY_S = 2.0
-# So many messages must come within the age that a state may have; cameras may lose this share of
-# their rate.
+# Minimum number of messages within the age limit of a state; cameras may lose this share of their
+# rate.
 LEAST_STATES = 2
 LEAST_RATE_SHARE = 0.8
 
 
 class GraphProbe:
-    """Listens to what an observation is made from, for a while."""
+    """Subscribes to the streams of an observation for a while."""
 
     def __init__(self, embodiment: Embodiment, sim_time: bool = False) -> None:
-        """Join the graph; ages are measured by /clock in a simulation."""
+        """Join the graph; in a simulation ages are measured with /clock."""
         self._embodiment = embodiment
         self.node = Node('xvla_doctor', parameter_overrides=time_parameters(sim_time))
         self._now_ns = NodeClock(self.node).now_ns
@@ -53,7 +53,7 @@ class GraphProbe:
         self.node.destroy_node()
 
     def listen(self, duration_s: float) -> None:
-        """Wait for discovery, then count what comes."""
+        """Wait for discovery, then count messages."""
         for stream in self._streams:
             self.node.create_subscription(
                 message_class(stream.kind),
@@ -108,7 +108,7 @@ class GraphProbe:
         )
 
     def _published(self, stream: Stream) -> tuple[str, str] | None:
-        """Return what is wrong with the publishers of a topic, and what to do."""
+        """Return a problem of the publishers of a topic, and its fix."""
         publishers = self.node.get_publishers_info_by_topic(stream.topic)
         if not publishers:
             known = [
@@ -132,7 +132,7 @@ class GraphProbe:
         return None
 
     def _arriving(self, stream: Stream, heard: Heard) -> tuple[str, str] | None:
-        """Return what is wrong with what came, and what to do."""
+        """Return a problem of the received messages, and its fix."""
         if len(heard.times_s) < 2:
             many = len(heard.times_s)
             return (
@@ -142,7 +142,7 @@ class GraphProbe:
         return self._usable(stream, heard) or self._fresh(stream, heard)
 
     def _fresh(self, stream: Stream, heard: Heard) -> tuple[str, str] | None:
-        """Return what is wrong with the rate and the stamps."""
+        """Return a problem of the rate or the stamps, and its fix."""
         expected_hz, max_age_s = self._expected(stream)
         stamped = heard.ages_s and self._stamp_source(stream) == HEADER
         if stamped and stamp_to_ns(heard.last.header.stamp) == 0:
@@ -163,7 +163,7 @@ class GraphProbe:
         return None
 
     def _stamp_source(self, stream: Stream) -> str:
-        """Return where the time of a stream is from."""
+        """Return the stamp_source of a stream."""
         kind, _, name = stream.role.partition(' ')
         if kind == 'camera':
             return self._embodiment.cameras[name].stamp_source
@@ -171,7 +171,7 @@ class GraphProbe:
         return (kind == 'gripper' and arm.gripper.stamp_source) or arm.stamp_source
 
     def _expected(self, stream: Stream) -> tuple[float, float]:
-        """Return the least rate [Hz] and the largest age [s] of a stream."""
+        """Return the lowest rate [Hz] and the largest age [s] of a stream."""
         kind, _, name = stream.role.partition(' ')
         if kind == 'camera':
             camera = self._embodiment.cameras[name]
@@ -198,7 +198,7 @@ class GraphProbe:
 
     def _joints(self, stream: Stream, heard: Heard) -> tuple[str, str] | None:
         """
-        Return why the joints of a topic cannot be used; arm and fingers may come apart.
+        Return why the joints of a topic cannot be used; arm and fingers may be separate messages.
 
         :raises ObservationError: one is missing, named twice or not finite.
         """
@@ -227,13 +227,13 @@ class GraphProbe:
         return (reason, 'have the driver publish radians and metres') if reason else None
 
     def _listener(self, name: str, topic: str) -> LiveFinding:
-        """Return whether somebody takes an arm's commands, and nobody else sends them."""
+        """Check that an arm's commands have a subscriber and no other publisher."""
         title = f'{name} ({topic})'
         listening = len(self.node.get_subscriptions_info_by_topic(topic))
         senders = [p.node_name for p in self.node.get_publishers_info_by_topic(topic)]
         others = sorted({sender for sender in senders if sender != 'controller_node'})
         if others:
-            fix = 'two senders fight over the arm: stop the other'
+            fix = 'only one node may command the arm: stop the other one'
             return LiveFinding(name=title, found=f'{", ".join(others)} publishes there', fix=fix)
         if not listening:
             return LiveFinding(
@@ -247,7 +247,7 @@ class GraphProbe:
 def live_findings(
     embodiment: Embodiment, duration_s: float, sim_time: bool = False
 ) -> list[LiveFinding]:
-    """Look at the running system for a while; starts and ends its own ROS context."""
+    """Check the running system for a while, in a separate ROS context."""
     rclpy.init()
     try:
         probe = GraphProbe(embodiment, sim_time)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor finds out about the machine, without ROS running."""
+"""Checks of the machine, without running ROS."""
 
 from collections.abc import Iterator
 import ctypes
@@ -19,13 +19,13 @@ from xvla_ros.tools.needs import from_wheel
 # The default of Fast DDS, 512 kB, drops half of 640x480 images (facts of the transport profile).
 LEAST_SEGMENT_BYTES = 4 * 2**20
 LEAST_SHM_BYTES = 256 * 2**20
-# adjtimex(2): the state that means that nothing synchronises the clock; size of struct timex.
+# adjtimex(2): the state of an unsynchronised clock; size of struct timex.
 TIME_ERROR, TIMEX_BYTES = 5, 256
 PACKAGES = ('numpy', 'scipy', 'torch', 'transformers', 'pin', 'mujoco', 'rosbags', 'mcap')
 
 
 def machine_findings(embodiment: Embodiment | None) -> Iterator[Finding]:
-    """Yield what there is to say about this machine."""
+    """Yield the findings for this machine."""
     yield _packages()
     if from_wheel():
         yield _without_ros()
@@ -108,13 +108,13 @@ def _device(embodiment: Embodiment | None) -> Finding:
 
 
 def _transport() -> Finding:
-    """Look at the Fast DDS profile that our processes will get."""
+    """Check the Fast DDS profile that this package's processes will use."""
     chosen = {**transport_environment(), **os.environ}
     path = next((chosen[name] for name in PROFILE_VARIABLES if name in chosen), '')
     try:
         tree = ElementTree.parse(path)
     except (OSError, ElementTree.ParseError) as error:
-        fix = f'unset {PROFILE_VARIABLES[0]}: then ours is used'
+        fix = f'unset {PROFILE_VARIABLES[0]} to use the profile of this package'
         return Finding(level=PROBLEM, name='DDS profile', found=f'{path}: {error}', fix=fix)
     sizes = [int(e.text or 0) for e in tree.iter() if e.tag.endswith('segment_size')]
     largest = max(sizes, default=0)
@@ -145,7 +145,7 @@ def _shared_memory() -> Finding:
 
 
 def _clock() -> Finding:
-    """Ask the kernel whether something synchronises the clock."""
+    """Ask the kernel whether the clock is synchronised."""
     state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
     if state == TIME_ERROR:
         fix = 'needed when cameras or arms are on other machines: run chrony or systemd-timesyncd'
@@ -154,7 +154,7 @@ def _clock() -> Finding:
 
 
 def _governor() -> Iterator[Finding]:
-    """Look at how the processor saves power, where that can be seen."""
+    """Check the power saving of the processor, if the kernel shows it."""
     try:
         path = Path('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
         governor = path.read_text(encoding='ascii').strip()

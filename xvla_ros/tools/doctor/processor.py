@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is fastest on this processor: measured where nothing is known yet, which takes seconds."""
+"""Finds the fastest kernels on this processor; a first measurement takes seconds."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ WIDTHS = (128, 1024)
 
 
 def processor_findings(embodiment: Embodiment | None) -> Iterator[Finding]:
-    """Yield what was chosen, with the measured times; the packages may be missing."""
+    """Yield the chosen kernels with their times; packages may be missing."""
     try:
         yield _training()
         yield from map(_layers, WIDTHS)
@@ -62,7 +62,7 @@ def _kept() -> Finding:
 
 
 def _dtype(embodiment: Embodiment) -> Iterator[Finding]:
-    """Say so when the robot's file asks for the slower arithmetic."""
+    """Warn if the robot's file chooses the slower dtype."""
     from xvla_ros.model.packing import bfloat16_slower
 
     settings = embodiment.policy

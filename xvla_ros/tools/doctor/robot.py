@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor finds out about a robot's file: description, home pose, simulation."""
+"""Checks of a robot's file: description, home pose, simulation."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -13,13 +13,13 @@ from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.findings import Finding, metres, OK, PROBLEM, WARNING
 from xvla_ros.core.settings import ArmSettings
 
-LEAST_PX = 64  # enough to see that pictures can be drawn
+LEAST_PX = 64  # enough to check that images can be rendered
 
 
 def robot_findings(embodiment: Embodiment) -> Iterator[Finding]:
-    """Yield whether each arm fits its description, and whether the simulation can be built."""
+    """Check that each arm fits its description, and that the simulation can be built."""
     for name, arm in embodiment.arms.items():
-        if arm.urdf and not arm.urdf_topic:  # another is only known where the robot runs
+        if arm.urdf and not arm.urdf_topic:  # a topic has it only while the robot runs
             yield _arm(name, arm)
     if embodiment.sim is not None:
         yield _simulation(embodiment)
@@ -47,14 +47,14 @@ def _arm(name: str, arm: ArmSettings) -> Finding:
         box = f'{metres(arm.workspace_min_m)} to {metres(arm.workspace_max_m)}'
         fix = f'outside its workspace, {box}: change home_rad or workspace_*'
     unusable = kinematics.limits.unusable()
-    if unusable and not fix:  # the driver needs none of our inverse kinematics
+    if unusable and not fix:  # the driver does not use inverse kinematics of this package
         fix = f'{unusable}: fine for driver {arm.driver}, but not for one that takes joints'
         return Finding(level=WARNING, name=f'arm {name}', found=found, fix=fix)
     return Finding(level=PROBLEM if fix else OK, name=f'arm {name}', found=found, fix=fix)
 
 
 def _simulation(embodiment: Embodiment) -> Finding:
-    """Build the cell, draw a picture, and look whether the tool reaches over where blocks lie."""
+    """Build the cell, render an image, and check that the tool reaches the block area."""
     from xvla_ros.sim.world import World  # mujoco: a second to import
 
     assert embodiment.sim is not None
@@ -75,7 +75,7 @@ def _simulation(embodiment: Embodiment) -> Finding:
 
 
 def _far(embodiment: Embodiment, name: str) -> Iterator[NDArray[np.float64]]:
-    """Yield the corners of the block area over which one arm's tool cannot be, upright as home."""
+    """Yield the corners of the block area that one arm's tool cannot reach, upright as at home."""
     assert embodiment.sim is not None
     arm, place = embodiment.arms[name], embodiment.sim.arms[name]
     kinematics = arm_kinematics(arm)

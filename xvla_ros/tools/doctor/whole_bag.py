@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that the doctor says of one bag."""
+"""All checks of one bag."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,10 +23,10 @@ def whole_bag_findings(
     check: list[MotionCheck] | None = None,
 ) -> Iterator[Finding]:
     """
-    Yield what there is to say of a bag, its streams and its motion.
+    Yield the findings for a bag, its streams and its motion.
 
-    :param embodiment: of the robot; None for the recorded one, with overrides.
-    :param check: takes the check of the motion, which can propose values.
+    :param embodiment: the robot's; None: the recorded one, with overrides.
+    :param check: list that gets the check of the motion, which can propose values.
     :raises ConfigError: no robot is known.
     """
     bag = open_bag(path)
@@ -47,7 +47,7 @@ def whole_bag_findings(
 
 
 def robot_of_file(embodiment: Embodiment) -> Iterator[Finding]:
-    """Look at the robot, as far as the packages for it are there: what they are comes after."""
+    """Check the robot, as far as the packages are installed; other findings name missing ones."""
     try:
         from xvla_ros.tools.doctor.robot import robot_findings
 

@@ -92,7 +92,7 @@ def check_row(robot: 'Embodiment', policy: 'Policy', folder: Path) -> None:
 def evaluate_robot(
     robot: 'Embodiment', policy: 'Policy', conditions: 'Conditions', args: Namespace
 ) -> dict[str, Any]:
-    """Run one robot's episodes and print what came out."""
+    """Run one robot's episodes and print the result."""
     from tqdm import tqdm
 
     from xvla_ros.adapt.closed_loop import evaluate
@@ -107,7 +107,7 @@ def evaluate_robot(
 
 
 def describe(result: dict[str, Any]) -> str:
-    """Say in a line what came out."""
+    """Return the result as one line."""
     low, high = result['reached_95']
     return (
         f'{result["robot"]}: {result["reached"]} of {result["episodes"]} reached '

@@ -2,9 +2,8 @@
 """
 Measure a policy.
 
-It drives simulated robots, without ROS, in scenes that were not in the training data. With
---source DATA or --simulated N its predictions are compared with what demonstrations did (open
-loop).
+The policy drives simulated robots, without ROS, in scenes that were not in the training data. With
+--source DATA or --simulated N its predictions are compared with demonstrations (open loop).
 
     xvla evaluate --checkpoint out/my_policy --embodiment franka --episodes 50
     xvla evaluate --simulated 10 --checkpoint out/my_policy --embodiment franka --seed 5
@@ -41,9 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--backend',
         default='auto',
         choices=('auto', 'torch', 'onnxruntime', 'openvino'),
-        help='what runs the network (default: torch, or the fastest for exported graphs)',
+        help='library that runs the network (default: torch, or the fastest for exported graphs)',
     )
-    parser.add_argument('--dtype', default='float32', help='arithmetic of the products')
+    parser.add_argument('--dtype', default='float32', help='number format of matrix products')
     parser.add_argument('--threads', type=count, default=1, help='threads of torch')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results here')
     open_loop.add_arguments(parser.add_argument_group('open loop'))
@@ -51,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Evaluate, print, and write what was asked for."""
+    """Evaluate, print the results, and write them if requested."""
     from xvla_ros.adapt.trainer.optimisation import limit_threads
 
     limit_threads(args.threads)

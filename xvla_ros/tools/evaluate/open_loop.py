@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare what a policy predicts with what demonstrations did."""
+"""Compares a policy's predictions with demonstrations."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, TYPE_CHECKING
 from xvla_ros.tools.arguments import count
 from xvla_ros.tools.sources import add_source_arguments, episodes_of, robot_of
 
-if TYPE_CHECKING:  # these import torch, which --help can do without
+if TYPE_CHECKING:  # these import torch, which --help does not need
     from argparse import _ArgumentGroup
 
 
@@ -20,7 +20,7 @@ def add_arguments(group: '_ArgumentGroup') -> None:
 
 
 def evaluate(args: Namespace) -> dict[str, Any]:
-    """Predict samples of the demonstrations and print their errors, over all and by task."""
+    """Predict samples of the demonstrations and print the errors, in total and by task."""
     from xvla_ros.adapt.figures import anchor_plot
     from xvla_ros.adapt.judging import judge
     from xvla_ros.model.loading import load_policy

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla export`: a checkpoint as graphs."""
+"""`xvla export`: writes a checkpoint as graphs."""

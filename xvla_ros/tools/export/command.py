@@ -2,7 +2,7 @@
 """
 Write a checkpoint as graphs for ONNX Runtime or OpenVINO; docs/edge.md describes them.
 
-The graphs are compared with torch at the end; too large a difference is refused.
+At the end the graphs are compared with torch. If the difference is too large, the export fails.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Export, and say how far the graphs are from torch."""
+    """Export, and print the differences from torch."""
     from xvla_ros.model.backends.export import export
 
     manifest = export(args.source, args.out, args.format, args.adapter)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xvla fetch."""
+"""`xvla fetch`: downloads a published checkpoint."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Bring a published checkpoint here, from the Hugging Face hub or what HF_ENDPOINT names.
+Download a published checkpoint from the Hugging Face hub, or from the hub in HF_ENDPOINT.
 
-Nothing else of xvla_ros downloads. A download that was interrupted goes on where it stopped when
-the command is given again. Known names and their rows, modes and files: xvla fetch --list.
+No other command downloads anything. Run the command again to continue an interrupted download.
+xvla fetch --list prints the known names with their rows, modes and files.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,7 +15,7 @@ from xvla_ros.core.checkpoints import is_hub_name
 from xvla_ros.core.errors import CheckpointError, ConfigError, one_line
 from xvla_ros.core.published import Published, published_checkpoints
 
-# What a checkpoint, an adapter or a tokenizer consists of. No code, no pickled weights.
+# Files of a checkpoint, an adapter or a tokenizer. No code, no pickled weights.
 FILES = ['*.json', '*.safetensors', 'merges.txt', '*.md']
 TOKENIZER, WORDS = 'tokenizer.json', ('tokenizer.json', 'vocab.json')
 
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Download, and say how to use what came."""
+    """Download, and print how to use the checkpoint."""
     table = published_checkpoints()
     if args.list:
         print('\n'.join(listing(table)))
@@ -44,9 +44,9 @@ def run(args: Namespace) -> int:
 
 def fetch(name: str, out: Path, revision: str | None = None, endpoint: str | None = None) -> Path:
     """
-    Bring a checkpoint's files, and its tokenizer where it only names one.
+    Download a checkpoint's files, and its tokenizer if it only names one.
 
-    :param endpoint: another hub than the one that huggingface_hub knows (HF_ENDPOINT).
+    :param endpoint: hub to use instead of huggingface_hub's (HF_ENDPOINT).
     :raises CheckpointError: there is no such model, or the hub cannot be reached.
     """
     if not is_hub_name(name):
@@ -80,7 +80,7 @@ def fetch(name: str, out: Path, revision: str | None = None, endpoint: str | Non
 
 
 def named_tokenizer(folder: Path) -> str | None:
-    """Return whose tokenizer a LeRobot checkpoint names instead of carrying it."""
+    """Return the model whose tokenizer a LeRobot checkpoint names instead of including one."""
     config = folder / 'config.json'
     if not config.is_file() or any((folder / name).is_file() for name in WORDS):
         return None
@@ -102,7 +102,7 @@ def listing(table: dict[str, Published]) -> Iterator[str]:
 
 
 def advice(folder: Path, facts: Published | None) -> Iterator[str]:
-    """Yield what to set for this checkpoint."""
+    """Yield the settings for this checkpoint."""
     yield f'xvla inspect {folder}'
     if facts is None:
         yield 'not in the table of published checkpoints: ask its authors for the domain row'

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The files of a model on the Hugging Face hub, each brought whole, checked, and resumed.
+Downloads the files of a model on the Hugging Face hub, checks them, and resumes downloads.
 
-huggingface_hub finds and reads them. It begins a file anew after an interruption, so what has come
-of a file is kept here, below a name of its own, until the file is whole.
+huggingface_hub finds and reads the files. It restarts a file after an interruption, so this module
+stores a partial file under another name until it is complete.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ CHUNK = 1 << 20
 def listed(
     name: str, patterns: Sequence[str], revision: str | None, endpoint: str | None
 ) -> tuple[str, list[str]]:
-    """Return the commit of a model, and those of its files that match a pattern."""
+    """Return the commit of a model, and its files that match a pattern."""
     told = HfApi(endpoint=endpoint).model_info(name, revision=revision)
     files = (sibling.rfilename for sibling in told.siblings or ())
     wanted = [file for file in files if any(fnmatch(file, pattern) for pattern in patterns)]
@@ -33,9 +33,9 @@ def listed(
 
 def bring(name: str, file: str, commit: str, folder: Path, endpoint: str | None) -> bool:
     """
-    Bring one file; say whether anything had to be downloaded.
+    Download one file unless it is there; return whether it was downloaded.
 
-    :raises CheckpointError: what came is not what the hub says the file is.
+    :raises CheckpointError: the file differs from its checksum on the hub.
     """
     url = hf_hub_url(name, file, revision=commit, endpoint=endpoint)
     facts = get_hf_file_metadata(url, endpoint=endpoint)
@@ -64,7 +64,7 @@ def bring(name: str, file: str, commit: str, folder: Path, endpoint: str | None)
 
 
 def token_for(location: str, hub: str) -> dict[str, str]:
-    """Return the header with the user's token, but not for another host that keeps the file."""
+    """Return the header with the user's token, but not for a file on another host."""
     token = get_token()
     same = urlsplit(location).netloc == urlsplit(hub).netloc
     return {'Authorization': f'Bearer {token}'} if token and same else {}
@@ -72,9 +72,9 @@ def token_for(location: str, hub: str) -> dict[str, str]:
 
 def is_whole(path: Path, etag: str | None, size: int | None) -> bool:
     """
-    Say whether a file is the one that the hub names.
+    Say whether a file has the checksum of the hub.
 
-    Its tag is the SHA-256 of a large file, and git's SHA-1 of a small one.
+    The tag is the SHA-256 of a large file, and git's SHA-1 of a small one.
     """
     found = path.stat().st_size
     if size is not None and found != size:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xvla record."""
+"""`xvla record`: records topics into a bag."""

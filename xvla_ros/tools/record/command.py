@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Record a robot and its policy into a bag that can be replayed, reported on and opened elsewhere.
+Record a robot and its policy into a bag.
 
-Cameras (raw images as JPEG), arm state, instruction, chunks, targets and status, with the
-embodiment file and the checkpoint's fingerprint as the first message. Ctrl-C ends it and prints
-what came on each topic. A killed recorder loses half a second, at most 1 MB, and the index. With
---max-bytes the newest data are kept.
+The bag has cameras (raw images as JPEG), arm state, instruction, chunks, targets and status. Its
+first message holds the embodiment file and the checkpoint's fingerprint. Ctrl-C ends the recording
+and prints a table of the topics. A killed recorder loses half a second, at most 1 MB, and the
+index. With --max-bytes the newest data are kept.
 
-With --episodes every episode is a bag of its own: services /xvla_record/start, stop and discard
-(std_srvs/Trigger); the parameter `prompt` is the instruction of the next one.
+With --episodes every episode is a separate bag. The services /xvla_record/start, stop and discard
+(std_srvs/Trigger) control them; the parameter `prompt` is the instruction of the next one.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -45,38 +45,38 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument('--embodiment', required=True, help='robot, or a parameter file')
     parser.add_argument('--out', type=Path, help='folder of the bag (default: bag_<time>)')
-    parser.add_argument('--checkpoint', help='another checkpoint than the embodiment names')
-    parser.add_argument('--instruction', default='', help='what the robot is told, for the record')
+    parser.add_argument('--checkpoint', help="instead of the embodiment's")
+    parser.add_argument('--instruction', default='', help='instruction to store in the bag')
     parser.add_argument(
         '--set', type=override, action='append', default=[], metavar='NAME=VALUE',
-        help='replace a parameter of the embodiment, also in what the bag says of it',
+        help='replace a parameter of the embodiment, also in the bag',
     )  # fmt: skip
     parser.add_argument(
-        '--max-bytes', type=byte_count, default=0, help='keep the newest so much, e.g. 20G'
+        '--max-bytes', type=byte_count, default=0, help='keep the newest bytes, e.g. 20G'
     )
     parser.add_argument('--split-bytes', type=byte_count, default=2**30, help='size of one file')
     parser.add_argument('--split-s', type=float, default=0.0, help='length of one file [s]')
     parser.add_argument(
         '--pictures', choices=('jpeg', 'png', 'raw'), default='jpeg',
-        help='how raw images are stored: JPEG of quality 95, PNG (lossless), or as they come',
+        help='format for raw images: JPEG of quality 95, PNG (lossless), or unchanged',
     )  # fmt: skip
     parser.add_argument(
-        '--topic', action='append', default=[], metavar='NAME:TYPE', help='record this one too'
+        '--topic', action='append', default=[], metavar='NAME:TYPE', help='also record this topic'
     )
     parser.add_argument(
         '--include', type=pattern, action='append', default=[], metavar='REGEX',
-        help="record topics whose whole names match, e.g. '/imu/.*'; '.*' is everything",
+        help="also record topics whose whole names match, e.g. '/imu/.*'; '.*' is everything",
     )  # fmt: skip
     parser.add_argument(
         '--exclude', type=pattern, action='append', default=[], metavar='REGEX',
-        help='leave out topics whose whole names match, those of the robot too',
+        help='leave out topics whose whole names match, also those of the robot',
     )  # fmt: skip
     parser.add_argument('--episodes', action='store_true', help='one bag per episode, by services')
     parser.add_argument('--duration', type=float, help='end after this long [s]')
 
 
 def run(args: Namespace) -> int:
-    """Record until a signal; 0 when the bag is complete, 1 when nothing came."""
+    """Record until a signal; return 0 if the bag is complete, 1 if it is empty."""
     need_ros('xvla record')
     os.nice(NICE)
     os.environ.update(transport_environment())
@@ -112,7 +112,7 @@ def run(args: Namespace) -> int:
 
 
 def _settings(args: Namespace) -> 'tuple[Wanted, Recording, Embodiment, Path]':
-    """Return what to record and what the bag says of itself."""
+    """Return what to record and the description of the recording."""
     from xvla_ros.bags.manifest import describe_recording
     from xvla_ros.bags.topics import recorded_streams
     from xvla_ros.bags.writer import Bounds
@@ -161,9 +161,9 @@ def _record_one(
     show.end()
     print('\n'.join(recorder.audit.lines()))
     print(f'{writer.messages} messages, {writer.total_bytes / 1e6:.1f} MB in {out}/')
-    if writer.messages <= 1:  # the description of the recording itself
+    if writer.messages <= 1:  # only the description of the recording
         doctor = f'xvla doctor --embodiment {embodiment.robot} --live'
-        print(f'nothing was heard; see {doctor}', file=sys.stderr)
+        print(f'no message was received; see {doctor}', file=sys.stderr)
         return 1
     return 0
 
@@ -175,7 +175,7 @@ def _record_episodes(
     embodiment: Embodiment,
     ended: Callable[[], bool],
 ) -> int:
-    """Serve until a signal; an episode that is being recorded then is completed."""
+    """Serve until a signal; then complete the current episode."""
     from xvla_ros.nodes.bags.episodes import Episodes
 
     Episodes(recorder, out, recording)
@@ -213,7 +213,7 @@ def _spin(
 
 
 def _expected(recorder: 'Recorder', embodiment: Embodiment) -> dict[str, float]:
-    """Return the rates that the robot's file names [Hz], by the names in the bag."""
+    """Return the expected rates in the robot's file [Hz], by the names in the bag."""
     rates = {}
     for camera in embodiment.cameras.values():
         name = recorder.resolve_topic_name(camera.topic)
@@ -222,7 +222,7 @@ def _expected(recorder: 'Recorder', embodiment: Embodiment) -> dict[str, float]:
 
 
 def _ended_by_signals() -> list[int]:
-    """Return a list that a signal to end fills."""
+    """Return a list to which a signal adds its number."""
     ended: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.append(1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line that shows how far a recording is."""
+"""The progress line of a recording."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ class RecordingLine:
         self._begun_s, self._shown_s = time.monotonic(), 0.0
 
     def __call__(self, writer: 'BagWriter | None') -> None:
-        """Show what a bag holds by now, not more often than a person can read."""
+        """Show the current content of a bag, at a readable rate."""
         now_s = time.monotonic()
         if now_s - self._shown_s < SHOW_PERIOD_S or not sys.stderr.isatty() or writer is None:
             return
@@ -31,6 +31,6 @@ class RecordingLine:
         )
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._shown_s:
             print(file=sys.stderr)

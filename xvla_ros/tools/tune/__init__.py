@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xvla tune`: the cheapest setting that stays within a stated error."""
+"""`xvla tune`: finds the fastest setting within a bound on the error."""

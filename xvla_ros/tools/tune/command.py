@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Find the cheapest setting of a policy whose chunks stay within a stated error.
+Find the fastest setting of a policy within a bound on the error of its chunks.
 
-Settings are backend, dtype, denoising steps, tolerance and warm start. The error is against ten
-float32 steps from noise, on the observations of a bag; the largest counts, not the mean.
+Settings are backend, dtype, denoising steps, tolerance and warm start. The error is the largest
+difference from ten float32 steps from noise, on the observations of a bag.
 
     xvla tune out/my_policy --bag bags/run --out tuned.yaml
 """
@@ -22,7 +22,7 @@ from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count, duration
 
-if TYPE_CHECKING:  # imports torch, which --help can do without
+if TYPE_CHECKING:  # imports torch, which --help does not need
     from xvla_ros.tools.tune.search import Bound, Trial
 
 
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Try all settings, print them, and write the cheapest one that is within the error."""
+    """Try all settings, print them, and write the fastest one within the error."""
     import torch
 
     from xvla_ros.tools.tune.search import Bound

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a policy is asked when a bag is replayed, and what it answers exactly."""
+"""Collects a policy's inputs in a replay of a bag, and the exact answers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,10 @@ from typing import Any, TYPE_CHECKING
 
 from xvla_ros.core.embodiment import Embodiment
 
-if TYPE_CHECKING:  # imports torch, which --help can do without
+if TYPE_CHECKING:  # imports torch, which --help does not need
     from xvla_ros.runtime.predictor import Predictor
 
-# What is compared with: ten steps in float32 from noise, to the end.
+# The reference: ten steps in float32 from noise.
 EXACT: Mapping[str, object] = {
     'policy.denoising_steps': 10,
     'policy.tolerance_mm': 0.0,
@@ -22,7 +22,7 @@ SETTINGS = ('steps', 'tolerance', 'warm_start')
 
 
 class Remembering:
-    """A predictor that keeps the arguments and the answers of its first calls."""
+    """A predictor that stores the arguments and the answers of its first calls."""
 
     def __init__(self, predictor: 'Predictor', most: int) -> None:
         """Pass calls on to a predictor."""
@@ -31,7 +31,7 @@ class Remembering:
         self.exact: list[Any] = []
 
     def predict(self, *args: Any, **options: Any) -> Any:
-        """Answer, and keep the first calls; noise and prefix belong to them."""
+        """Answer, and store the first calls with noise and prefix."""
         chunk = self._predictor.predict(*args, **options)
         if len(self.asked) < self._most:
             call = dict(zip(NAMES, args, strict=False)) | options
@@ -44,9 +44,9 @@ def observations(
     bag: Path, checkpoint: Path, embodiment: Path | None, most: int, latency_s: float
 ) -> tuple[Remembering, Embodiment]:
     """
-    Replay a bag with the exact policy; return what it was asked, and the robot.
+    Replay a bag with the exact policy; return its inputs, and the robot.
 
-    :param most: observations that are kept, the first of the bag.
+    :param most: number of observations to store, from the start of the bag.
     :raises ObservationError: the bag holds none.
     """
     from xvla_ros.replay.options import Options

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Try settings on observations: how long each takes, and how far it is from the exact answer."""
+"""Tries settings on observations: measures time and difference from the exact answer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from xvla_ros.model.policy import Policy
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.sampler import Deviation, deviation
 
-# Observations and steps with which the layers are ranked for int8.
+# Number of observations and steps for ranking the layers for int8.
 RANKED_WITH, RANKED_STEPS = 8, 1
-# Of a run that begins from the plan: the last of the reference's ten times.
+# Start time of a run from the plan: the last of the reference's ten times.
 WARM_TIME = 0.1
 
 
 class Bound(NamedTuple):
-    """The largest error that is allowed."""
+    """The largest allowed error."""
 
     position_mm: float = 1.0
     rotation_deg: float = 0.5
@@ -53,7 +53,7 @@ class Setting:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """
-    What a setting gave.
+    The results of a setting.
 
     worst: the largest errors over all observations. seconds: median of a chunk. steps: median.
     """
@@ -65,7 +65,7 @@ class Trial:
 
 
 def runs() -> Iterator[dict[str, Any]]:
-    """Yield the ways to run the sampler, as fields of a Setting."""
+    """Yield options of the sampler, as fields of a Setting."""
     for steps in (10, 5, 3, 2, 1):
         yield {'denoising_steps': steps}
     yield {'tolerance_mm': 0.2, 'tolerance_deg': 0.1}
@@ -73,7 +73,7 @@ def runs() -> Iterator[dict[str, Any]]:
 
 
 def apart(policy: Policy, chunk: NDArray[Any], exact: NDArray[Any]) -> Deviation:
-    """Return how far a chunk is from the exact one."""
+    """Return the difference of a chunk from the exact one."""
     return deviation(torch.from_numpy(chunk), torch.from_numpy(exact), policy.mode, raw=False)
 
 
@@ -95,9 +95,9 @@ def tried(
     period_s: float,
 ) -> Trial:
     """
-    Answer observations one after the other with a setting.
+    Answer observations in order with a setting.
 
-    :param replan_s: time between two observations. period_s: between two anchors of a chunk.
+    :param replan_s: time between two observations. :param period_s: time between two anchors.
     """
     found, seconds, steps, words = [], [], [], None
     last: NDArray[Any] | None = None
