@@ -69,7 +69,7 @@ def test_every_simulated_robot_fits_its_description_and_reaches_its_blocks(capsy
     ('change', 'name', 'words'),
     [
         (('1.9743', '9.9'), 'arm arm', 'PROBLEM'),
-        (('/**:', 'policy_node:'), 'sections', 'controller_node, sim_node not given what'),
+        (('/**:', 'policy_node:'), 'sections', 'controller_node, sim_node: other parameters'),
         (('tool_frame: fr3_hand_tcp', 'tool_frame: hand'), 'arm arm', "no link 'hand'"),
         (('fr3_finger_joint2', 'finger'), 'simulation', "no joint 'finger'"),
         (('block_max_m: [0.', 'block_max_m: [2.'), 'simulation', 'WARNING'),
