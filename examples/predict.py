@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Predict one chunk of motion from two pictures.
+Predict one chunk of motion from two images.
 
-The pictures, the arm's pose and the instruction come from a simulated Franka; with a robot they
+The images, the arm's pose and the instruction come from a simulated Franka; with a robot they
 come from its cameras and its driver.
 
     python examples/predict.py
@@ -20,12 +20,12 @@ scene = sample_scene(robot, EVALUATE, seed=0, episode=0)
 world = World(robot)
 world.reset(scene)
 
-pictures = [world.render(name, 320, 240) for name in robot.camera_names]  # (240, 320, 3) uint8 RGB
+images = [world.render(name, 320, 240) for name in robot.camera_names]  # (240, 320, 3) uint8 RGB
 arm = world.tool_pose('arm')  # metres and a quaternion, in the arm's base frame
 proprio = pack([arm], layout)  # (20,): position, Rotate6D, gripper; the second arm is zero
 
 policy = load_policy('demo_policy')
-chunk = policy.predict(pictures, proprio, scene.instruction, robot.policy.domain_id, steps=4)
+chunk = policy.predict(images, proprio, scene.instruction, robot.policy.domain_id, steps=4)
 
 print(f'{scene.instruction}: {chunk.shape[0]} anchors, {robot.policy.anchor_period_s} s apart')
 print('tool now         ', arm.position.round(3))

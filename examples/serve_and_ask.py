@@ -49,7 +49,7 @@ def server(checkpoint: str, port: int):
 
 port = free_port()
 with server('demo_policy', port), RemotePredictor(f'http://127.0.0.1:{port}') as policy:
-    picture = np.zeros((240, 320, 3), np.uint8)
-    chunk = policy.predict([picture, picture], np.zeros(20), 'pick up the red block', domain_id=0)
+    image = np.zeros((240, 320, 3), np.uint8)
+    chunk = policy.predict([image, image], np.zeros(20), 'pick up the red block', domain_id=0)
     print('the server says of itself:', dict(policy.metadata))
     print('it answered', chunk.shape, chunk.dtype)

@@ -5,7 +5,7 @@ Drive robot arms with X-VLA policies, over ROS 2 or as a library.
     from xvla_ros import load_policy
 
     policy = load_policy('demo_policy')
-    chunk = policy.predict([picture], proprio, 'pick up the red block', domain_id=0)
+    chunk = policy.predict([image], proprio, 'pick up the red block', domain_id=0)
 
 The names of `__all__` are loaded when they are first used: importing this package imports neither
 numpy nor torch. docs/how-it-works.md walks through the folders.

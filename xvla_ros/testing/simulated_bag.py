@@ -207,16 +207,16 @@ class _Recorded:
 
     def _photograph(self) -> Pictures:
         """Publish what every camera sees, and return it."""
-        pictures = []
+        images = []
         for name, publisher in self._cameras.items():
-            picture = self._world.render(name, *self._simulation.size)
+            image = self._world.render(name, *self._simulation.size)
             compressed = self._embodiment.cameras[name].compressed
-            message = jpeg_message(picture) if compressed else image_message(picture)
+            message = jpeg_message(image) if compressed else image_message(image)
             message.header.stamp = ns_to_stamp(self._node.now_ns)
             message.header.frame_id = f'{name}_optical_frame'
             publisher.publish(message)
-            pictures.append(picture)
-        return tuple(pictures)
+            images.append(image)
+        return tuple(images)
 
     def expert_chunk(self, stamp_ns: int, arms: Sequence[ArmPose]) -> Chunk:
         """Return the expert's plan as the answer of a model to the last images."""
@@ -238,20 +238,20 @@ class _Recorded:
         self._status.status.publish(status_message(snapshot, Lateness(), self._node.now_ns))
 
 
-def jpeg_message(picture: NDArray[np.uint8]) -> CompressedImage:
-    """Return a picture (H, W, 3) RGB as most robots record theirs."""
+def jpeg_message(image: NDArray[np.uint8]) -> CompressedImage:
+    """Return an image (H, W, 3) RGB as most robots record theirs."""
     import cv2
 
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     return CompressedImage(format='rgb8; jpeg compressed bgr8', data=data.tobytes())
 
 
-def image_message(picture: NDArray[np.uint8]) -> Image:
-    """Return a picture (H, W, 3) RGB as it is."""
-    height, width, _ = picture.shape
+def image_message(image: NDArray[np.uint8]) -> Image:
+    """Return an image (H, W, 3) RGB as it is."""
+    height, width, _ = image.shape
     message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-    message.data = array('B', picture.tobytes())  # assigning numpy costs 85 ms an image
+    message.data = array('B', image.tobytes())  # assigning numpy costs 85 ms an image
     return message
 
 
