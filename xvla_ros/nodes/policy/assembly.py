@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of one configured policy, connected: worker, control thread, interfaces, outputs."""
+"""Connects the parts of one configured policy: worker, control thread, interfaces, outputs."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,9 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 
 from xvla_ros.action import RunTask
-from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ConfigError, Reason
+from xvla_ros.core.errors import Reason
 from xvla_ros.core.strategies import make_strategy
 from xvla_ros.inputs.arm_state import ArmReader, ArmStates
 from xvla_ros.msg import PolicyStatus
@@ -36,14 +35,14 @@ from xvla_ros.runtime.worker_supervisor import WorkerSupervisor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Active:
-    """What is there while the policy is active."""
+    """The parts that exist while the policy is active."""
 
     interfaces: Interfaces
     thread: ControlThread
 
 
 class PolicyCore:
-    """Loaded by setup, started and stopped by activation, closed by teardown."""
+    """One configured policy: `load` it, `start` and `stop` it with activation, then `close` it."""
 
     def __init__(
         self,
@@ -54,23 +53,16 @@ class PolicyCore:
         changed: Callable[[], None],
     ) -> None:
         """
-        Make everything that does not move.
+        Make the parts that cannot move the robot.
 
-        :param changed: called, from any thread, on a new state.
-        :raises XvlaError: an arm's state cannot be read as the embodiment says.
+        :param changed: called from any thread when the state has changed.
+        :raises XvlaError: an arm's state cannot be read with this embodiment.
         """
         self._node, self._clock = node, clock
         self._changed = changed
         self._record = RunRecord()
         self._active: Active | None = None
-        events = WorkerEvents(
-            answer=self._on_answer,
-            waiting=self._on_waiting,
-            lost=self._on_lost,
-            restarted=self._on_restarted,
-            failed=self._on_failed,
-        )
-        self._worker = WorkerSupervisor(embodiment, worker_arguments, events)
+        self._worker = WorkerSupervisor(embodiment, worker_arguments, self._worker_events())
         with ExitStack() as made:
             states = ArmStates(RosGraph(node), embodiment)
             made.callback(states.close)
@@ -85,20 +77,32 @@ class PolicyCore:
             self._tasks = TaskServer(node, clock, self._follow, self._snapshot)
             made.callback(self._tasks.close)
             made.callback(LiveParameters(node, self._live_parameters()).close)
-            self._arming = Arming(
-                node,
-                clock,
-                self._control,
-                self._outputs,
-                self._on_controller,
-                changed,
-                starts_armed=embodiment.control.start_armed,
-            )
+            self._arming = self._make_arming(embodiment.control.start_armed)
             made.callback(self._arming.close)
             has_model = all(arm.urdf for arm in embodiment.arms.values())
             self._home = home_poses(embodiment) if has_model else None
-            made.callback(self._worker.close)  # first of all
+            made.callback(self._worker.close)  # closed first
             self._made = made.pop_all()
+
+    def _worker_events(self) -> WorkerEvents:
+        return WorkerEvents(
+            answer=self._on_answer,
+            waiting=self._on_waiting,
+            lost=self._on_lost,
+            restarted=self._on_restarted,
+            failed=self._on_failed,
+        )
+
+    def _make_arming(self, starts_armed: bool) -> Arming:
+        return Arming(
+            self._node,
+            self._clock,
+            self._control,
+            self._outputs,
+            self._on_controller,
+            self._changed,
+            starts_armed=starts_armed,
+        )
 
     def load(self) -> None:
         """
@@ -113,7 +117,7 @@ class PolicyCore:
             check=lambda name: make_strategy(name, blend_s=0.0, ensemble_decay=0.0),
             apply=self._control.set_strategy,
         )
-        checkpoint = LiveParameter(check=self._check_checkpoint, apply=self._swap)
+        checkpoint = LiveParameter(check=self._settings.check_checkpoint, apply=self._swap)
         instruction = LiveParameter(check=str, apply=self._on_instruction_parameter)
         return {
             'control.strategy': strategy,
@@ -123,11 +127,11 @@ class PolicyCore:
         }
 
     def close(self) -> None:
-        """End the worker and withdraw everything; safe after a load that failed."""
+        """End the worker and close everything; also after a failed load."""
         self._made.close()
 
     def start(self) -> None:
-        """Open the interfaces and begin to tick."""
+        """Open the interfaces and start the control thread."""
         self._control.activate()
         self._control.set_strategy(self._node.get_parameter('control.strategy').value)
         requests = Requests(
@@ -146,7 +150,7 @@ class PolicyCore:
         self._follow(self._node.get_parameter('policy.instruction').value)
 
     def stop(self) -> None:
-        """Stop the work, then send the last hold, then close the interfaces."""
+        """Stop the control thread, send a last hold, then close the interfaces."""
         active, self._active = self._active, None
         if active is None:
             return
@@ -158,15 +162,15 @@ class PolicyCore:
         self._tasks.stop()
         active.interfaces.close()
 
-    # Asked from outside, on the executor's thread
+    # Requests, on the executor's thread
 
     def _on_instruction(self, instruction: str) -> None:
-        """Drop the old plan and the goal that it belonged to, and follow a new instruction."""
+        """End the running goal, drop its plan, and follow a new instruction."""
         self._tasks.end(RunTask.Result.OUTCOME_PREEMPTED, 'a newer instruction took over')
         self._follow(instruction.strip())
 
     def _on_instruction_parameter(self, instruction: str) -> None:
-        """Follow it, or, while the node is inactive, once it is active."""
+        """Follow a new instruction now; an inactive node follows it once it is active."""
         if self._active:
             self._on_instruction(instruction)
 
@@ -185,16 +189,8 @@ class PolicyCore:
         self._control.go_home(motion)
         return f'going home in {motion.duration_s:.1f} s'
 
-    def _check_checkpoint(self, checkpoint: str) -> None:
-        """Refuse what cannot be loaded, as far as that shows at once."""
-        if self._settings.embodiment.policy.server_url:
-            raise ConfigError('policy.server_url is asked: there is no checkpoint to change')
-        if not checkpoint:
-            raise ConfigError('policy.checkpoint must name a checkpoint')
-        checkpoint_folder(checkpoint, working_folder=False)
-
     def _swap(self, checkpoint: str) -> None:
-        """Hold, and let the worker start again with another checkpoint."""
+        """Hold, and restart the worker with another checkpoint."""
         embodiment = self._settings.embodiment
         policy = replace(embodiment.policy, checkpoint=checkpoint, adapter='')
         self._settings.embodiment = replace(embodiment, policy=policy)
@@ -202,7 +198,7 @@ class PolicyCore:
         reason = Reason('checkpoint_change', text, WORKER)
         self._worker.swap(self._settings.embodiment, reason)
 
-    # Told by the worker, on the supervisor's thread
+    # Events of the worker, on the supervisor's thread
 
     def _on_answer(self, answer: Answer) -> None:
         received_ns = time.monotonic_ns()
@@ -231,7 +227,7 @@ class PolicyCore:
         self._node.get_logger().error(text, throttle_duration_sec=1.0)
         self._changed()
 
-    # Shown
+    # Status
 
     @property
     def moving(self) -> bool:
@@ -239,19 +235,19 @@ class PolicyCore:
         return self._control.state(self._clock.now_ns()) in (State.ENGAGING, State.RUNNING)
 
     def status(self) -> PolicyStatus:
-        """Return the status as of now."""
+        """Return the current status."""
         lateness = self._active.thread.lateness() if self._active else Lateness()
         status = status_message(self._snapshot(), lateness, self._clock.now_ns())
         self._arming.show(status)
         return status
 
     def diagnostics(self) -> DiagnosticArray:
-        """Return the diagnostics as of now."""
+        """Return the current diagnostics."""
         name = self._node.get_fully_qualified_name()
         return diagnostics_message(name, self.status(), self._snapshot())
 
     def feedback(self, status: PolicyStatus) -> None:
-        """Tell of a status: whoever runs a task, and the worker when nothing is followed now."""
+        """Send a status to the task's client, and tell the worker if the plan has ended."""
         self._runtime.withdraw_plan()
         self._tasks.feedback(status)
 

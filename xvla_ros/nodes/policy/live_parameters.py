@@ -14,8 +14,9 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import XvlaError
+from xvla_ros.core.errors import ConfigError, XvlaError
 from xvla_ros.core.live_settings import GRIPPER, SAFER, with_limit, with_warm_start
 from xvla_ros.runtime.policy import PolicyRuntime
 
@@ -75,6 +76,14 @@ class LiveSettings:
         }
         warm_start = {'policy.warm_start_time': self._with_warm_start}
         return {k: self._parameter(f) for k, f in {**limits, **grippers, **warm_start}.items()}
+
+    def check_checkpoint(self, checkpoint: str) -> None:
+        """Refuse a checkpoint that does not exist, or any with a server."""
+        if self.embodiment.policy.server_url:
+            raise ConfigError('policy.server_url is asked: there is no checkpoint to change')
+        if not checkpoint:
+            raise ConfigError('policy.checkpoint must name a checkpoint')
+        checkpoint_folder(checkpoint, working_folder=False)
 
     def _parameter(self, changed: Callable[[Any], Embodiment]) -> LiveParameter:
         return LiveParameter(check=changed, apply=lambda value: self._use(changed(value)))
