@@ -206,7 +206,7 @@ class _Recorded:
         self._cell.begin(self._scene)
 
     def _photograph(self) -> Pictures:
-        """Publish what every camera sees, and return it."""
+        """Publish an image of every camera, and return them."""
         images = []
         for name, publisher in self._cameras.items():
             image = self._world.render(name, *self._simulation.size)
@@ -239,7 +239,7 @@ class _Recorded:
 
 
 def jpeg_message(image: NDArray[np.uint8]) -> CompressedImage:
-    """Return an image (H, W, 3) RGB as most robots record theirs."""
+    """Return an image (H, W, 3) RGB as a JPEG message, as most robots record it."""
     import cv2
 
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -248,7 +248,7 @@ def jpeg_message(image: NDArray[np.uint8]) -> CompressedImage:
 
 
 def image_message(image: NDArray[np.uint8]) -> Image:
-    """Return an image (H, W, 3) RGB as it is."""
+    """Return an image (H, W, 3) RGB as a raw message."""
     height, width, _ = image.shape
     message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
     message.data = array('B', image.tobytes())  # assigning numpy costs 85 ms an image
