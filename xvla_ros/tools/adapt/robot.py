@@ -121,6 +121,7 @@ def describe_data(made: 'Adaptation') -> str:
 def choose_row(made: 'Adaptation') -> Iterator[str]:
     """Have an untrained row begin as the one that fits best; yield what was compared."""
     from xvla_ros.adapt.rows import retrieve, trained_rows
+
     row, named = made.options.row, made.options.from_row
     if made.new_space:
         mode = made.embodiment.policy.action_mode
