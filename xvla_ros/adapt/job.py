@@ -14,10 +14,10 @@ from xvla_ros.adapt.feeding import EpisodeBatches
 from xvla_ros.adapt.figures import curves, ERRORS
 from xvla_ros.adapt.joints.network import answers_joints, in_joint_space
 from xvla_ros.adapt.joints.output import write_joint_policy
-from xvla_ros.adapt.joints.statistics import kept_units, new_units, Units
+from xvla_ros.adapt.joints.statistics import check_poses, kept_units, new_units, Units
 from xvla_ros.adapt.judging import maker_of, measure
 from xvla_ros.adapt.options import Options
-from xvla_ros.adapt.output import write_lerobot, write_policy
+from xvla_ros.adapt.output import Files, write_lerobot, write_policy
 from xvla_ros.adapt.processes import Processes
 from xvla_ros.adapt.rows import check_others, check_row, copy_row, fingerprints
 from xvla_ros.adapt.split import split
@@ -32,15 +32,12 @@ from xvla_ros.adapt.views import make_room, silence_views
 from xvla_ros.adapt.windows import AnyErrors
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
-from xvla_ros.core.errors import ConfigError
 from xvla_ros.data.episodes import Episode
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.loading import read_processors
-from xvla_ros.model.normalisation import read_normalisation
 from xvla_ros.model.policy import Policy
 from xvla_ros.model.reading import read_config
 from xvla_ros.model.writing import write_json
-from xvla_ros.model.xvla import XVLA
 from xvla_ros.runtime.predictor import as_told
 
 Report = Callable[[str], None]
@@ -84,13 +81,12 @@ class Adaptation:
         options, config = self.options, read_config(self.folder)
         images, text = read_processors(self.folder, config)
         network = load_network(self.folder, config, torch.float32)
+        check_row(network, options.row, '--row')
         new = embodiment.joint_space and not answers_joints(network, embodiment)
         if new:
-            check_row(network, options.row, '--row')
             network = in_joint_space(network, embodiment, options.row, options.seed)
         elif not embodiment.joint_space:
-            check_action_mode(config.action_mode)
-            check_units(self.folder, network)
+            check_poses(self.folder, network)
         make_room(network, len(embodiment.camera_names), images.size)
         if options.silence:
             silence_views(network)
@@ -117,9 +113,8 @@ class Adaptation:
         :raises ConfigError: there is no such row.
         """
         options, network = self.options, self.student.network
-        for name, row in (('--row', options.row), ('--from-row', options.from_row)):
-            if row is not None:
-                check_row(network, row, name)
+        if options.from_row is not None:
+            check_row(network, options.from_row, '--from-row')
         self._others = fingerprints(network)
         if options.from_row is not None:
             copy_row(network, options.from_row, options.row)
@@ -202,16 +197,14 @@ class Adaptation:
         options, network, images = self.options, self.student.network, self.preparation.images
         check_others(self._others, network, options.row)
         state = network.state_dict()
+        files = Files(network=network, state=state, images=images, tokenizer=self.folder)
         if self.embodiment.joint_space:
-            write_joint_policy(
-                options.out, network, state, images, self.folder, options.row, self.units,
-                options.store,
-            )  # fmt: skip
+            write_joint_policy(options.out, files, options.row, self.units, options.store)
         else:
-            write_policy(options.out, network, state, images, self.folder)
+            write_policy(options.out, files)
         if options.lerobot and not self.embodiment.joint_space:
             beside = options.out.with_name(f'{options.out.name}-lerobot')
-            write_lerobot(beside, network, state, images, self.folder, options.row)
+            write_lerobot(beside, files, options.row)
         metrics = self._facts() | {'steps': step, 'held_out': errors.summary()}
         write_json(training_folder(options.out) / 'metrics.json', metrics)
 
@@ -247,31 +240,3 @@ def flat(errors: AnyErrors) -> dict[str, float]:
     """Return the means of errors for a line of the log."""
     summary = errors.summary()
     return {name: summary[name] for name in ('score', *ERRORS) if name in summary}
-
-
-def check_action_mode(mode: str) -> None:
-    """
-    Check that a checkpoint predicts poses of tools.
-
-    :raises ConfigError: it predicts something else.
-    """
-    if not mode.endswith('ee6d'):
-        raise ConfigError(
-            f"the checkpoint's action_mode is {mode!r}, but the robot is driven by tool poses; "
-            "expected 'ee6d' or 'agibot_ee6d'"
-        )
-
-
-def check_units(folder: Path, network: XVLA) -> None:
-    """
-    Check that a checkpoint has states and actions as they are: training applies no statistics.
-
-    :raises ConfigError: it has statistics of states or actions.
-    """
-    found = read_normalisation(folder, network.config, network.dim_proprio, network.mode.real_dim)
-    for kind, affine in (('states', found.state), ('actions', found.action)):
-        if affine is not None:
-            raise ConfigError(
-                f'{folder}: normalises {kind} ({affine.mode}), which xvla adapt does not apply to tool poses; '
-                'expected a checkpoint without statistics'
-            )

@@ -16,7 +16,6 @@ from xvla_ros.data.episodes import Episode
 from xvla_ros.model.policy import Policy
 from xvla_ros.runtime.predictor import as_told
 
-
 # Samples that are predicted at a time.
 BATCH = 16
 

@@ -18,8 +18,8 @@ class Options:
     per step and process. check: steps between two looks at the held-out episodes. samples: at most
     so many of them. denoising: steps of each prediction there. held_out: share of the episodes.
     lora: rank, 0 for whole weights. lerobot: also write LeRobot's layout beside. silence: see
-    `silence_views`. mean: decay of a running mean of the weights, 0 for none. store: what a policy in
-    joint space is stored in; None: float32.
+    `silence_views`. mean: decay of a running mean of the weights, 0 for none. store: what a policy
+    in joint space is stored in; None: float32.
     """
 
     checkpoint: Path

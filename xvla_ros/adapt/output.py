@@ -2,6 +2,7 @@
 """Writes an adapted policy: for our node and the authors' code, and for LeRobot."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,40 +16,38 @@ from xvla_ros.model.writing import write_json
 from xvla_ros.model.xvla import XVLA
 
 
-def write_policy(
-    folder: Path,
-    network: XVLA,
-    state: Mapping[str, torch.Tensor],
-    images: ImageProcessor,
-    tokenizer: Path,
-) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
     """
-    Write a checkpoint in the authors' layout; the weights last, as a whole.
+    What a checkpoint is made of.
 
-    :param state: weights by the network's names. tokenizer: folder that its files are copied from.
+    state: weights by the network's names. tokenizer: folder that its files are copied from.
     """
-    write_companions(folder, images, tokenizer)
-    write_json(folder / 'config.json', authors_json(network.config))
-    write_weights(folder, state, '2toinf')
+
+    network: XVLA
+    state: Mapping[str, torch.Tensor]
+    images: ImageProcessor
+    tokenizer: Path
 
 
-def write_lerobot(
-    folder: Path,
-    network: XVLA,
-    state: Mapping[str, torch.Tensor],
-    images: ImageProcessor,
-    tokenizer: Path,
-    domain: int,
-) -> None:
+def write_policy(folder: Path, files: Files) -> None:
+    """Write a checkpoint in the authors' layout; the weights last, as a whole."""
+    write_companions(folder, files.images, files.tokenizer)
+    write_json(folder / 'config.json', authors_json(files.network.config))
+    write_weights(folder, files.state, '2toinf')
+
+
+def write_lerobot(folder: Path, files: Files, domain: int) -> None:
     """
     Write a checkpoint in LeRobot's layout (0.4 and newer), with its processors.
 
     :param domain: row that LeRobot uses; without it, that is row 0.
     """
-    write_companions(folder, images, tokenizer)
-    config = lerobot_json(network.config, network, images.size)
+    network = files.network
+    write_companions(folder, files.images, files.tokenizer)
+    config = lerobot_json(network.config, network, files.images.size)
     write_json(folder / 'config.json', config)
     write_own(folder, network.config)
     for name, data in processors_json(config, domain).items():
         write_json(folder / name, data)
-    write_weights(folder, state, 'lerobot')
+    write_weights(folder, files.state, 'lerobot')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations in joint space: each is the expert's plan from a state that it once was put in."""
+"""Demonstrations in joint space: each is the expert's plan from a state of a noisy episode."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -43,7 +43,7 @@ class PlanEpisodes:
     def __init__(self, embodiment: Embodiment, samples: Samples, seed: int) -> None:
         """Read the arms' kinematics."""
         self.embodiment, self.samples, self.seed = embodiment, samples, seed
-        self.profile = JointProfile(embodiment)
+        self.profile, self.period_s = JointProfile(embodiment), embodiment.policy.anchor_period_s
         arms = embodiment.arms.values()
         self.arms = [
             Kinematics(
@@ -76,7 +76,7 @@ class PlanEpisodes:
         return Episode(
             name=f'scene {self.seed}/{self.samples.scene[index]}',
             instruction=words,
-            times_s=self.embodiment.policy.anchor_period_s * np.arange(len(plan)),
+            times_s=self.period_s * np.arange(len(plan), dtype=np.float64),
             positions=np.array([[p for p, _ in row] for row in tools]).swapaxes(0, 1),
             quaternions=np.array([[q for _, q in row] for row in tools]).swapaxes(0, 1),
             openings=np.array(openings).T,

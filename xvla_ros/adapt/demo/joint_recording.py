@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records the scripted expert in joint space: its plans of the tools, through inverse kinematics."""
+"""Records the scripted expert in joint space: its plans, through inverse kinematics."""
 
 import numpy as np
 from numpy.typing import NDArray

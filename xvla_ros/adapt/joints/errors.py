@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xvla_ros.core.embodiment import Embodiment
 
-LABELS = {'joint_deg': 'joints [deg]', 'gripper_percent': "grippers [% of their way]"}
+LABELS = {'joint_deg': 'joints [deg]', 'gripper_percent': 'grippers [% of their way]'}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

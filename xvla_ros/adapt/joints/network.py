@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives a checkpoint another action space: new projections of states and actions, all else kept."""
+"""Gives a checkpoint another action space: new projections, all else is kept."""
 
 from dataclasses import replace
 import math

@@ -11,20 +11,16 @@ from safetensors.numpy import save_file
 import torch
 
 from xvla_ros.adapt.joints.statistics import Units
+from xvla_ros.adapt.output import Files
 from xvla_ros.model.checkpoint import write_weights
 from xvla_ros.model.conversion import lerobot_json, PROCESSOR_FILES, write_companions, write_own
 from xvla_ros.model.lerobot_processors import processors_json, state_files
-from xvla_ros.model.processor import ImageProcessor
 from xvla_ros.model.writing import write_json
-from xvla_ros.model.xvla import XVLA
 
 
 def write_joint_policy(
     folder: Path,
-    network: XVLA,
-    state: Mapping[str, torch.Tensor],
-    images: ImageProcessor,
-    tokenizer: Path,
+    files: Files,
     domain: int,
     units: Units,
     dtype: torch.dtype | None = None,
@@ -32,14 +28,14 @@ def write_joint_policy(
     """
     Write a checkpoint in LeRobot's layout; the weights last, as a whole.
 
-    :param state: weights by the network's names. tokenizer: folder that its files are copied from.
     :param domain: row that LeRobot uses. dtype: what to store; None: as the state is.
     """
-    write_companions(folder, images, tokenizer)
+    network = files.network
+    write_companions(folder, files.images, files.tokenizer)
     extra = network.config.extra
     if units.kept is None:
         extra = {**extra, 'normalization_mapping': units.mapping}
-    config = lerobot_json(replace(network.config, extra=extra), network, images.size)
+    config = lerobot_json(replace(network.config, extra=extra), network, files.images.size)
     # LeRobot pads a state after it has normalised it, so its own length is that of the actions.
     config['input_features']['observation.state']['shape'] = [network.mode.real_dim]
     write_json(folder / 'config.json', config)
@@ -50,7 +46,7 @@ def write_joint_policy(
                 shutil.copy(file, folder / file.name)
     else:
         write_processors(folder, config, domain, units)
-    write_weights(folder, state, 'lerobot', dtype)
+    write_weights(folder, files.state, 'lerobot', dtype)
 
 
 def write_processors(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which numbers a network in joint space is trained: the statistics of its data, or those it has."""
+"""In which numbers a network is trained: by the statistics of its data, or those that it has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.errors import ConfigError
 from xvla_ros.model.normalisation import (
     ACTION,
-    affine,
     EPS,
     IDENTITY,
     MODES,
     Normalisation,
     read_normalisation,
     STATE,
+)
+from xvla_ros.model.normalisation import (
+    affine as affine_map,
 )
 from xvla_ros.model.xvla import XVLA
 
@@ -60,8 +63,32 @@ def kept_units(folder: Path, network: XVLA) -> Units:
     return Units(normalisation=found, kept=folder)
 
 
+def check_poses(folder: Path, network: XVLA) -> None:
+    """
+    Check that a checkpoint predicts poses of tools, as they are: none has statistics there.
+
+    :raises ConfigError: it predicts something else, or has statistics of states or actions.
+    """
+    mode = network.config.action_mode
+    if not mode.endswith('ee6d'):
+        raise ConfigError(
+            f"the checkpoint's action_mode is {mode!r}, but the robot is driven by tool poses; "
+            "expected 'ee6d' or 'agibot_ee6d'"
+        )
+    found = kept_units(folder, network).normalisation
+    for kind, affine in (('states', found.state), ('actions', found.action)):
+        if affine is not None:
+            raise ConfigError(
+                f'{folder}: normalises {kind} ({affine.mode}), which xvla adapt does not apply to '
+                'tool poses; expected a checkpoint without statistics'
+            )
+
+
 def new_units(
-    network: XVLA, embodiment: Embodiment, states: NDArray[np.float32], actions: NDArray[np.float32]
+    network: XVLA,
+    embodiment: Embodiment,
+    states: NDArray[np.float32],
+    actions: NDArray[np.float32],
 ) -> Units:
     """
     Return units by the statistics of data; none for a mode whose grippers are probabilities.
@@ -76,7 +103,7 @@ def new_units(
         **statistics_of(ACTION, actions.reshape(-1, actions.shape[-1]), least),
     }
     state, action = (
-        affine(MODE, *(stored[f'{feature}.{part}'] for part in MODES[MODE]), EPS)
+        affine_map(MODE, *(stored[f'{feature}.{part}'] for part in MODES[MODE]), EPS)
         for feature in (STATE, ACTION)
     )
     normalisation = Normalisation(state=state, action=action)

@@ -121,6 +121,7 @@ def describe_data(made: 'Adaptation') -> str:
 def choose_row(made: 'Adaptation') -> Iterator[str]:
     """Start an untrained row as a copy of the best one; yield the comparison."""
     from xvla_ros.adapt.rows import retrieve, trained_rows
+
     row, named = made.options.row, made.options.from_row
     if made.new_space:
         mode = made.embodiment.policy.action_mode
