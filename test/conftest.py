@@ -2,7 +2,7 @@
 """
 What every test process shares: a ROS domain of its own, hypothesis profiles, the order of folders.
 
-Imports nothing of ROS: the tests of the core run without it.
+Imports nothing of ROS or torch: the tests of the core run without them.
 """
 
 import fcntl
@@ -14,6 +14,7 @@ import tempfile
 
 from counts import FULL
 from hypothesis import HealthCheck, settings
+import missing_packages
 
 # Tests that neither talk over DDS nor need the processor for themselves run beside each other: of
 # these folders and files all, of any other none. `make test` runs them first.
@@ -72,6 +73,10 @@ _common = {'deadline': None, 'suppress_health_check': [HealthCheck.too_slow]}
 settings.register_profile('ci', max_examples=50, derandomize=True, **_common)
 settings.register_profile('full', max_examples=10_000, **_common)
 settings.load_profile('full' if FULL else 'ci')
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(missing_packages)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`colcon test` where torch is missing: the tests that need it are skipped, none fails for it.
+
+A machine that has installed only the packages of ROS is such a machine.
+"""
+
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+from missing_packages import optional_name
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = ROOT / 'test' / 'support'
+# Python imports this module by itself at the start, here in all processes of a test run.
+BLOCK = """\
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {names}:
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+
+sys.meta_path.insert(0, Without())
+"""
+NAMES = ('torch', 'transformers', 'tokenizers', 'safetensors')
+
+
+def collected(folder, *arguments):
+    """Return what pytest says of the tests where packages are missing."""
+    (folder / 'sitecustomize.py').write_text(BLOCK.format(names=NAMES))
+    command = [sys.executable, '-m', 'pytest', '-q', '-rs', '-p', 'no:cacheprovider', *arguments]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith('PYTEST_')}
+    environment['PYTHONPATH'] = os.pathsep.join(
+        filter(None, (str(folder), str(SUPPORT), os.environ.get('PYTHONPATH')))
+    )
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+    )
+
+
+def test_every_test_is_collected_or_skipped(tmp_path):
+    done = collected(tmp_path, '--collect-only', 'test')
+    assert done.returncode == 0, done.stdout[-3000:]
+    skipped = set(re.findall(r'^SKIPPED \[\d+\] (\S+):\d+: \w+ is not', done.stdout, re.M))
+    assert {'test/model', 'test/runtime/test_predictor.py'} <= skipped
+    assert 'test/core/test_rotations.py::' in done.stdout
+
+
+def test_a_test_that_needs_torch_late_is_skipped(tmp_path):
+    late = tmp_path / 'test_late.py'
+    late.write_text('def test_late():\n    import torch\n\ndef test_wrong():\n    import torc\n')
+    options = ('-p', 'missing_packages', '-c', str(ROOT / 'pyproject.toml'))
+    done = collected(tmp_path, *options, str(late))
+    assert '1 failed, 1 skipped' in done.stdout, done.stdout
+    assert 'torch is not installed' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('text', 'name'),
+    [
+        ("E   ModuleNotFoundError: No module named 'torch'", 'torch'),
+        ("ModuleNotFoundError: No module named 'torch.nn'", 'torch'),
+        ("ModuleNotFoundError: No module named 'rclpy'", None),
+        ("ModuleNotFoundError: No module named 'xvla_ros.modle'", None),
+        ('AssertionError: torch', None),
+    ],
+)
+def test_only_packages_that_ros_does_not_bring_are_optional(text, name):
+    assert optional_name(text) == name

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Skip what needs a Python package that ROS does not bring, where it is missing: a pytest plugin.
+
+On a machine that has only the packages of ROS, `colcon test` runs what such a machine can run. A
+missing package of ROS or of the core is still an error.
+"""
+
+import re
+
+import pytest
+
+# What requirements/ brings and the distribution of ROS does not, by its name in Python.
+OPTIONAL = {
+    *(
+        'torch',
+        'transformers',
+        'tokenizers',
+        'safetensors',
+        'huggingface_hub',
+        'accelerate',
+        'peft',
+    ),
+    *('mujoco', 'pinocchio', 'rosbags', 'mcap', 'zstandard', 'lz4', 'simplejpeg', 'imageio'),
+    *('fastapi', 'starlette', 'uvicorn', 'websockets', 'httpx', 'msgpack', 'msgpack_numpy'),
+    *('json_numpy', 'pyarrow', 'av', 'h5py'),
+}
+MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
+
+
+def optional_name(text):
+    """Return the optional package that a traceback ends for, None if it ends for another cause."""
+    names = MISSING.findall(text)
+    return names[-1] if names and names[-1] in OPTIONAL else None
+
+
+def skip_report(report, path, text):
+    """Turn the failure of a test, a module or a folder into a skip, when its cause allows that."""
+    name = optional_name(text)
+    if report.outcome == 'failed' and name:
+        report.outcome = 'skipped'
+        report.longrepr = (str(path), 0, f'Skipped: {name} is not installed')
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    """Look at a module or folder that cannot be imported."""
+    report = (yield).get_result()
+    if report.outcome == 'failed':
+        skip_report(report, collector.path, str(report.longrepr))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Look at a test or fixture that has failed with a missing package."""
+    report = (yield).get_result()
+    if call.excinfo and isinstance(call.excinfo.value, ModuleNotFoundError):
+        skip_report(report, item.path, call.excinfo.exconly())
