@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted([*ROOT.glob('msg/*.msg'), *ROOT.glob('action/*.action')])
+FILES = sorted([*ROOT.glob('msg/*.msg'), *ROOT.glob('action/*.action'), *ROOT.glob('srv/*.srv')])
 FIELDS = {
     'ActionChunk': ['header', 'sequence', 'steps', 'verdict', 'reasons'],
     'ActionStep': ['time_from_start', 'targets'],

@@ -28,6 +28,7 @@ from xvla_ros.nodes.common.lifecycle import ManagedNode
 from xvla_ros.nodes.common.parameters import read_embodiment
 from xvla_ros.nodes.common.running import FAILED, initialise, NOTICE_S
 from xvla_ros.nodes.policy.assembly import PolicyCore
+from xvla_ros.nodes.policy.chunk_service import ChunkService
 from xvla_ros.nodes.policy.publishers import StatusOutputs
 from xvla_ros.runtime.process import claim_realtime
 
@@ -54,6 +55,7 @@ class PolicyNode(ManagedNode):
         self._worker_arguments = worker_arguments(arguments)
         self._outputs = StatusOutputs(self)
         self._node_clock = NodeClock(self)
+        self._chunks = ChunkService(self, self._node_clock)
         self._core: PolicyCore | None = None
         self._refusal = ''
         self.gave_up = False  # whether the node must end because it cannot start
@@ -79,7 +81,12 @@ class PolicyNode(ManagedNode):
         self._refusal = ''
         embodiment = read_embodiment(self, live_names)
         self._core = PolicyCore(
-            self, self._node_clock, embodiment, self._worker_arguments, self._changed.trigger
+            self,
+            self._node_clock,
+            embodiment,
+            self._worker_arguments,
+            self._changed.trigger,
+            self._chunks.offer,
         )
         self._core.load()
 
@@ -89,11 +96,13 @@ class PolicyNode(ManagedNode):
         gc.freeze()
         gc.disable()
         self._core.start()
+        self._chunks.start(self._core.planner)
         if not claim_realtime():
             self.get_logger().info('no real-time priority: neither root nor an rtprio limit')
 
     def stop(self) -> None:
         """Stop ticking; the last command is a hold."""
+        self._chunks.stop()
         if self._core:
             self._core.stop()
         gc.enable()

@@ -14,9 +14,10 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import Reason
 from xvla_ros.core.strategies import make_strategy
 from xvla_ros.inputs.arm_state import ArmReader, ArmStates
-from xvla_ros.msg import PolicyStatus
+from xvla_ros.msg import ActionChunk, PolicyStatus
 from xvla_ros.nodes.common.polled import RosGraph
 from xvla_ros.nodes.policy.arming import Arming
+from xvla_ros.nodes.policy.chunk_service import Planner
 from xvla_ros.nodes.policy.control_thread import ControlThread
 from xvla_ros.nodes.policy.live_parameters import LiveParameter, LiveParameters, LiveSettings
 from xvla_ros.nodes.policy.publishers import PolicyOutputs
@@ -51,11 +52,13 @@ class PolicyCore:
         embodiment: Embodiment,
         worker_arguments: Sequence[str],
         changed: Callable[[], None],
+        on_chunk: Callable[[ActionChunk], None],
     ) -> None:
         """
         Make the parts that cannot move the robot.
 
         :param changed: called from any thread when the state has changed.
+        :param on_chunk: called on the supervisor's thread with each checked chunk.
         :raises XvlaError: an arm's state cannot be read with this embodiment.
         """
         self._node, self._clock = node, clock
@@ -66,7 +69,7 @@ class PolicyCore:
         with ExitStack() as made:
             states = ArmStates(RosGraph(node), embodiment)
             made.callback(states.close)
-            self._outputs = PolicyOutputs(node, embodiment, lambda: self._arming.look())
+            self._outputs = PolicyOutputs(node, embodiment, lambda: self._arming.look(), on_chunk)
             made.callback(self._outputs.close)
             arms = ArmReader(embodiment, states, clock)
             self._runtime = PolicyRuntime(
@@ -138,11 +141,10 @@ class PolicyCore:
             set_instruction=self._on_instruction, go_home=self._go_home, arm=self._arming.set
         )
         embodiment = self._settings.embodiment
+        rate_hz = embodiment.control.rate_hz
         self._active = Active(
             interfaces=Interfaces(self._node, self._clock, embodiment, self._control, requests),
-            thread=ControlThread(
-                self._runtime, self._clock, embodiment.control.rate_hz, self._changed
-            ),
+            thread=ControlThread(self._runtime, self._clock, rate_hz, self._changed),
         )
         self._tasks.start()
         self._active.thread.start()
@@ -194,8 +196,7 @@ class PolicyCore:
         embodiment = self._settings.embodiment
         policy = replace(embodiment.policy, checkpoint=checkpoint, adapter='')
         self._settings.embodiment = replace(embodiment, policy=policy)
-        text = f'changing to the checkpoint {checkpoint}'
-        reason = Reason('checkpoint_change', text, WORKER)
+        reason = Reason('checkpoint_change', f'changing to the checkpoint {checkpoint}', WORKER)
         self._worker.swap(self._settings.embodiment, reason)
 
     # Events of the worker, on the supervisor's thread
@@ -216,10 +217,9 @@ class PolicyCore:
         self._changed()
 
     def _on_restarted(self) -> None:
-        self._control.restarted(self._worker.restarts)
-        self._node.get_logger().info(
-            f'the inference worker runs again (restart {self._worker.restarts})'
-        )
+        restarts = self._worker.restarts
+        self._control.restarted(restarts)
+        self._node.get_logger().info(f'the inference worker runs again (restart {restarts})')
         self._changed()
 
     def _on_failed(self, text: str) -> None:
@@ -228,6 +228,11 @@ class PolicyCore:
         self._changed()
 
     # Status
+
+    @property
+    def planner(self) -> Planner:
+        """What serves plans to callers that execute them."""
+        return Planner(follow=self._on_instruction, status=self._snapshot)
 
     @property
     def moving(self) -> bool:

@@ -31,8 +31,15 @@ class PolicyOutputs:
         node: Node,
         embodiment: Embodiment,
         listeners_changed: Callable[[], None] | None = None,
+        on_chunk: Callable[[ActionChunk], None] = lambda chunk: None,
     ) -> None:
-        """Advertise; `listeners_changed` is called on the executor's thread."""
+        """
+        Advertise.
+
+        :param listeners_changed: called on the executor's thread.
+        :param on_chunk: called with each published chunk, on the thread that shows it.
+        """
+        self._on_chunk = on_chunk
         self._node, self._embodiment = node, embodiment
         self._space = make_space(embodiment)
         watch: dict[str, Any] = {}
@@ -77,6 +84,7 @@ class PolicyOutputs:
                 ActionChunk.VERDICT_CLAMPED if verdict.reasons else ActionChunk.VERDICT_ACCEPTED
             )
         self._chunk.publish(message)
+        self._on_chunk(message)
         if self._markers.get_subscription_count():
             self._markers.publish(chunk_markers(message))
 
