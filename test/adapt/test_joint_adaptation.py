@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused(options, tmp_path):
         adaptation(replace(options, row=9))
     one = robot('so101_sim')
     wide = replace(one, policy=replace(one.policy, action_mode='so101_bimanual'))
-    with pytest.raises(CheckpointError, match="'so101_bimanual' has 12 numbers, .* have 6"):
+    with pytest.raises(CheckpointError, match=r"'so101_bimanual' has 12 numbers, .* have 6"):
         Adaptation([in_joints(one, n) for n in range(3)], wide, options)
     adaptation(options).run(lambda line: None)
     poses = replace(options, checkpoint=options.out, out=tmp_path / 'poses', row=0)

@@ -62,6 +62,7 @@ def test_one_episode_leaves_its_results(tmp_path):
     assert process.returncode == 0, errors
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['embodiment'] == 'franka'
+    assert summary['action_mode'] == 'ee6d'
     assert summary['episodes'] == 1
     assert summary['chunks'] > 0
     assert set(summary) >= {

@@ -90,7 +90,7 @@ def run(args: Namespace) -> int:
             runner.check()
 
         demo_run = _episodes(args, embodiment, look_after)
-    _write_results(args, embodiment.robot, demo_run)
+    _write_results(args, embodiment, demo_run)
     return 0
 
 
@@ -102,15 +102,18 @@ def _drivable(path: Path, overrides: dict[str, Any]) -> Embodiment:
     if not embodiment.control.start_armed:
         raise ConfigError(f'{path}: control.start_armed is false: the robot would not move')
     if not (embodiment.policy.checkpoint or embodiment.policy.server_url):
+        page = "docs/add-a-robot.md, 'Teach a policy'"
+        if embodiment.joint_space:
+            page = "docs/joint-space.md, 'Teach a policy joints'"
         raise ConfigError(
             f"no policy for '{embodiment.robot}': {path} names no policy.checkpoint, because the "
             'demo policy was not trained for this robot; train a policy '
-            "(docs/add-a-robot.md, 'Teach a policy') and name it with --checkpoint DIR"
+            f'({page}) and name it with --checkpoint DIR'
         )
     return embodiment
 
 
-def _write_results(args: Namespace, robot: str, demo_run: Run) -> None:
+def _write_results(args: Namespace, embodiment: Embodiment, demo_run: Run) -> None:
     """Write the results of a run as files, and print them."""
     if lacking := [name for name in RECORDS if not (args.out / name).exists()]:
         raise XvlaError(
@@ -123,7 +126,7 @@ def _write_results(args: Namespace, robot: str, demo_run: Run) -> None:
         facts=json.loads((args.out / 'run.json').read_text(encoding='utf-8')),
     )
     episodes = demo_run.episodes
-    summary = summarise(robot, args.seed, demo_run, run_files)
+    summary = summarise(embodiment, args.seed, demo_run, run_files)
     write_summary(args.out / 'summary.json', summary)
     write_strip(args.out / 'strip.png', episodes)
     write_video(args.out / 'demo.mp4', episodes)

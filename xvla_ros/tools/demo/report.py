@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.ticker import LatenessRecord
 
 STRIP_FRAMES = 6
@@ -63,13 +64,14 @@ class RunFiles:
     facts: dict[str, Any]
 
 
-def summarise(robot: str, seed: int, run: Run, files: RunFiles) -> dict[str, Any]:
+def summarise(embodiment: Embodiment, seed: int, run: Run, files: RunFiles) -> dict[str, Any]:
     """Return the content of summary.json. Its keys are fixed because other programs read it."""
     episodes = run.episodes
     inference_ms = np.array(files.facts['inference_s'] or [np.nan]) * 1e3
     p50_ms, p99_ms = np.percentile(inference_ms, (50, 99))
     return {
-        'embodiment': robot,
+        'embodiment': embodiment.robot,
+        'action_mode': embodiment.policy.action_mode,
         'instruction': episodes[0].instruction if episodes else '',
         'instructions': [e.instruction for e in episodes],
         'episodes': len(episodes),
