@@ -68,8 +68,7 @@ class Rollouts:
         noise = [Noise(random) for _ in self.embodiment.arm_names]
         self.world.reset(scene)
         judge.look(0.0, self.world.tool_positions(), self.world.block_positions())
-        wanted = set(scene.picks.values())
-        while self.world.time_s < LIMIT_S and not wanted <= judge.lifts.lifted:
+        while self.world.time_s < LIMIT_S and not judge.lifts.done(scene):
             frame = self._look(scene)
             yield frame
             self._advance(frame, noise, judge)

@@ -104,6 +104,5 @@ class EpisodeWatch:
             for kind in ('tool/', 'block/')
         )
         lifts = self._lifting.look(view.stamp_s, tools, blocks)
-        named = set(self._scene.picks.values())
-        self._episode.lifted = named <= lifts.lifted
-        self._episode.wrong = tuple(sorted(lifts.picked - named))
+        self._episode.lifted = lifts.done(self._scene)
+        self._episode.wrong = lifts.wrong(self._scene)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.evaluate.closed_loop import TASKS
 from xvla_ros.tools.needs import need_ros
 
 if TYPE_CHECKING:  # needs mujoco and ROS, which --help does not
@@ -15,16 +16,12 @@ if TYPE_CHECKING:  # needs mujoco and ROS, which --help does not
     from xvla_ros.tools.demo.report import Run
 
 OUT = Path('out/evaluate')
-TASKS = ('pick', 'bimanual')
 
 
 def add_arguments(group: '_ArgumentGroup') -> None:
     """Declare the arguments of a closed loop over ROS."""
     group.add_argument(
         '--ros', action='store_true', help='drive over ROS, as `xvla demo` does; count lifts'
-    )
-    group.add_argument(
-        '--task', choices=TASKS, default=TASKS[0], help='bimanual: a block for each of two arms'
     )
     group.add_argument(
         '--out', type=Path, default=OUT, help='folder for ROBOT.json (default: out/evaluate)'
