@@ -10,10 +10,12 @@ import torch
 
 from xvla_ros.adapt.dataset import Dataset, Preparation
 from xvla_ros.adapt.feeding import EpisodeBatches
-from xvla_ros.adapt.job import check_action_mode, check_units, flat
+from xvla_ros.adapt.job import flat
+from xvla_ros.adapt.joints.statistics import check_poses
+from xvla_ros.adapt.judging import measure
 from xvla_ros.adapt.lift.together import Together
 from xvla_ros.adapt.options import Options
-from xvla_ros.adapt.output import write_policy
+from xvla_ros.adapt.output import Files, write_policy
 from xvla_ros.adapt.rows import check_row
 from xvla_ros.adapt.split import split
 from xvla_ros.adapt.trainer.objective import Student
@@ -21,8 +23,7 @@ from xvla_ros.adapt.trainer.optimisation import Descent, weights
 from xvla_ros.adapt.trainer.progress import Progress, training_folder
 from xvla_ros.adapt.trainer.saving import restore_state, save_state
 from xvla_ros.adapt.trainer.trainer import Step, Trainer
-from xvla_ros.adapt.validation import describe, Errors, measure
-from xvla_ros.adapt.windows import WindowMaker
+from xvla_ros.adapt.windows import AnyErrors, WindowMaker
 from xvla_ros.core.checkpoints import checkpoint_folder
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
@@ -58,8 +59,7 @@ class LiftTraining:
         config = read_config(self.folder)
         images, text = read_processors(self.folder, config)
         network = load_network(self.folder, config, torch.float32)
-        check_action_mode(config.action_mode)
-        check_units(self.folder, network)
+        check_poses(self.folder, network)
         self.student = Student(network=network.to(options.device), dtype=options.dtype)
         self.preparation = Preparation.of(network, images, text)
         self.rows = rows_of(robots)
@@ -137,9 +137,9 @@ class LiftTraining:
         for name, each in errors.items():
             numbers = {f'{name}/{key}': value for key, value in flat(each).items()}
             progress.write(step, numbers)
-            report(f'  {step} steps, {name}: {describe(each)}{", kept" if kept else ""}')
+            report(f'  {step} steps, {name}: {each.line()}{", kept" if kept else ""}')
 
-    def errors(self, name: str) -> Errors:
+    def errors(self, name: str) -> AnyErrors:
         """Return the errors of the network as it is on a robot's held-out episodes."""
         images, text = self.preparation.images, self.preparation.text
         policy = Policy(self.student.network, images, text, self.options.device)
@@ -147,11 +147,13 @@ class LiftTraining:
         samples = data.spread(options.samples)
         return measure(policy, data, samples, self.rows[name], options.denoising)
 
-    def _write(self, errors: Mapping[str, Errors], step: int) -> None:
+    def _write(self, errors: Mapping[str, AnyErrors], step: int) -> None:
         """Write the checkpoint, halves as the shipped one, and what it measures."""
         options, network = self.options, self.student.network
         state = {name: tensor.half() for name, tensor in network.state_dict().items()}
-        write_policy(options.out, network, state, self.preparation.images, self.folder)
+        images = self.preparation.images
+        files = Files(network=network, state=state, images=images, tokenizer=self.folder)
+        write_policy(options.out, files)
         metrics = {
             'checkpoint': str(options.checkpoint),
             'steps': step,
