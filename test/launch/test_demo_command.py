@@ -68,6 +68,8 @@ def test_one_episode_leaves_its_results(tmp_path):
     assert set(summary) >= {
         'instruction',
         'successes',
+        'lifts',
+        'wrong_colour',
         'seeds',
         'faults',
         'inference_ms',

@@ -31,7 +31,7 @@ def lifts_of(world, scene):
     expert, judge = Expert(world.embodiment), LiftJudge()
     world.reset(scene)
     lifts = judge.lifts
-    while world.time_s < LIMIT_S and not set(scene.picks.values()) <= lifts.lifted:
+    while world.time_s < LIMIT_S and not lifts.done(scene):
         tools = [world.tool_pose(name) for name in world.embodiment.arm_names]
         blocks = {a: world.block_in_base(a, colour) for a, colour in scene.picks.items()}
         plans = expert.plan(tools, scene, blocks.pop(scene.arm), lift=True, also=blocks)

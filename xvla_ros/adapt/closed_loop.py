@@ -23,7 +23,8 @@ from xvla_ros.runtime.inputs import Inputs
 from xvla_ros.runtime.policy import Outputs
 from xvla_ros.runtime.predictor import facts_of
 from xvla_ros.runtime.simulated import FixedLatency, Loop
-from xvla_ros.sim.scenes import sample_scene, Scene
+from xvla_ros.sim.lifting import LiftJudge, Lifts
+from xvla_ros.sim.scenes import PICK, sample_scene, Scene
 from xvla_ros.sim.world import World
 
 # What counts as reached: this long within this distance, horizontally, and less than this height
@@ -40,7 +41,8 @@ class Conditions:
 
     limit_s: longest episode. latency_s: how long an inference takes. replan_s: least time between
     two inferences. steps: of denoising. warm_start_time: flow time to start denoising at, from the
-    plan in execution; 0 for noise alone. noise_seed: of the sampling noise.
+    plan in execution; 0 for noise alone. noise_seed: of the sampling noise. lift: an episode goes
+    on until the named blocks are lifted, instead of until a block is reached.
     """
 
     limit_s: float = 12.0
@@ -49,15 +51,17 @@ class Conditions:
     steps: int = 4
     warm_start_time: float = 0.0
     noise_seed: int = 0
+    lift: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """
-    One episode: reached the named block, or first another one.
+    One episode: reached the named block, or first another one (`wrong`).
 
-    distance_m: horizontal, between the tool and the named block at the end. idle_m: farthest that
-    the other arm's tool went from where it was, 0 without one.
+    lifted: whether all named blocks were lifted, see `sim.lifting`. picked: colours of other
+    blocks that were picked up. distance_m: horizontal, between the tool and the named block at the
+    end. idle_m: farthest that the other arm's tool went from where it was, 0 without one.
     """
 
     scene: Scene
@@ -66,6 +70,8 @@ class Outcome:
     time_s: float
     distance_m: float
     idle_m: float
+    lifted: bool
+    picked: tuple[str, ...]
 
 
 class ReachWatch:
@@ -110,7 +116,7 @@ class ClosedLoop:
 
     def run(self, scene: Scene, start_ns: int = NANOSECONDS) -> Outcome:
         """
-        Run one episode until a block is reached or time is up.
+        Run one episode until a block is reached, or the named ones are lifted, or time is up.
 
         :param start_ns: the time at its beginning; noise depends on the time, too.
         """
@@ -120,15 +126,19 @@ class ClosedLoop:
         outputs = self._outputs
         cell = Cell(self.embodiment, self.world, make_loop, schedule, outputs, start_ns)
         cell.begin(scene)
-        watch = ReachWatch(self.world, scene.arm)
+        watch, judge = ReachWatch(self.world, scene.arm), LiftJudge()
         starts = {name: self.world.tool_pose(name).position for name in self.names}
-        idle, above = 0.0, ''
-        while self.world.time_s < conditions.limit_s and not above:
+        idle, above, over = 0.0, '', False
+        while self.world.time_s < conditions.limit_s and not over:
             cell.look()
             cell.step(self._step_s)
-            above = watch.update()
-            idle = max(idle, self._idle(scene.arm, starts))
-        return self._outcome(scene, above, idle)
+            above = above or watch.update()
+            lifts = judge.look(
+                self.world.time_s, self.world.tool_positions(), self.world.block_positions()
+            )
+            over = lifts.done(scene) if conditions.lift else bool(above)
+            idle = max(idle, self._idle(scene, starts))
+        return self._outcome(scene, above, idle, judge.lifts)
 
     def _make_loop(
         self, scene: Scene
@@ -143,15 +153,15 @@ class ClosedLoop:
 
         return make
 
-    def _idle(self, moving: str, starts: dict[str, NDArray[np.float64]]) -> float:
-        """Return how far the other arms have moved from their start [m]; the largest counts."""
-        others = [name for name in self.names if name != moving]
+    def _idle(self, scene: Scene, starts: dict[str, NDArray[np.float64]]) -> float:
+        """Return how far arms without a block have moved from their start [m], at most."""
+        others = [name for name in self.names if name not in scene.picks]
         return max(
             (float(np.linalg.norm(self.world.tool_pose(n).position - starts[n])) for n in others),
             default=0.0,
         )
 
-    def _outcome(self, scene: Scene, above: str, idle: float) -> Outcome:
+    def _outcome(self, scene: Scene, above: str, idle: float, lifts: Lifts) -> Outcome:
         tool = self.world.tool_pose(scene.arm).position
         apart = tool - self.world.block_in_base(scene.arm, scene.colour)
         return Outcome(
@@ -161,6 +171,8 @@ class ClosedLoop:
             time_s=self.world.time_s,
             distance_m=float(np.hypot(*apart[:2])),
             idle_m=idle,
+            lifted=lifts.done(scene),
+            picked=lifts.wrong(scene),
         )
 
 
@@ -187,7 +199,9 @@ def evaluate(
     seed: int,
     episodes: Sequence[int],
     conditions: Conditions,
+    task: str = PICK,
 ) -> list[Outcome]:
-    """Run the episodes of one purpose and seed, one after the other."""
+    """Run the episodes of one purpose, seed and task, one after the other."""
     loop = ClosedLoop(embodiment, policy, conditions)
-    return [loop.run(sample_scene(embodiment, purpose, seed, episode)) for episode in episodes]
+    scenes = (sample_scene(embodiment, purpose, seed, episode, task) for episode in episodes)
+    return [loop.run(scene) for scene in scenes]

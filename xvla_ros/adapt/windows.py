@@ -21,11 +21,13 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.profile import ActionProfile
 from xvla_ros.core.rotations import matrix_to_rotate6d
-from xvla_ros.data.episodes import Episode, Motion
+from xvla_ros.data.episodes import Episode, Motion, Planned
 
 # A sample is left out where no arm moves by this much until its first anchor, in any of its ten
 # numbers (X-VLA datasets/dataset.py). It would teach the robot to wait.
 STILL = 1e-5
+# How far the time of a planned step may be from that of an anchor.
+TIME_TOLERANCE_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,12 +106,15 @@ class WindowMaker:
         """
         Return the samples of an episode, one per frame that something moves after.
 
-        Anchors are of the commanded motion, where there is one, else of the measured. Behind the
-        end of the episode the arms stay where they ended.
+        Anchors are of the plan from the frame, where there is one, else of the commanded motion,
+        else of the measured. Behind the end of the episode the arms stay where they ended.
 
-        :raises ConfigError: the episode has other arms than the embodiment.
+        :raises ConfigError: the episode has other arms than the embodiment, or its plans have
+            other times than the anchors.
         """
         track = self._track(episode)
+        if episode.planned is not None:
+            return self._planned(episode, episode.planned)
         times = episode.times_s[:, None] + self.offsets_s
         actions = track.at(np.minimum(times, episode.times_s[-1]))
         later = actions[:, min(1 - self.first, actions.shape[1] - 1)]
@@ -135,6 +140,35 @@ class WindowMaker:
     ) -> Errors:
         """Measure predictions (N, T, 20) against demonstrations (N, T, 20)."""
         return compare(predicted, done, self.layout, task, tasks)
+
+    def _planned(self, episode: Episode, planned: Planned) -> Windows:
+        """Return the samples of an episode whose plans were recorded."""
+        count = len(self.offsets_s)
+        off = planned.offsets_s[:count]
+        if len(off) < count or np.abs(off - self.offsets_s).max() > TIME_TOLERANCE_S:
+            raise episode.error(
+                f'its plans have {len(planned.offsets_s)} steps from {off[0]:g} to {off[-1]:g} s, '
+                f'expected {count} from {self.offsets_s[0]:g} to {self.offsets_s[-1]:g} s: '
+                'policy.anchor_period_s is of another robot or checkpoint'
+            )
+        allowed = np.zeros(len(episode), bool)
+        allowed[slice(*(episode.starts or (0, None)))] = True
+        frames = np.flatnonzero(allowed & np.isfinite(planned.grippers).all(axis=(1, 2)))
+        actions = np.zeros((len(frames), count, EE6D_SIZE))
+        halves = actions.reshape(len(frames), count, -1, ARM_SIZE)[:, :, : len(self._closed)]
+        turns = Rotation.from_quat(planned.quaternions[frames, :count].reshape(-1, 4)).as_matrix()
+        halves[..., POSITION] = planned.positions[frames, :count]
+        halves[..., ROTATION] = matrix_to_rotate6d(turns, self.layout).reshape(
+            *halves.shape[:-1], -1
+        )
+        halves[..., GRIPPER] = planned.grippers[frames, :count]
+        poses = [self.profile.proprio(episode.poses(frame)) for frame in frames]
+        return Windows(
+            proprio=np.stack(poses) if poses else np.empty((0, EE6D_SIZE), np.float32),
+            actions=self._raw(actions),
+            frame=frames,
+            still=int(allowed.sum()) - len(frames),
+        )
 
     def _track(self, episode: Episode) -> 'Track':
         arms, expected = episode.positions.shape[1], len(self._closed)

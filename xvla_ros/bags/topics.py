@@ -18,6 +18,10 @@ TARGET, CHUNK, STATUS, TASK = (
 )  # fmt: skip
 CONTROLLER_STATUS = 'controller_node/status'
 INSTRUCTION = 'instruction'
+CHUNK_KIND = 'xvla_ros/msg/ActionChunk'
+# What should be done from each frame on, where that was written down while demonstrating: an
+# ActionChunk with the stamp of the frame, before the frame.
+PLAN = 'expert/plan'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +81,7 @@ def recorded_streams(embodiment: Embodiment) -> tuple[Stream, ...]:
         Stream(topic=TASK, kind=STRING, role='task', latched=True),
         Stream(topic=INSTRUCTION, kind=STRING, role='instruction', latched=True),
         Stream(topic=STATUS, kind='xvla_ros/msg/PolicyStatus', role='status', latched=True),
-        Stream(topic=CHUNK, kind='xvla_ros/msg/ActionChunk', role='chunks'),
+        Stream(topic=CHUNK, kind=CHUNK_KIND, role='chunks'),
         Stream(topic=TARGET, kind='xvla_ros/msg/EndEffectorCommand', role='targets'),
         Stream(
             topic=CONTROLLER_STATUS,

@@ -31,6 +31,35 @@ class Motion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Planned:
+    """
+    Plans of T steps from each of F frames on, for A arms.
+
+    offsets_s: (T,) from the frame to each step, increasing. positions: (F, T, A, 3) metres, arm
+    base frame. quaternions: (F, T, A, 4) xyzw. grippers: (F, T, A), the model's own values. A
+    frame without a plan is NaN throughout; no sample begins there.
+    """
+
+    offsets_s: Array
+    positions: Array
+    quaternions: Array
+    grippers: Array
+
+    def check(self, episode: 'Episode') -> None:
+        """
+        Check the shapes against an episode.
+
+        :raises DataError: one does not fit; it names the episode.
+        """
+        shape = (len(episode.times_s), len(self.offsets_s), episode.openings.shape[1])
+        for name, more in (('positions', (3,)), ('quaternions', (4,)), ('grippers', ())):
+            values = getattr(self, name)
+            if values.shape != (*shape, *more):
+                text = f'planned {name} is {values.shape}, expected {(*shape, *more)}'
+                raise episode.error(text, what='shape')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Episode:
     """
     One demonstration with F frames and A arms, in the order of the embodiment.
@@ -41,7 +70,8 @@ class Episode:
     file, index: where it is from. cameras: names. joints: (F, J) [rad], all arms in a row, named
     by joint_names, where they were recorded. commanded: what the arms were sent, where that was
     recorded; anchors are then of it. starts: first frame and the one behind the last that may
-    begin a sample; None for all.
+    begin a sample; None for all. planned: what should be done from each frame on, where that was
+    recorded; anchors are then of it alone.
     """
 
     name: str
@@ -58,6 +88,7 @@ class Episode:
     joint_names: tuple[str, ...] = ()
     commanded: Motion | None = None
     starts: tuple[int, int] | None = None
+    planned: 'Planned | None' = None
 
     def __post_init__(self) -> None:
         """
@@ -75,6 +106,8 @@ class Episode:
             self._check_shape(f'{kind}openings', motion.openings, (frames, arms))
         if self.joints is not None:
             self._check_shape('joints', self.joints, (frames, len(self.joint_names)))
+        if self.planned is not None:
+            self.planned.check(self)
         self._check_numbers()
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.sim.scenes import Scene
+
 # A block is lifted when its centre has been LIFTED_M above where it lay for HELD_S, at most
 # AT_TOOL_M from a tool. A block that lies on another one is 0.04 m up. One that is dropped from
 # the expert's 0.15 m lands after 0.2 s.
@@ -28,6 +30,14 @@ class Lifts:
 
     lifted: frozenset[str] = frozenset()
     picked: frozenset[str] = frozenset()
+
+    def done(self, scene: Scene) -> bool:
+        """Tell whether all blocks that a scene names are lifted."""
+        return set(scene.picks.values()) <= self.lifted
+
+    def wrong(self, scene: Scene) -> tuple[str, ...]:
+        """Return the colours of picked blocks that a scene does not name."""
+        return tuple(sorted(self.picked - set(scene.picks.values())))
 
 
 class LiftJudge:

@@ -23,6 +23,7 @@ from xvla_ros.bags.topics import (
     INSTRUCTION,
     match_streams,
     observation_streams,
+    PLAN,
     recorded_name,
     TASK,
 )
@@ -33,9 +34,11 @@ from xvla_ros.core.errors import ObservationError
 from xvla_ros.data.context import Context, Result
 from xvla_ros.data.episodes import Episode, Pictures
 from xvla_ros.data.errors import DataError
+from xvla_ros.data.readers.plans import planned
 from xvla_ros.data.source import Source
 from xvla_ros.data.spool import Place, Spool
 from xvla_ros.inputs.images import image_from_message
+from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.inputs.observations import ObservationInputs, Seen
 from xvla_ros.replay.graph import BagGraph, decoded, with_recorded_descriptions
 from xvla_ros.runtime.simulated import SimulatedClock
@@ -52,6 +55,7 @@ class _Take:
     stamps_ns: list[int] = field(default_factory=list)
     arms: list[tuple[ArmPose, ...]] = field(default_factory=list)
     places: list[dict[str, Place]] = field(default_factory=list)
+    plans: dict[int, Any] = field(default_factory=dict)
 
 
 def read(path: Path, source: Source, context: Context) -> Iterator[Result]:
@@ -108,13 +112,18 @@ class _BagReader:
         take = None if topic else _Take(instruction=told)
         period_ns = round((1 - EARLY_SHARE) * NANOSECONDS / source.fps) if source.fps else 1
         last_ns = 0
-        for raw in self._bag.messages({*self._graph.topics, *([topic] if topic else [])}):
+        plan_topic = recorded_name(PLAN, self._bag.topics)
+        more = {name for name in (topic, plan_topic) if name}
+        for raw in self._bag.messages({*self._graph.topics, *more}):
             self._clock.advance(raw.time_ns - self._offset_ns)
             if raw.topic == topic:
                 said = str(decoded(raw).data).strip()
                 if take is not None and take.stamps_ns:
                     yield take
                 take = _Take(instruction=source.instruction or said) if said else None
+            if raw.topic == plan_topic and take is not None:
+                plan = decoded(raw)
+                take.plans[stamp_to_ns(plan.header.stamp)] = plan
             self._graph.deliver(raw)
             if take is None or not self._inputs.wait_for_frame(last_ns + period_ns - 1, 0.0):
                 continue
@@ -174,6 +183,7 @@ class _BagReader:
             file=file,
             index=number,
             cameras=self._embodiment.camera_names,
+            planned=planned(take.stamps_ns, take.plans, self._embodiment.arm_names),
         )
 
     def _pictures(self, take: _Take, episode: str, file: str, frame: int) -> Pictures:

@@ -6,8 +6,8 @@ The simulation runs on a thread of its own; callbacks only store commands. Each 
 /clock, in real time. The clock slows down when simulation, rendering or the policy's inference get
 too little of the processor (xvla_ros/sim/pace.py); it does not wait for a single inference.
 
-The parameters `episode`, `seed` and `purpose` choose the scene. Setting one of them begins the
-scene, and the answer comes when it has begun. Commands sent before a scene began are ignored.
+The parameters `episode`, `seed`, `purpose` and `task` choose the scene. Setting one of them begins
+the scene, and the answer comes when it has begun. Commands sent before a scene began are ignored.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ from xvla_ros.nodes.sim.drivers import make_servers
 from xvla_ros.nodes.sim.frames import FrameFeedback
 from xvla_ros.nodes.sim.publishers import ArmFeedback, CameraFeedback, SceneFeedback
 from xvla_ros.sim.pace import Pace
-from xvla_ros.sim.scenes import EVALUATE, sample_scene, Scene, TRAIN, VALIDATE
+from xvla_ros.sim.scenes import EVALUATE, PICK, sample_scene, Scene, TRAIN, VALIDATE
 from xvla_ros.sim.world import World
 
 PURPOSES = {'train': TRAIN, 'evaluate': EVALUATE, 'validate': VALIDATE}
-SCENE_DEFAULTS = {'episode': 0, 'seed': 0, 'purpose': 'evaluate'}
+SCENE_DEFAULTS = {'episode': 0, 'seed': 0, 'purpose': 'evaluate', 'task': PICK}
 SCENE_RATE_HZ = 20.0
 RESET_TIMEOUT_S = 10.0
 POLICY_STATUS_TOPIC = 'policy_node/status'
@@ -114,7 +114,8 @@ class SimNode(Node):
                 f'no scene {choice}: purpose is one of {list(PURPOSES)}, '
                 'episode and seed are not negative'
             )
-        return sample_scene(self.embodiment, purpose, int(choice['seed']), int(choice['episode']))
+        seed, episode, task = int(choice['seed']), int(choice['episode']), str(choice['task'])
+        return sample_scene(self.embodiment, purpose, seed, episode, task)
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         """Begin the scene that the parameters choose, and answer when it has begun."""

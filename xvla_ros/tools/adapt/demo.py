@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
+from xvla_ros.tools.adapt import lift
 from xvla_ros.tools.arguments import count
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help does not need
@@ -28,6 +29,14 @@ def add_arguments(group: '_ArgumentGroup') -> None:
         '--samples', type=Path, default=SAMPLES, help='folder of recordings; reused when complete'
     )
     group.add_argument('--scenes', type=count, default=1200, help='scenes recorded per robot')
+    group.add_argument(
+        '--lift',
+        type=count,
+        default=0,
+        metavar='N',
+        help='teach --checkpoint (default: demo_policy) to grasp and lift, by so many '
+        'demonstrations of each robot, recorded as bags; steps and rates as for a robot',
+    )
     group.add_argument('--tower-steps', type=int, default=300)
     group.add_argument('--grounding-steps', type=int, default=600)
     group.add_argument('--policy-steps', type=int, default=3000)
@@ -35,6 +44,8 @@ def add_arguments(group: '_ArgumentGroup') -> None:
 
 def run(args: Namespace) -> int:
     """Record demonstrations, train, and write the checkpoint."""
+    if args.lift:
+        return lift.run(args)
     from xvla_ros.adapt.demo.demo_policy import DemoTraining, record_all
 
     job = demo_job(args)

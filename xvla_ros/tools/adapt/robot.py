@@ -85,7 +85,9 @@ def row_of(args: Namespace, embodiment: Embodiment) -> int:
     return embodiment.policy.domain_id if args.row is None else int(args.row)
 
 
-def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 'Options':
+def options(
+    args: Namespace, embodiment: Embodiment, processes: 'Processes | None' = None
+) -> 'Options':
     """Collect the arguments."""
     import torch
 
@@ -98,11 +100,12 @@ def options(args: Namespace, embodiment: Embodiment, processes: 'Processes') -> 
         warmup=args.warmup, falling=args.falling, lora=bool(args.lora),
         early_core=args.early_core,
     )  # fmt: skip
+    device = processes.device(args.device) if processes else args.device
     return Options(
         checkpoint=args.checkpoint, out=args.out or OUT, plan=plan, row=row_of(args, embodiment),
         from_row=args.from_row, batch=args.batch, seed=args.seed, check=args.check,
         denoising=embodiment.policy.denoising_steps, held_out=args.held_out,
-        dtype=training_dtype(args.dtype, args.device), device=processes.device(args.device),
+        dtype=training_dtype(args.dtype, args.device), device=device,
         jitter=not args.no_jitter, lora=args.lora, checkpointing=args.checkpointing,
         lerobot=args.lerobot, silence=args.silence_views, tensorboard=args.tensorboard,
         mean=args.mean, store=torch.float16 if args.half else None,

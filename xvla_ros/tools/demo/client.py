@@ -113,16 +113,17 @@ class DemoClient:
         self._look_after()
         self._executor.spin_once(timeout_sec=0.05)
 
-    def begin_scene(self, seed: int, episode: int) -> None:
+    def begin_scene(self, seed: int, episode: int, task: str) -> None:
         """
         Begin a scene when the arms are at rest, and wait until it is received.
 
+        :param task: see `sim.scenes`.
         :raises XvlaError: the simulation refused the scene, or did not answer in time.
         """
         self.wait(self._at_rest, ANSWER_TIMEOUT_S, 'the controller to hold')
         parameters = [
             Parameter(name, value=value).to_parameter_msg()
-            for name, value in (('seed', seed), ('episode', episode))
+            for name, value in (('seed', seed), ('episode', episode), ('task', task))
         ]
         self.wait(self._parameters.service_is_ready, ANSWER_TIMEOUT_S, 'sim_node/set_parameters')
         request = SetParameters.Request(parameters=parameters)

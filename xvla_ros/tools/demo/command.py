@@ -31,7 +31,7 @@ from xvla_ros.core.checkpoints import checkpoint_overrides
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
 from xvla_ros.core.ticker import load_record
-from xvla_ros.sim.scenes import EVALUATE, sample_scene
+from xvla_ros.sim.scenes import BIMANUAL, EVALUATE, PICK, sample_scene
 from xvla_ros.tools.arguments import count
 from xvla_ros.tools.demo.episode import run_episode
 from xvla_ros.tools.demo.report import (
@@ -62,6 +62,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--embodiment', default='franka', help='robot, or a *_sim.yaml file')
     parser.add_argument('--episodes', type=count, default=10, help='number (default: 10)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the scenes (default: 0)')
+    parser.add_argument(
+        '--task', choices=(PICK, BIMANUAL), default=PICK, help='bimanual: a block for each arm'
+    )
     parser.add_argument('--time-limit', type=float, default=15.0, help='longest episode [s]')
     parser.add_argument('--checkpoint', help="checkpoint, instead of the embodiment's")
     parser.add_argument('--out', type=Path, default=Path('out/demo'), help='folder for results')
@@ -75,10 +78,23 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run the demo; return 0 if it completed, even if the policy failed."""
     need_ros('xvla demo')
+    embodiment, demo_run = drive(args)
+    _write_results(args, embodiment, demo_run)
+    return 0
+
+
+def drive(args: Namespace) -> tuple[Embodiment, Run]:
+    """
+    Start a simulated robot over ROS and have the policy drive it through all episodes.
+
+    :param args: of this command.
+    :raises ConfigError: the robot cannot be driven, or has not the arms for the task.
+    """
     path = embodiment_file(args.embodiment, sim=True).resolve()
     chosen = checkpoint_overrides(args.checkpoint and checkpoint_folder(args.checkpoint))
     overrides = {**dict(args.set), **chosen}
     embodiment = _drivable(path, overrides)
+    sample_scene(embodiment, EVALUATE, args.seed, 0, args.task)
     args.out.mkdir(parents=True, exist_ok=True)
     with (
         interruptible(signal.SIGINT, signal.SIGTERM) as check_interrupted,
@@ -90,8 +106,7 @@ def run(args: Namespace) -> int:
             runner.check()
 
         demo_run = _episodes(args, embodiment, look_after)
-    _write_results(args, embodiment, demo_run)
-    return 0
+    return embodiment, demo_run
 
 
 def _drivable(path: Path, overrides: dict[str, Any]) -> Embodiment:
@@ -179,8 +194,8 @@ def _episodes(args: Namespace, embodiment: Embodiment, look_after: Callable[[], 
         episodes: list[Episode] = []
         with tqdm(range(args.episodes), desc=embodiment.robot, unit='episode') as bar:
             for number in bar:
-                scene = sample_scene(embodiment, EVALUATE, args.seed, number)
-                client.begin_scene(args.seed, number)
+                scene = sample_scene(embodiment, EVALUATE, args.seed, number, args.task)
+                client.begin_scene(args.seed, number, args.task)
                 episodes.append(run_episode(client, scene, number, args.time_limit, bar))
         passed_s = client.scene.stamp_s - simulated_s
         return Run(

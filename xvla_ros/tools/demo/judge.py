@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides whether an episode succeeded: the tool must stay above the named block."""
+"""Decides whether a block was reached, and how long to wait until it is lifted."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 HORIZONTAL_M = 0.03
 HEIGHT_M = 0.15
 STAY_S = 0.5
+# After a reach the tool has DESCEND_S to come as low as LOW_M above the block's centre. The expert
+# takes 1 s from its hover of 7 cm. Then there is time until LIFT_S; the expert takes 4 s.
+LOW_M, DESCEND_S, LIFT_S = 0.04, 2.0, 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,3 +53,25 @@ class ReachJudge:
         if self._since_s is not None and time_s - self._since_s >= STAY_S:
             self._succeeded = True
         return Progress(succeeded=self._succeeded, distance_m=distance_m, best_m=self._best_m)
+
+
+class Patience:
+    """
+    Says how long an episode goes on after its block was reached.
+
+    A policy that lifts goes down to the block. One that only reaches stays above it, and nobody
+    has to wait for it until the time limit.
+    """
+
+    def __init__(self) -> None:
+        """Begin an episode."""
+        self._reached_s: float | None = None
+        self._low = False
+
+    def ended(self, time_s: float, reached: bool, above_m: float) -> bool:
+        """Tell whether to stop waiting; `above_m` is the tool's height above the block."""
+        if not reached:
+            return False
+        self._reached_s = time_s if self._reached_s is None else self._reached_s
+        self._low = self._low or above_m < LOW_M
+        return time_s - self._reached_s > (LIFT_S if self._low else DESCEND_S)

@@ -24,13 +24,16 @@ class Episode:
     """
     One scene.
 
-    seconds: simulated time until success or the end. outcome: how it ended, in a word. stops: why
-    the controller or the policy stopped the arms, each time.
+    seconds: simulated time until the block was reached, or the end. lifted: whether all blocks of
+    the task were lifted. wrong: colours of others that were picked up. outcome: how it ended, in a
+    word. stops: why the controller or the policy stopped the arms, each time.
     """
 
     number: int
     instruction: str
     succeeded: bool = False
+    lifted: bool = False
+    wrong: tuple[str, ...] = ()
     seconds: float = 0.0
     best_m: float = float('inf')
     chunks: int = 0
@@ -76,6 +79,8 @@ def summarise(embodiment: Embodiment, seed: int, run: Run, files: RunFiles) -> d
         'instructions': [e.instruction for e in episodes],
         'episodes': len(episodes),
         'successes': sum(e.succeeded for e in episodes),
+        'lifts': sum(e.lifted for e in episodes),
+        'wrong_colour': sum(bool(e.wrong) for e in episodes),
         'seeds': [[seed, e.number] for e in episodes],
         'chunks': files.facts['chunks'],
         'faults': files.facts['faults'],
@@ -101,18 +106,19 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 def table(episodes: Sequence[Episode], summary: dict[str, Any]) -> str:
     """Return the table that the demo prints at its end."""
     rows = [
-        f'{"episode":>7}  {"instruction":<26}{"result":<10}{"time":>7}{"nearest":>10}{"chunks":>8}'
+        f'{"episode":>7}  {"instruction":<26}{"result":<11}{"time":>7}{"nearest":>10}{"chunks":>8}'
     ]
     for e in episodes:
-        result = 'reached' if e.succeeded else e.outcome
+        result = result_of(e)
         rows.append(
-            f'{e.number:>7}  {e.instruction:<26}{result:<10}{e.seconds:>6.1f}s'
+            f'{e.number:>7}  {e.instruction:<26}{result:<11}{e.seconds:>6.1f}s'
             f'{e.best_m * 100:>8.1f}cm{e.chunks:>8}'
         )
         rows += [f'         stopped: {reason}' for reason in e.stops]
     control = summary['control']
     rows.append(
-        f'{summary["successes"]} of {summary["episodes"]} reached · inference '
+        f'{summary["successes"]} of {summary["episodes"]} reached, {summary["lifts"]} lifted · '
+        f'inference '
         f'{summary["inference_ms"]["p50"]} ms (p99 {summary["inference_ms"]["p99"]}) · '
         f'control {control["rate_hz"]:g} Hz, late p99 {control["lateness_ms_p99"]} ms '
         f'(twin {control["twin_lateness_ms_p99"]}), starved {control["starved_ticks"]}'
@@ -126,6 +132,15 @@ def table(episodes: Sequence[Episode], summary: dict[str, Any]) -> str:
         counted = ', '.join(f'{reason} ({n} times)' for reason, n in summary['faults'].items())
         rows.append(f'held or refused: {counted}')
     return '\n'.join(rows)
+
+
+def result_of(episode: Episode) -> str:
+    """Return what came of an episode, in a word or two."""
+    if episode.wrong:
+        return f'took {"+".join(episode.wrong)}'
+    if episode.lifted:
+        return 'lifted'
+    return 'reached' if episode.succeeded else episode.outcome
 
 
 def write_strip(path: Path, episodes: Sequence[Episode]) -> None:
@@ -142,7 +157,8 @@ def write_strip(path: Path, episodes: Sequence[Episode]) -> None:
     draw = ImageDraw.Draw(sheet)
     for row, episode in enumerate(shown):
         top = MARGIN_PX + row * row_px
-        result = 'reached' if episode.succeeded else f'{episode.best_m * 100:.1f} cm off'
+        done = episode.succeeded or episode.lifted
+        result = result_of(episode) if done else f'{episode.best_m * 100:.1f} cm off'
         draw.text((MARGIN_PX, top), f'{episode.instruction}: {result}', fill='black')
         picks = np.linspace(0, len(episode.frames) - 1, STRIP_FRAMES).round().astype(int)
         for column, pick in enumerate(picks):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # these import torch and mujoco, which --help does not need
     from xvla_ros.core.embodiment import Embodiment
     from xvla_ros.model.policy import Policy
 
+TASKS = ('pick', 'bimanual')
 SCENES = {'evaluate': 'EVALUATE', 'validate': 'VALIDATE', 'train': 'TRAIN'}
 
 
@@ -40,6 +41,18 @@ def add_arguments(group: '_ArgumentGroup') -> None:
         '--latency', type=float, default=0.1, metavar='S', help='duration of an inference [s]'
     )
     group.add_argument(
+        '--task',
+        choices=TASKS,
+        default=TASKS[0],
+        help='bimanual: a block for each of two arms',
+    )
+    group.add_argument(
+        '--lift',
+        action='store_true',
+        help='episodes go on until the blocks are lifted, not until one is reached (always with '
+        '--ros)',
+    )
+    group.add_argument(
         '--limit', type=float, default=12.0, metavar='S', help='longest episode [s]'
     )
 
@@ -57,6 +70,7 @@ def evaluate_all(args: Namespace) -> list[dict[str, Any]]:
         latency_s=args.latency,
         steps=args.steps,
         warm_start_time=args.warm_start,
+        lift=args.lift,
     )
     named = [on_row(robot, args.row) for robot in robots(args.embodiment)]
     for robot in named:
@@ -100,8 +114,8 @@ def evaluate_robot(
 
     purpose = getattr(scenes, SCENES[args.scenes])
     episodes = tqdm(range(args.episodes), robot.robot, unit='episode')
-    outcomes = evaluate(robot, policy, purpose, args.seed, episodes, conditions)
-    result = summary(robot.robot, outcomes)
+    outcomes = evaluate(robot, policy, purpose, args.seed, episodes, conditions, args.task)
+    result = summary(robot.robot, outcomes, args.lift) | {'task': args.task}
     print(describe(result))
     return result
 
@@ -109,28 +123,41 @@ def evaluate_robot(
 def describe(result: dict[str, Any]) -> str:
     """Return the result as one line."""
     low, high = result['reached_95']
+    least, most = result['lifts_95']
+    ended = 'lifted' if result['lift'] else 'reached'
+    lifted = (
+        f'{result["lifts"]} lifted ({least:.0%} to {most:.0%}), '
+        f'{result["wrong_colour"]} picked up a wrong block, '
+    )
     return (
         f'{result["robot"]}: {result["reached"]} of {result["episodes"]} reached '
         f'({low:.0%} to {high:.0%} with 95 % confidence), '
-        f'{result["wrong"]} went to a wrong block, {result["time_s"]:.1f} s when reached, '
+        f'{result["wrong"]} went to a wrong block, {result["time_s"]:.1f} s when {ended}, '
         f'{result["distance_mm"]:.0f} mm off at the end, '
+        f'{lifted if result["lift"] else ""}'
         f'idle arm moved {result["idle_mm"]:.0f} mm at most'
     )
 
 
-def summary(robot: str, outcomes: list['Outcome']) -> dict[str, Any]:
-    """Count outcomes."""
+def summary(robot: str, outcomes: list['Outcome'], lift: bool) -> dict[str, Any]:
+    """Count outcomes; `lift`: the time is that of a lift, not of a reach."""
     from xvla_ros.adapt.judging import wilson
 
     reached = [outcome for outcome in outcomes if outcome.reached]
+    lifted = [outcome for outcome in outcomes if outcome.lifted]
+    ended = lifted if lift else reached
     return {
         'robot': robot,
         'episodes': len(outcomes),
         'reached': len(reached),
         'reached_95': wilson(len(reached), len(outcomes)),
         'wrong': sum(bool(outcome.wrong) for outcome in outcomes),
+        'lift': lift,
+        'lifts': len(lifted),
+        'lifts_95': wilson(len(lifted), len(outcomes)),
+        'wrong_colour': sum(bool(outcome.picked) for outcome in outcomes),
         'missed_episodes': [o.scene.episode for o in outcomes if not o.reached],
-        'time_s': sum(o.time_s for o in reached) / max(1, len(reached)),
+        'time_s': sum(o.time_s for o in ended) / max(1, len(ended)),
         'distance_mm': 1e3 * sum(o.distance_m for o in outcomes) / len(outcomes),
         'idle_mm': 1e3 * max(o.idle_m for o in outcomes),
     }

@@ -3,18 +3,23 @@
 Measure a policy.
 
 The policy drives simulated robots, without ROS, in scenes that were not in the training data. With
+--ros it drives them over ROS, and lifted blocks are counted in out/evaluate/ROBOT.json. With
 --source DATA or --simulated N its predictions are compared with demonstrations (open loop).
 
     xvla evaluate --checkpoint out/my_policy --embodiment franka --episodes 50
+    xvla evaluate --ros --episodes 50 --seed 1 --embodiment agilex --task bimanual
     xvla evaluate --simulated 10 --checkpoint out/my_policy --embodiment franka --seed 5
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 import json
 from pathlib import Path
+from typing import Any
 
+from xvla_ros.core.errors import ConfigError
 from xvla_ros.tools.arguments import count
-from xvla_ros.tools.evaluate import closed_loop, open_loop
+from xvla_ros.tools.evaluate import closed_loop, open_loop, over_ros
 from xvla_ros.tools.sources import named_data
 
 CHECKPOINT = 'demo_policy'
@@ -47,6 +52,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results here')
     open_loop.add_arguments(parser.add_argument_group('open loop'))
     closed_loop.add_arguments(parser.add_argument_group('closed loop'))
+    over_ros.add_arguments(parser.add_argument_group('closed loop over ROS'))
+
+
+def kind_of(args: Namespace) -> Callable[[Namespace], Any]:
+    """
+    Return what measures as the arguments ask.
+
+    :raises ConfigError: --ros and data are named.
+    """
+    if not args.ros:
+        return open_loop.evaluate if named_data(args) else closed_loop.evaluate_all
+    if named_data(args):
+        raise ConfigError('xvla evaluate: --ros drives a robot, --source and --simulated do not')
+    return over_ros.evaluate
 
 
 def run(args: Namespace) -> int:
@@ -54,8 +73,7 @@ def run(args: Namespace) -> int:
     from xvla_ros.adapt.trainer.optimisation import limit_threads
 
     limit_threads(args.threads)
-    evaluate = open_loop.evaluate if named_data(args) else closed_loop.evaluate_all
-    results = evaluate(args)
+    results = kind_of(args)(args)
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(results, indent=2) + '\n')
