@@ -208,6 +208,25 @@ def test_each_node_has_an_installed_executable(name):
     assert str(PREFIX) in installed.read_text().splitlines()[1]
 
 
+@pytest.mark.parametrize('given', ['', '/opt/lib'])
+def test_an_executable_finds_the_libraries_of_the_messages(tmp_path, given):
+    """They are opened by name; beside an installed ROS nothing else says where they are."""
+    command = PREFIX / 'bin' / 'xvla'
+    if not command.exists():
+        pytest.skip('not built into this environment')
+    printing = tmp_path / 'printing'
+    printing.write_text('#!/bin/sh\nprintf %s "$LD_LIBRARY_PATH"\n')
+    printing.chmod(0o755)
+    text = re.sub(r'"[^"]*/bin/python3?[.\d]*"', f'"{printing}"', command.read_text(), count=1)
+    copy = tmp_path / 'xvla'
+    copy.write_text(text)
+    done = subprocess.run(
+        ['sh', copy], env={'LD_LIBRARY_PATH': given}, capture_output=True, text=True, timeout=60
+    )
+    places = [place for place in done.stdout.split(':') if place]
+    assert places == [*filter(None, [given]), str(PREFIX / 'lib')]
+
+
 def test_the_command_starts_from_anywhere(tmp_path):
     command = PREFIX / 'bin' / 'xvla'
     if not command.exists():
