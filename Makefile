@@ -7,6 +7,10 @@ PYTEST := $(PYTHON_BIN) -m pytest -q
 # First what can run beside each other, one process per core, then what needs the machine for itself.
 JOBS := $(shell nproc)
 TESTS = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist loadfile -m "not serial" && $(PYTEST) -m serial)
+# Beside an installed ROS, the libraries of our messages are found as after `source .venv/setup.bash`.
+ifneq ($(ROS_DISTRO),)
+export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv/lib
+endif
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build demo test test-full ros-workspace-test jazzy-rehearsal lint format bench demo-matrix parity evaluate adapt-small faults fuzz soak sbom docs lock clean
 

@@ -6,6 +6,8 @@ import re
 import shlex
 import shutil
 
+from missing_packages import needs_torch
+
 from xvla_ros.data.source import load_source
 from xvla_ros.tools.cli import main
 
@@ -28,6 +30,7 @@ def small(words, folder):
     return made + MORE[words[0]]
 
 
+@needs_torch
 def test_a_recording_becomes_a_policy_as_the_page_says(bag, tmp_path, capsys):
     shutil.copytree(bag, tmp_path / 'recordings' / 'episode_000')
     found = commands('teach.md')

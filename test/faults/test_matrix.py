@@ -3,6 +3,7 @@
 
 import json
 
+from missing_packages import needs_torch
 import pytest
 
 pytest.importorskip('rclpy', reason='the matrix needs ROS')
@@ -13,7 +14,7 @@ from bench.faults.run import run_row
 from bench.faults.table import Outcome, page, save
 from xvla_ros.core.reason_codes import MEANING
 
-pytestmark = [pytest.mark.ros, pytest.mark.serial]
+pytestmark = [pytest.mark.ros, pytest.mark.serial, needs_torch]
 TRIED = (
     'a camera freezes, newly stamped',
     'a joint is NaN',

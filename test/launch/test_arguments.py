@@ -12,6 +12,7 @@ from xvla_ros.bringup.arguments import (
     DEFAULTS,
     is_top_level,
     log_level,
+    OF_LAUNCH,
     overrides,
     truth,
 )
@@ -46,6 +47,7 @@ def test_an_unknown_argument_is_refused_unless_it_may_be_for_another_file():
         check_names({'robot_ip'}, ARGUMENTS, all_ours=True)
     check_names({'robot_ip', 'load_gripper'}, ARGUMENTS, all_ours=False)
     check_names({*ARGUMENTS, 'limits.max_linear_speed_m_s'}, ARGUMENTS, all_ours=True)
+    check_names({'sigterm_timeout'}, [*ARGUMENTS, *OF_LAUNCH], all_ours=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from missing_packages import needs_torch
 import psutil
 import pytest
 
@@ -25,7 +26,7 @@ from std_msgs.msg import Bool
 from xvla_ros.msg import ControllerStatus
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, needs_torch]
 DEMO_S = 280
 MARK = 'XVLA_TEST_DEMO'
 

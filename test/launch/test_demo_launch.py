@@ -27,7 +27,7 @@ from launch import LaunchDescription
 from xvla_ros.core.resources import shared_file
 from xvla_ros.msg import EndEffectorCommand
 
-DEADLINE_S = 200.0
+DEADLINE_S = 300.0
 WORKER = 'xvla_ros.nodes.inference_worker'
 
 

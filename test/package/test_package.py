@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 
 from packaging.requirements import Requirement
 import pytest
+import rosdep_facts
 import yaml
 
 import xvla_ros
@@ -17,47 +18,6 @@ import xvla_ros
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = Path(sys.prefix)
 NODES = ('policy_node', 'controller_node', 'sim_node')
-# Keys of rosdep's base.yaml and python.yaml, and packages of the Jazzy distribution.
-ROSDEP = {
-    *(
-        'ament_cmake',
-        'ament_cmake_pytest',
-        'pinocchio',
-        'python3-mujoco-pip',
-        'python3-rosbags-pip',
-        'python3-torch',
-        'python3-transformers-pip',
-        'action_msgs',
-        'builtin_interfaces',
-    ),
-    *('control_msgs', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs', 'launch', 'launch_ros'),
-    *('launch_testing_ament_cmake', 'lifecycle_msgs', 'rclpy', 'robot_state_publisher'),
-    *(
-        'ros2launch',
-        'rosgraph_msgs',
-        'rosidl_default_generators',
-        'rosidl_default_runtime',
-        'rviz2',
-        'sensor_msgs',
-    ),
-    *(
-        'std_msgs',
-        'std_srvs',
-        'tf2_msgs',
-        'tf2_ros',
-        'tf2_ros_py',
-        'trajectory_msgs',
-        'visualization_msgs',
-    ),
-    *(
-        'python3-hypothesis',
-        'python3-matplotlib',
-        'python3-numpy',
-        'python3-opencv',
-        'python3-pil',
-    ),
-    *('python3-pytest', 'python3-scipy', 'python3-tqdm', 'python3-yaml'),
-}
 SUBCOMMANDS = (
     *('demo', 'serve', 'adapt', 'evaluate', 'replay', 'record'),
     *('report', 'fetch', 'inspect', 'convert', 'joints', 'doctor', 'bench'),
@@ -123,7 +83,32 @@ def test_package_xml_satisfies_catkin_pkg():
 
 
 def test_every_dependency_is_a_rosdep_key():
-    assert dependencies() <= ROSDEP, dependencies() - ROSDEP
+    known = rosdep_facts.ROS | rosdep_facts.APT | rosdep_facts.PIP
+    assert dependencies() <= known, dependencies() - known
+
+
+def test_every_apt_package_that_is_named_exists():
+    """In sources, pages and scripts: ros-jazzy-NAME is a package that Jazzy has released."""
+    files = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md'), ROOT / 'Dockerfile']
+    files += [p for top in ('xvla_ros', 'launch') for p in (ROOT / top).rglob('*.py')]
+    named = {
+        n for p in files for n in re.findall(r'ros-jazzy-([a-z0-9-]*[a-z0-9])', p.read_text())
+    }
+    named |= set(bootstrap_modules().values())
+    names = {name.replace('-', '_') for name in named}
+    assert {'sensor_msgs', 'pinocchio', 'moveit_msgs'} <= names
+    assert names <= rosdep_facts.ROS | rosdep_facts.JAZZY, names - rosdep_facts.ROS
+
+
+def bootstrap_modules():
+    """Return what scripts/bootstrap.py looks for on a machine with ROS: module to apt package."""
+    tree = ast.parse((ROOT / 'scripts' / 'bootstrap.py').read_text())
+    (value,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == 'ROS_MODULES'
+    ]
+    return ast.literal_eval(value)
 
 
 def test_every_ros_module_in_use_is_a_dependency():
@@ -221,6 +206,25 @@ def test_each_node_has_an_installed_executable(name):
         pytest.skip('not built into this environment')
     assert installed.stat().st_mode & 0o111
     assert str(PREFIX) in installed.read_text().splitlines()[1]
+
+
+@pytest.mark.parametrize('given', ['', '/opt/lib'])
+def test_an_executable_finds_the_libraries_of_the_messages(tmp_path, given):
+    """They are opened by name; beside an installed ROS nothing else says where they are."""
+    command = PREFIX / 'bin' / 'xvla'
+    if not command.exists():
+        pytest.skip('not built into this environment')
+    printing = tmp_path / 'printing'
+    printing.write_text('#!/bin/sh\nprintf %s "$LD_LIBRARY_PATH"\n')
+    printing.chmod(0o755)
+    text = re.sub(r'"[^"]*/bin/python3?[.\d]*"', f'"{printing}"', command.read_text(), count=1)
+    copy = tmp_path / 'xvla'
+    copy.write_text(text)
+    done = subprocess.run(
+        ['sh', copy], env={'LD_LIBRARY_PATH': given}, capture_output=True, text=True, timeout=60
+    )
+    places = [place for place in done.stdout.split(':') if place]
+    assert places == [*filter(None, [given]), str(PREFIX / 'lib')]
 
 
 def test_the_command_starts_from_anywhere(tmp_path):

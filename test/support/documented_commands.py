@@ -12,10 +12,12 @@ SHELL = ('', 'bash', 'sh', 'console')  # languages of fenced blocks that hold co
 # A line of a block without a language is a command when it begins like one.
 BEGIN = re.compile(
     r'(?:\(cd |V=|PYTHONPATH=|export |source |cd |make\b|ros2 |rosdep |python3? |pip |touch |'
-    r'bash |nvidia-smi|serve run|xvla |(?:\.venv/bin/|scripts/)\S+)'
+    r'bash |nvidia-smi|serve run|ament_|colcon |xvla |(?:\.venv/bin/|scripts/)\S+)'
 )
 # A command within a sentence or a table.
-INLINE = re.compile(r'`((?:make|ros2|xvla|\.venv/bin/[^\s`]+|scripts/[^\s`]+)(?: [^`\n]+)?)`')
+INLINE = re.compile(
+    r'`((?:make|ros2|colcon test|xvla|\.venv/bin/[^\s`]+|scripts/[^\s`]+)(?: [^`\n]+)?)`'
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

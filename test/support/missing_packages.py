@@ -6,6 +6,7 @@ On a machine that has only the packages of ROS, `colcon test` runs what such a m
 missing package of ROS or of the core is still an error.
 """
 
+from importlib.util import find_spec
 import re
 
 import pytest
@@ -26,6 +27,18 @@ OPTIONAL = {
     *('json_numpy', 'pyarrow', 'av', 'h5py'),
 }
 MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
+
+
+def is_installed(name):
+    """Tell whether a package can be imported, without importing it."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+# For tests that need torch in another process only.
+needs_torch = pytest.mark.skipif(not is_installed('torch'), reason='torch is not installed')
 
 
 def optional_name(text):

@@ -24,6 +24,8 @@ ARGUMENTS = {
     'rviz': 'true: show the plan in RViz.',
 }
 DEFAULTS = {'armed': 'false', 'log_level': 'info', 'respawn': 'false', 'rviz': 'false'}
+# Every launch file has these: launch itself reads them.
+OF_LAUNCH = ('sigterm_timeout', 'sigkill_timeout', 'emulate_tty')
 LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 TRUTH = {'true': True, '1': True, 'false': False, '0': False}
 # An unknown name this similar to a known one (difflib's ratio, 0 to 1) counts as misspelt. It is

@@ -15,9 +15,11 @@ from xvla_ros.bringup.arguments import (
     DEFAULTS,
     is_top_level,
     log_level,
+    OF_LAUNCH,
     overrides,
     truth,
 )
+from xvla_ros.bringup.runner import END_TIMEOUT_S
 from xvla_ros.bringup.table import embodiment_file, Process, processes
 from xvla_ros.bringup.viewer import write_rviz_config
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
@@ -46,7 +48,9 @@ def describe(
         """Return the launch actions for the values that the arguments have at launch."""
         found = context.launch_configurations
         launch_file = context.get_locals_as_dict().get('current_launch_file_path', '')
-        check_names(found, [*ARGUMENTS, *more], all_ours=is_top_level(launch_file, sys.argv))
+        check_names(
+            found, [*ARGUMENTS, *more, *OF_LAUNCH], all_ours=is_top_level(launch_file, sys.argv)
+        )
         given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
         return _nodes(names, sim, {**given, **{k: v for k, v in found.items() if '.' in k}})
 
@@ -86,6 +90,8 @@ def node(process: Process, given: Mapping[str, str], sim: bool) -> Node:
         respawn=respawn,
         respawn_delay=RESPAWN_DELAY_S,
         on_exit=None if respawn else Shutdown(reason=f'{process.name} has ended'),
+        # launch's own 5 s are too short where the worker's end takes as long as it may.
+        sigterm_timeout=LaunchConfiguration('sigterm_timeout', default=str(END_TIMEOUT_S)),
         output='screen',
     )
 

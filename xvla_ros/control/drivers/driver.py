@@ -116,18 +116,18 @@ def other_publishers(node: Any, publisher: Any) -> str:
     return ''
 
 
-def messages(module: str, apt_package: str) -> Any:
+def messages(module: str, package: str) -> Any:
     """
     Import a module of messages that may not be installed.
 
-    :raises ConfigError: it is not installed; the message names the package to install.
+    :param package: apt package that brings it, or "from source: ..." where there is none.
+    :raises ConfigError: it is not installed; the message says how to get it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(
-            f'{module} is not installed and this driver needs it: sudo apt install {apt_package}'
-        ) from error
+        how = package if package.startswith('from source') else f'sudo apt install {package}'
+        raise ConfigError(f'{module} is not installed and this driver needs it: {how}') from error
 
 
 def command_value(gripper: GripperSettings, opening: float) -> float:

@@ -11,7 +11,8 @@ from xvla_ros.control.drivers.action_goal import ActionGoal
 from xvla_ros.control.drivers.driver import command_value, GripperDriver, messages, OnChange
 from xvla_ros.core.settings import GripperSettings
 
-FRANKA_PACKAGE = 'ros-jazzy-franka-msgs (or build franka_ros2 from source)'
+# Not in Jazzy's apt index (ros/rosdistro 8468e88).
+FRANKA_PACKAGE = 'from source: build franka_msgs of franka_ros2 in your workspace'
 # A grasp succeeds at any width up to fully open, because the size of the object is unknown.
 GRASP_EPSILON_M = 0.08
 # Openings above this are sent as a move, those below as a grasp with force.

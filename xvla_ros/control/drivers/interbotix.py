@@ -14,7 +14,8 @@ from xvla_ros.control.drivers.joint_tracker import JointArmDriver
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.settings import ArmSettings, GripperSettings
 
-PACKAGE = 'ros-jazzy-interbotix-xs-msgs (or build interbotix_ros_core from source)'
+# Not in Jazzy's apt index (ros/rosdistro 8468e88).
+PACKAGE = 'from source: build interbotix_xs_msgs of interbotix_ros_core in your workspace'
 # Names of the joint group and of the gripper motor (interbotix_xsarm_control,
 # config/wx250s.yaml).
 ARM_GROUP = 'arm'
