@@ -96,6 +96,8 @@ class InferenceRequest:
     :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
     :param warm_start: what denoising starts from, or None for noise alone.
     :param slack_s: how long the robot's plan lasts from now on [s], or None when it is not said.
+    :param least_steps: how few denoising steps the server may spend when the answer would come
+        after the plan's end, or None: always `steps`.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -108,3 +110,4 @@ class InferenceRequest:
     tolerance: tuple[float, float] | None = None
     warm_start: WarmStart | None = None
     slack_s: float | None = None
+    least_steps: int | None = None
