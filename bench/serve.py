@@ -4,10 +4,12 @@ The server under load: batches over one at a time, and deadlines over first come
 
 Throughput is of the demo policy in this process, asked by closed-loop clients. Deadlines are met
 or missed by the real batcher in front of a model that only takes the time that the demo policy
-took: robots ask at random times, with plans of random length.
+took: robots ask at random times, with plans of random length. How many robots one server bears is
+measured the same way, with the times of batches: each robot asks once a period, and its plan ends
+one period later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -29,6 +31,7 @@ MEASURE_S, LOAD_S = 12.0, 12.0
 CURVE = (1, 2, 4, 8, 16, 32, 64)
 # How long robots' plans last when they ask [s]: from nearly over to a whole chunk.
 SLACK_S = (0.15, 3.0)
+PERIOD_S = 1.0
 LOADS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)
 
 
@@ -42,6 +45,8 @@ def run() -> dict[str, dict[str, Any]]:
     single_ms = curve[1]['p99_ms']
     cost_s = 1 / curve[1]['per_s']
     fifo, deadline, load = deadlines(cost_s)
+    batch_s = {n: n / row['per_s'] for n, row in curve.items() if n <= BATCH}
+    late = {n: robots_late(batch_s, n) for n in CURVE}
     return {
         'serve.throughput': {
             'ours': batched['per_s'] / alone['per_s'],
@@ -63,6 +68,13 @@ def run() -> dict[str, dict[str, Any]]:
             'n': round(LOAD_S * load / cost_s),
             'anchor': fifo,
             'load': load,
+        },
+        'serve.robots': {
+            'ours': max((n for n, percent in late.items() if percent == 0.0), default=0),
+            'unit': 'robots',
+            'n': round(LOAD_S / PERIOD_S) * sum(CURVE),
+            'plan_slack_s': PERIOD_S,
+            **{f'late_percent_{n}': round(percent, 2) for n, percent in late.items()},
         },
         'serve.curve': {
             'ours': max(row['per_s'] for row in curve.values()),
@@ -128,7 +140,7 @@ def deadlines(cost_s: float) -> tuple[float, float, float]:
 def missed(cost_s: float, load: float, *, by_deadline: bool) -> float:
     """Return how many answers [%] came after the end of their robot's plan."""
     random = np.random.default_rng(1)
-    batcher = Batcher(slow_model(cost_s), lambda _: None, 1, waiting=1000)
+    batcher = Batcher(slow_model({1: cost_s}), lambda _: None, 1, waiting=1000)
     late: list[bool] = []
     asked = request(0)
     count = round(LOAD_S * load / cost_s)
@@ -148,11 +160,38 @@ def missed(cost_s: float, load: float, *, by_deadline: bool) -> float:
     return 100 * sum(late) / len(late)
 
 
-def slow_model(cost_s: float) -> Predict:
-    """Return a model that answers each request after a time."""
+def robots_late(batch_s: Mapping[int, float], robots: int) -> float:
+    """
+    Return how many answers [%] came more than PERIOD_S after the robot had asked.
+
+    :param batch_s: how long a batch of so many requests takes [s].
+    """
+    batcher = Batcher(slow_model(batch_s), batch_key, BATCH, waiting=1000)
+    asked, late = replace(request(0), slack_s=PERIOD_S), []
+
+    def ask(start_s: float) -> None:
+        for count in range(round(LOAD_S / PERIOD_S)):
+            time.sleep(max(0.0, start_s + count * PERIOD_S - time.monotonic()))
+            begun_s = time.monotonic()
+            batcher.submit(asked).result()
+            late.append(time.monotonic() - begun_s > PERIOD_S)
+
+    starts = np.random.default_rng(1).uniform(0.0, PERIOD_S, robots) + time.monotonic()
+    threads = [threading.Thread(target=ask, args=(start,)) for start in starts.tolist()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    batcher.close()
+    return 100 * sum(late) / len(late)
+
+
+def slow_model(batch_s: Mapping[int, float]) -> Predict:
+    """Return a model that takes as long as the nearest known size of batch, for each request."""
 
     def predict(requests: Sequence[InferenceRequest]) -> list[NDArray[np.float32]]:
-        time.sleep(cost_s * len(requests))
+        size = min(batch_s, key=lambda known: abs(known - len(requests)))
+        time.sleep(batch_s[size] / size * len(requests))
         return [np.zeros((1, 20), np.float32)] * len(requests)
 
     return predict

@@ -30,7 +30,13 @@ DISTRO = os.environ.get('ROS_DISTRO', '')
 VERSION = f'python{sys.version_info[0]}.{sys.version_info[1]}'
 SHARED = ['--system-site-packages'] if DISTRO else []
 LOCK = ROOT / 'requirements' / ('lock-jazzy.txt' if DISTRO else 'lock.txt')
-CUDA = ROOT / 'requirements' / 'torch-cuda.txt'
+TORCH, CUDA = ROOT / 'requirements' / 'torch.txt', ROOT / 'requirements' / 'torch-cuda.txt'
+# What torch's build with CUDA says that it needs.
+NEEDS_CUDA = """
+from importlib.metadata import requires
+import re, sys
+sys.exit(not any(re.match('nvidia-|cuda-', line) for line in requires('torch') or ()))
+"""
 # Python modules of a ROS machine, each with the last part of its apt package (ros-jazzy-...).
 ROS_MODULES = {
     'diagnostic_msgs': 'diagnostic-msgs',
@@ -56,7 +62,7 @@ def say(text: str) -> None:
 
 def fingerprint() -> str:
     """Digest what the environment depends on."""
-    files = [path.read_text() for path in (LOCK, CUDA, Path(__file__))]
+    files = [path.read_text() for path in (LOCK, TORCH, CUDA, Path(__file__))]
     parts = [sys.version, DISTRO, str(ROOT), *files]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
 
@@ -163,11 +169,16 @@ def make_venv() -> None:
 
 
 def install_packages() -> None:
-    """Install the locked packages."""
+    """Install the locked packages: torch's build of this machine, then all others by hash."""
     count = sum('==' in line for line in LOCK.read_text().splitlines())
     say(f'installing {count} pinned packages of {LOCK.relative_to(ROOT)} (first time: minutes)')
-    pip = [str(VENV / 'bin' / 'python'), '-m', 'pip', 'install', '--prefer-binary']
-    run([*pip, '--progress-bar', 'off', '-r', str(LOCK), '-c', str(CUDA)], 'pip')
+    python = str(VENV / 'bin' / 'python')
+    pip = [python, '-m', 'pip', 'install', '--prefer-binary', '--progress-bar', 'off']
+    pip.append('--no-deps')  # a lock names everything; pip would take minutes to find that
+    run([*pip, '-r', str(TORCH)], 'pip')
+    needs_cuda = subprocess.run([python, '-c', NEEDS_CUDA], check=False).returncode == 0
+    more = ['-r', str(CUDA)] if needs_cuda else []
+    run([*pip, '--require-hashes', '-r', str(LOCK), *more], 'pip')
 
 
 def repair_cmake_files() -> None:

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from bench.faults.cell import Cell, QUIET_S
+from bench.faults.cell import Cell
 from bench.faults.table import GRACE_S, Outcome, Row
 from xvla_ros.msg import ControllerStatus, PolicyStatus
 
@@ -15,8 +15,7 @@ WATCH_S = 1.0
 # How much longer than declared a row waits for a hold and a reason [s].
 PATIENCE_S = 8.0
 BACK_S = 150.0
-# A step has at most two periods of 20 ms at limits.max_linear_speed_m_s (0.1), and rounding.
-STEP_M = 0.0041
+QUIET_S = 0.3  # no motion for so long is a hold
 POLICY = ('IDLE', 'WAITING', 'DRY_RUN', 'ENGAGING', 'RUNNING', 'HOLDING', 'FAULT')
 CONTROLLER = ('WAITING', 'MOVING', 'BRAKING', 'HOLDING', 'STOPPED')
 
@@ -34,9 +33,9 @@ def run_row(cell: Cell, row: Row, *, timed: bool = True) -> Outcome:
         told_s = row.inject(cell)
         begun_s = told_s if isinstance(told_s, float) else begun_s
         (_watch_hold if row.holds else _watch_motion)(cell, row, outcome, begun_s, timed=timed)
-        outcome.largest_step = _largest_step_m(cell, begun_s)
-        if outcome.largest_step > STEP_M + row.step_m:
-            outcome.wrong.append(f'a step of {1000 * outcome.largest_step:.1f} mm')
+        outcome.largest_step = _largest_step(cell, begun_s)
+        if outcome.largest_step > cell.robot.step + row.step:
+            outcome.wrong.append(f'a step of {1000 * outcome.largest_step:.1f} m{cell.robot.unit}')
     except (TimeoutError, RuntimeError) as error:
         outcome.wrong.append(str(error)[:200])
     _recover(cell, row, outcome)
@@ -84,8 +83,8 @@ def state(cell: Cell) -> str:
     return f'{POLICY[policy].lower()}, {CONTROLLER[controller].lower()}'
 
 
-def _largest_step_m(cell: Cell, begun_s: float) -> float:
-    """Return the largest distance between two commands from just before the fault on [m]."""
+def _largest_step(cell: Cell, begun_s: float) -> float:
+    """Return the largest distance between two commands since just before the fault [m or rad]."""
     places = [place for when, place in tuple(cell.commands) if when > begun_s - 0.5]
     if len(places) < 2:
         return 0.0

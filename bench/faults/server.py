@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server of X-VLA's wire protocol that leads the arm along a circle, and can be broken."""
+"""Servers of X-VLA's wire protocol that lead an arm along a circle, and can be broken."""
 
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +29,13 @@ FACTS = {
     'dim_noise': 20,
     'extensions': ['noise', 'prefix'],
 }
+# Of the SO-101: two of its joints move on a circle; degrees, and the gripper half open.
+JOINT_RADIUS_DEG, JOINT_SPEED_DEG_S, JOINT_ANCHOR_S = 14.0, 11.0, 0.0333
+JOINT_FACTS = {
+    **{'checkpoint': 'joint circle', 'action_mode': 'auto', 'first_anchor_index': 0},
+    **{'dim_proprio': 6, 'dim_action': 6, 'dim_noise': 6},
+}
+CIRCLING = (0, 4)  # shoulder_pan and wrist_roll: the tool turns about the base
 Reply = Callable[['Handler', NDArray[np.float64]], None]
 
 
@@ -46,6 +53,20 @@ def circle(proprio: NDArray[Any], home: ArmPose) -> NDArray[np.float64]:
     return np.array(rows)
 
 
+def joint_circle(proprio: NDArray[Any], home_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a chunk (30, 6) of joints [deg] from where the arm is along a circle about home."""
+    home, columns = np.degrees(home_rad), list(CIRCLING)
+    x, y = np.asarray(proprio, np.float64)[columns] - home[columns]
+    angle, radius = math.atan2(y, x), math.hypot(x, y)
+    rows = np.tile([*home, 50.0], (ANCHORS, 1))
+    for i in range(ANCHORS):
+        along = JOINT_SPEED_DEG_S * JOINT_ANCHOR_S * i
+        reach = radius + np.clip(JOINT_RADIUS_DEG - radius, -along, along)
+        turned = angle + along / JOINT_RADIUS_DEG
+        rows[i, columns] += reach * np.array([math.cos(turned), math.sin(turned)])
+    return rows
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers one request as the server is told to."""
 
@@ -54,12 +75,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Say what is served."""
-        self.send(json.dumps({**FACTS, **self.server.facts}).encode())
+        self.send(json.dumps({**self.server.served, **self.server.facts}).encode())
 
     def do_POST(self) -> None:
         """Answer with the circle, or as `reply` says."""
         body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        actions = circle(read_array(body['proprio'], 'proprio', Limits()), self.server.home)
+        actions = self.server.plan(read_array(body['proprio'], 'proprio', Limits()))
         if self.server.reply:
             self.server.reply(self, actions)
         else:
@@ -89,6 +110,7 @@ class CircleServer(ThreadingHTTPServer):
     """Serves until `close`; `reply` and `facts` break it, `down` has it refuse connections."""
 
     daemon_threads = True
+    served = FACTS
 
     def __init__(self, home: ArmPose) -> None:
         super().__init__(('127.0.0.1', 0), Handler)
@@ -97,6 +119,10 @@ class CircleServer(ThreadingHTTPServer):
         self.reply: Reply | None = None
         self.down = Event()
         Thread(target=self.serve_forever, daemon=True).start()
+
+    def plan(self, proprio: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the chunk for a measured state."""
+        return circle(proprio, self.home)
 
     @property
     def url(self) -> str:
@@ -117,3 +143,13 @@ class CircleServer(ThreadingHTTPServer):
         """Answer as it should."""
         self.facts, self.reply = {}, None
         self.down.clear()
+
+
+class JointCircleServer(CircleServer):
+    """The same for a robot that is driven by its joints."""
+
+    served = FACTS | JOINT_FACTS
+
+    def plan(self, proprio: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the chunk for measured joints [deg]."""
+        return joint_circle(proprio, self.home.joints)

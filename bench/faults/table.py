@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 # By when a robot must hold after the declared period of the input or watchdog is over [s].
 GRACE_S = 0.1
+# What a stop at the measured pose may lead back: what an arm lags behind its command [m].
+LAG_M = 0.02
+# Of the largest step, by robot.
+UNITS = {'franka': 'mm', 'so101': 'mrad'}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +28,9 @@ class Row:
 
     name: in words. group: what `--only` chooses. inject: breaks something. codes: reason codes of
     which one must be heard; empty for a fault that must not stop the robot. within_s: the declared
-    period after which the robot holds. recover: mends it; None heals the streams. step_m: by how
-    much a stop at the measured pose may lead the last command back [m]. again: motion may come
+    period after which the robot holds. recover: mends it; None heals the streams. step: by how
+    much a stop at the measured pose may lead the last command back [m or rad]. robot: of
+    `robots.ROBOTS`. again: motion may come
     back between two holds, because the fault comes and goes.
     """
 
@@ -35,7 +40,8 @@ class Row:
     codes: tuple[str, ...] = ()
     within_s: float = 0.3
     recover: Callable[['Cell'], object] | None = None
-    step_m: float = 0.0
+    step: float = 0.0
+    robot: str = 'franka'
     again: bool = False
 
     @property
@@ -85,19 +91,20 @@ HEAD = """\
 <!-- Written by `make faults`. Do not edit: change bench/faults/. -->
 
 `make faults` starts a simulated robot, its controller, a policy node and a server as real
-processes, and breaks one thing after the other while the arm moves on a circle at 0.05 m/s. A
-relay stands between the simulated robot and the nodes; it alters messages and `/clock`. Processes
-are stopped and killed. `make faults ARGS="--only camera"` runs one group, and `out/faults.json`
-holds the figures. A run of one group replaces its rows, so the table may be of several runs. Six
-rows run in `make test`.
+processes, and breaks one thing after the other while the arm moves on a circle: a Franka with
+commands of tool poses (0.05 m/s), and an SO-101 with commands of joints (0.2 rad/s). A relay
+stands between the simulated robot and the nodes; it alters messages and `/clock`. Processes are
+stopped and killed. `make faults ARGS="--only camera"` runs one group, and `out/faults.json` holds
+the figures. A run of one group replaces its rows, so the table may be of several runs. Six rows
+run in `make test`.
 
 * *within*: the declared period of the input or watchdog (`max_age_s`, `hold_after_s`,
   `worker_timeout_s`, ...). The robot must hold at most 100 ms later.
 * *held after*: from the fault to the last command that reached the driver in motion, braking
   included.
 * *largest step*: between two commands that reached the driver. The limit is the way of two
-  periods at the configured speed (4 mm); a stop at the measured pose may lead back by what the
-  arm lags.
+  periods at the configured speed (4 mm, 23 mrad); a stop at the measured pose may lead back by
+  what the arm lags.
 * *back*: whether motion came back when the fault had ended, by itself or after what the fault
   asks for (`~/reset`, `~/arm`, a restart).
 
@@ -121,11 +128,11 @@ def page(rows: Sequence[Row], outcomes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _line(row: Row, outcome: Mapping[str, Any]) -> str:
-    held = outcome['hold_ms']
+    held, step = outcome['hold_ms'], f'{1000 * outcome["largest_step"]:.1f} {UNITS[row.robot]}'
     within = f'{1000 * row.within_s:.0f} ms' if row.holds else '-'
     return (
         f'| {row.name} | {outcome["state"]} | {outcome["reason"] or "-"} | {within} '
         f'| {"-" if held is None else f"{held:.0f} ms"} '
-        f'| {1000 * outcome["largest_step"]:.1f} mm | {"yes" if outcome["recovered"] else "no"} '
+        f'| {step} | {"yes" if outcome["recovered"] else "no"} '
         f'| {"passed" if outcome["passed"] else "**" + "; ".join(outcome["wrong"]) + "**"} |'
     )

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Broken copies of valid input, drawn by hypothesis."""
+"""Broken copies of valid input, by number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import random
-
-from hypothesis import strategies as st
 
 # What parsers stumble over: ends of number ranges, brackets, encodings.
 TOKENS = (
@@ -34,7 +32,28 @@ def mutate(seed: bytes, number: int) -> bytes:
     return bytes(data)
 
 
-def broken(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """Return what draws broken copies of seeds, and bytes of nothing at all now and then."""
-    copies = st.builds(mutate, st.sampled_from(list(seeds)), st.integers(0, 2**32))
-    return st.one_of(copies, copies, copies, st.binary(max_size=64))
+def broken(seeds: Sequence[bytes]) -> Callable[[int], bytes]:
+    """Return what makes a broken copy of a number, and bytes of nothing at all now and then."""
+
+    def make(number: int) -> bytes:
+        if number % 8 == 7:
+            chance = random.Random(number)
+            return chance.randbytes(chance.randint(0, 64))
+        return mutate(seeds[number % len(seeds)], number)
+
+    return make
+
+
+def smallest(data: bytes, crashes: Callable[[bytes], bool]) -> bytes:
+    """Return a copy without what a crash does not need: halves, then quarters, ... are cut out."""
+    size = len(data) // 2
+    while size:
+        start = 0
+        while start < len(data):
+            less = data[:start] + data[start + size :]
+            if crashes(less):
+                data = less
+            else:
+                start += size
+        size //= 2
+    return data

@@ -44,11 +44,17 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One reader: what draws its inputs, and what reads one."""
+    """One reader: what makes its inputs of numbers, or hypothesis' own, and what reads one."""
 
     name: str
-    inputs: st.SearchStrategy[Any]
     read: Callable[[Any], object]
+    make: Callable[[int], bytes] | None = None
+    drawn: st.SearchStrategy[Any] | None = None
+
+    @property
+    def inputs(self) -> st.SearchStrategy[Any]:
+        """What draws an input."""
+        return st.builds(self.make, st.integers(0, 2**32)) if self.make else self.drawn
 
 
 def refused(read: Callable[[Any], object], value: Any) -> bool:
@@ -69,8 +75,8 @@ def targets(folder: Path) -> tuple[Target, ...]:
         _file(folder / 'model.safetensors', 'checkpoint header', [_header()], read_header),
         _file(folder / 'adapter_config.json', 'adapter_config.json', _adapters(), _read_adapter),
         _bag(folder / 'bag'),
-        Target(name='requests', inputs=broken(_requests()), read=_read_request),
-        Target(name='answers', inputs=broken(_answers()), read=_read_answer),
+        Target(name='requests', make=broken(_requests()), read=_read_request),
+        Target(name='answers', make=broken(_answers()), read=_read_answer),
     )
 
 
@@ -79,7 +85,7 @@ def _file(path: Path, name: str, seeds: list[bytes], read: Callable[[Path], obje
         path.write_bytes(data)
         read(path)
 
-    return Target(name=name, inputs=broken(seeds), read=read_bytes)
+    return Target(name=name, make=broken(seeds), read=read_bytes)
 
 
 def _yaml(path: Path) -> Target:
@@ -126,7 +132,11 @@ def _messages() -> Target:
         is_bigendian=st.integers(0, 1),
         data=st.binary(max_size=4000),
     )
-    picture = st.builds(SimpleNamespace, format=st.text(max_size=8), data=broken([_jpeg()]))
+    picture = st.builds(
+        SimpleNamespace,
+        format=st.text(max_size=8),
+        data=st.builds(broken([_jpeg()]), st.integers(0, 2**32)),
+    )
     joints = st.builds(
         SimpleNamespace,
         name=st.lists(st.sampled_from(['a', 'b', 'c', '']), max_size=5),
@@ -135,9 +145,8 @@ def _messages() -> Target:
     pose = st.builds(
         _pose, st.tuples(number, number, number), st.tuples(number, number, number, number)
     )
-    return Target(
-        name='messages', inputs=st.one_of(image, picture, joints, pose), read=_read_message
-    )
+    drawn = st.one_of(image, picture, joints, pose)
+    return Target(name='messages', drawn=drawn, read=_read_message)
 
 
 def _pose(p: tuple[float, ...], q: tuple[float, ...]) -> SimpleNamespace:

@@ -4,14 +4,17 @@
 import json
 
 from missing_packages import needs_torch
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='the matrix needs ROS')
 
 from bench.faults.__main__ import chosen, ROWS
 from bench.faults.cell import Cell
+from bench.faults.robots import ROBOTS
 from bench.faults.run import run_row
-from bench.faults.table import Outcome, page, save
+from bench.faults.server import JOINT_ANCHOR_S, joint_circle, JOINT_SPEED_DEG_S
+from bench.faults.table import Outcome, page, save, UNITS
 from xvla_ros.core.reason_codes import MEANING
 
 pytestmark = [pytest.mark.ros, pytest.mark.serial, needs_torch]
@@ -46,8 +49,23 @@ def test_there_are_enough_rows_each_with_known_reasons():
     assert {code for row in ROWS for code in row.codes} <= set(MEANING)
 
 
+def test_rows_of_a_robot_have_its_commands():
+    assert {row.robot for row in ROWS} == set(ROBOTS) == set(UNITS)
+    assert all(row.name.startswith('SO-101') == (row.robot == 'so101') for row in ROWS)
+
+
+def test_the_circle_of_joints_begins_where_the_arm_is_and_keeps_its_speed():
+    home = np.array([0.0, -0.35, 0.75, 1.1708, 0.0])
+    for start in (np.degrees(home), np.degrees(home) + np.array([20.0, 0, 0, 0, -3.0])):
+        chunk = joint_circle(np.array([*start, 50.0]), home)
+        assert chunk.shape == (30, 6)
+        assert np.allclose(chunk[0, :5], start, atol=1e-6)
+        steps_deg = np.linalg.norm(np.diff(chunk[:, :5], axis=0), axis=1)
+        assert steps_deg.max() < 1.8 * JOINT_SPEED_DEG_S * JOINT_ANCHOR_S
+
+
 def test_rows_are_chosen_by_group_or_by_words():
-    assert all(row.group == 'camera' for row in ROWS if chosen(row, ['camera stops']))
+    assert all(row.group == 'camera' for row in ROWS if chosen(row, ['main camera stops']))
     assert [row.name for row in ROWS if chosen(row, ['e-stop'])] == ['the e-stop is pressed']
     assert all(chosen(row, None) for row in ROWS)
 

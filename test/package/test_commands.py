@@ -186,7 +186,7 @@ TABLE = (
     (r'(ros2 (control|launch|run|security)|bash can_config) ?', None, ELSEWHERE),
     (r'nvidia-smi|\.venv/bin/python -c "import torch', None, 'needs a GPU'),
     (r'ament_|colcon test ', None, 'needs packages of ROS that are not here; run by hand'),
-    (r'source |cd |touch |rosdep |python3 -m |pip install -r', None, FRESH),
+    (r'source |cd |touch |rosdep |python3 -m |pip install (--no-deps )?-r', None, FRESH),
     (r'pip install onnx ', None, 'optional packages; test/model/test_backends.py skips without'),
     (r'pip install \.', None, 'test/package/test_wheel.py builds and installs the wheel'),
     (r'export FASTRTPS', None, 'test/package/test_fastdds.py reads that file'),

@@ -18,7 +18,7 @@ PIP_S = 280
 def pins(name):
     """Return the lines of a lock that name packages, by package."""
     lines = (REQUIREMENTS / name).read_text().splitlines()
-    return {line.split('==')[0]: line for line in lines if '==' in line}
+    return {line.split('==')[0]: line.rstrip(' \\') for line in lines if '==' in line}
 
 
 def resolve(lines, folder):
@@ -58,3 +58,21 @@ def test_on_jazzy_ros_brings_pinocchio_and_ubuntu_numpy_and_pytest():
     assert jazzy['pytest'] == 'pytest==7.4.4'
     elsewhere = pins('lock.txt')
     assert {'pin', 'numpy', 'pytest'} <= set(elsewhere)
+
+
+@pytest.mark.parametrize('name', ['lock.txt', 'lock-jazzy.txt', 'docs.txt', 'torch-cuda.txt'])
+def test_every_package_of_a_lock_has_a_hash_of_its_file(name):
+    text = (REQUIREMENTS / name).read_text()
+    packages = re.split(r'\n(?=\S)', text.strip())[1:]
+    assert len(packages) >= 20
+    bare = [p for p in packages if not re.search(r'--hash=sha256:[0-9a-f]{64}\b', p)]
+    assert not bare
+    assert 'torch' not in pins(name), 'torch has no hash: it is installed before, from torch.txt'
+
+
+def test_pip_refuses_a_file_with_another_hash(tmp_path):
+    trouble = resolve(['tqdm'], tmp_path)
+    if trouble:
+        pytest.skip(f'no package index answers: {trouble.splitlines()[-1]}')
+    version = pins('lock.txt')['tqdm'].split(' ')[0]
+    assert 'HASHES' in resolve([f'{version} --hash=sha256:{"0" * 64}'], tmp_path)

@@ -135,8 +135,9 @@ def pinned_names():
 
 def locked(name):
     """Return the versions of one package in a lock file: one for each range of Pythons."""
-    text = (ROOT / 'requirements' / f'{name}.txt').read_text()
-    pins = [Requirement(line) for line in text.splitlines() if not line.startswith('#')]
+    files = [ROOT / 'requirements' / f'{file}.txt' for file in (name, 'torch')]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    pins = [Requirement(line.rstrip(' \\')) for line in lines if line[0] not in '# ']
     return {pin.name: [p for p in pins if p.name == pin.name] for pin in pins}
 
 

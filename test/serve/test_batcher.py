@@ -4,18 +4,19 @@
 from concurrent.futures import CancelledError
 from dataclasses import replace
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from xvla_ros.core.errors import InferenceError, ObservationError
-from xvla_ros.serve.batcher import Batcher
+from xvla_ros.serve.batcher import Batcher, Pace
 from xvla_ros.serve.requests import InferenceRequest, RequestError
 
 
-def request(name, steps=10):
+def request(name, steps=10, **more):
     return InferenceRequest(
-        images=(), proprio=np.zeros(20), instruction=name, domain_id=0, steps=steps
+        images=(), proprio=np.zeros(20), instruction=name, domain_id=0, steps=steps, **more
     )
 
 
@@ -161,3 +162,67 @@ def test_closing_with_a_cancelled_request_in_line(batcher, model):
     batcher.close()
     with pytest.raises(CancelledError):
         gone.result(20)
+
+
+class Slow:
+    """A model that takes 20 ms for every step, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, requests):
+        """Answer one batch."""
+        self.asked.append([(request.instruction, request.steps) for request in requests])
+        time.sleep(0.02 * requests[0].steps)
+        return [np.zeros(1)] * len(requests)
+
+
+def test_fewer_steps_are_spent_only_on_a_late_answer_that_allows_them():
+    model = Slow()
+    batcher = Batcher(model, lambda request: request.steps, most=3)
+    tight = {'slack_s': 0.05, 'least_steps': 2}
+    try:
+        for asked in (
+            request('unknown pace', **tight),
+            request('tight', **tight),
+            request('in time', slack_s=50.0, least_steps=2),
+            request('not allowed', slack_s=0.05),
+            request('no deadline', least_steps=2),
+        ):
+            batcher.submit(asked).result(20)
+    finally:
+        batcher.close()
+    assert [batch for (batch,) in model.asked] == [
+        ('unknown pace', 10),
+        ('tight', 2),
+        ('in time', 10),
+        ('not allowed', 10),
+        ('no deadline', 10),
+    ]
+
+
+def test_only_those_that_allow_as_few_steps_share_a_hurried_batch(batcher, model):
+    asked = [
+        request('tight', slack_s=0.0, least_steps=2),
+        request('allows', slack_s=0.1, least_steps=1),
+        request('does not', slack_s=0.2),
+        request('not as few', slack_s=0.3, least_steps=5),
+    ]
+    answers = submit_behind_first(batcher, model, *asked)
+    model.go.set()
+    for answer in answers:
+        answer.result(20)
+    assert model.batches[1:] == [['tight', 'allows'], ['does not', 'not as few']]
+
+
+def test_the_pace_is_of_the_nearest_size_and_forgets_a_slow_batch():
+    pace = Pace()
+    assert pace.expected_s(10, 1) == 0.0
+    for count, took_s in ((1, 0.1), (4, 0.2), (4, 0.4)):
+        pace.learn(10, count, took_s)
+    assert pace.expected_s(10, 2) == pytest.approx(0.1)
+    assert pace.expected_s(10, 8) == pytest.approx(0.3)
+    pace.learn(10, 1, 60.0)
+    pace.learn(2, 1, 0.05)
+    assert pace.expected_s(10, 1) == pytest.approx(0.25)
+    assert pace.expected_s(2, 1) == pytest.approx(0.05)

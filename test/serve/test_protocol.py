@@ -155,6 +155,18 @@ def test_a_warm_start_without_a_plan_is_one():
 PLAN = json_numpy.dumps(np.zeros((30, 20)))
 
 
+@pytest.mark.parametrize(('parse', 'body'), [(parse_json, v1), (parse_msgpack, v2)])
+def test_a_robot_may_say_how_long_its_plan_lasts_and_how_few_steps_it_allows(parse, body):
+    silent = parse(body(), CONTRACT, LIMITS)
+    assert silent.slack_s is silent.least_steps is None
+    told = parse(body(slack_s=0.5, steps=10, least_steps=3), CONTRACT, LIMITS)
+    assert (told.slack_s, told.steps, told.least_steps) == (0.5, 10, 3)
+    for wrong in (0, 11, 2.0, True, 'few'):
+        error = refusal(body(steps=10, least_steps=wrong), parse)
+        assert 'least_steps: is' in str(error)
+        assert 'from 1 to 10' in str(error)
+
+
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [

@@ -58,6 +58,13 @@ class PolicySettings:
         high=1,
     )
     denoising_steps: int = param('Denoising steps; the reference uses 10.', 10, low=1, high=50)
+    least_denoising_steps: int = param(
+        'How few steps a server (server_url) may spend when its answer would otherwise come after '
+        'the end of the plan; 0 = always denoising_steps.',
+        0,
+        low=0,
+        high=50,
+    )
     tolerance_mm: float = param(
         'Stop denoising early when two predictions differ by less than this [mm]; 0 = never.',
         0.0,
@@ -132,7 +139,12 @@ class PolicySettings:
         return actions[:: self.anchor_stride][: self.anchor_limit or None]
 
     def __post_init__(self) -> None:
-        """Refuse a warm start if the checkpoint's actions cannot be used as a plan."""
+        """Refuse a warm start without a usable plan, and a minimum of steps above the maximum."""
+        if self.least_denoising_steps > self.denoising_steps:
+            raise ValueError(
+                f'least_denoising_steps is {self.least_denoising_steps}, expected at most '
+                f'denoising_steps, {self.denoising_steps}'
+            )
         if self.warm_start_time and (self.relative_position or self.anchor_stride > 1):
             raise ValueError(
                 f'warm_start_time is {self.warm_start_time:g}, but a warm start needs '

@@ -208,11 +208,17 @@ class InferenceLoop:
         )
 
     def _slack(self, upcoming: Chunk | None) -> dict[str, Any]:
-        """Return how long the plan still lasts [s], for a server; a model here is asked by one."""
+        """
+        Return how long the plan still lasts [s], for a server; a model here is asked by one.
+
+        And how few denoising steps that may spend, where the settings allow fewer.
+        """
         if not self._embodiment.policy.server_url:
             return {}
         left_ns = upcoming.end_ns - self._clock.now_ns() if upcoming else 0
-        return {'slack_s': min(max(left_ns / NANOSECONDS, 0.0), MOST_SLACK_S)}
+        least = self._embodiment.policy.least_denoising_steps
+        allowed = {'least_steps': least} if least else {}
+        return {'slack_s': min(max(left_ns / NANOSECONDS, 0.0), MOST_SLACK_S), **allowed}
 
     def _warm_start(self, upcoming: Chunk | None, stamp_ns: int) -> WarmStart | None:
         """Return the plan as a first guess of the answer, if a warm start is set."""

@@ -38,6 +38,7 @@ EXTENSIONS = (
     'warm_start_time',
     'image_color_order',
     'slack_s',
+    'least_steps',
 )
 
 

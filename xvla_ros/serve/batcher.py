@@ -4,7 +4,7 @@
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import logging
 from threading import Condition, Thread
 import time
@@ -35,6 +35,36 @@ class Job:
     answer: 'Future[NDArray[np.float32]]' = field(default_factory=Future)
 
 
+class Pace:
+    """How long batches of a number of steps and of requests took lately [s]. One thread."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._took_s: dict[int, dict[int, float]] = {}
+
+    def learn(self, steps: int, count: int, took_s: float) -> None:
+        """Remember one batch; it counts half against all before."""
+        known = self._took_s.setdefault(steps, {})
+        known[count] = (known.get(count, took_s) + took_s) / 2
+
+    def expected_s(self, steps: int, count: int) -> float:
+        """
+        Return how long a batch will take: as the nearest size did, 0 when none is known.
+
+        It is at most what one of fewer steps would take for each of its steps, so that a single
+        slow batch is forgotten though fewer steps are spent from then on.
+        """
+        if steps not in self._took_s:
+            return 0.0
+        each = (_nearest(k, count) * steps / n for n, k in self._took_s.items() if n <= steps)
+        return min(each)
+
+
+def _nearest(took_s: dict[int, float], count: int) -> float:
+    """Return the time of the batch whose size is nearest."""
+    return took_s[min(took_s, key=lambda size: abs(size - count))]
+
+
 class Batcher:
     """
     Runs requests on a model that allows one caller at a time.
@@ -42,6 +72,9 @@ class Batcher:
     The request whose robot's plan ends first goes first, together with those that may share its
     batch, in the same order. A request without `slack_s` counts as one whose plan ends PLAN_S
     after its arrival; among such requests the oldest goes first.
+    A request that allows fewer denoising steps (`least_steps`) gets that many when its answer
+    with all steps would come too late, judged by how long such batches took. Those that share
+    its batch allow as few. No other request gets fewer steps than it asked for.
     `submit` may be called from any thread; only this object's own thread calls `predict`.
 
     :param predict: answers requests of one key.
@@ -62,6 +95,7 @@ class Batcher:
         self._line: deque[Job] = deque()
         self._changed = Condition()
         self._open = True
+        self._pace = Pace()
         self._thread = Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
 
@@ -115,13 +149,27 @@ class Batcher:
         self._line.remove(first)
         if first.key is None:
             return [first]
-        fellows = [job for job in in_order[1:] if job.key == first.key][: self._most - 1]
-        for job in fellows:
+        alike = [job for job in in_order[1:] if job.key == first.key]
+        jobs = [first, *alike[: self._most - 1]]
+        steps = first.request.steps
+        if self._too_late(first, len(jobs)):
+            steps = first.request.least_steps or steps
+            fellows = [job for job in alike if _least_steps(job) <= steps]
+            jobs = [first, *fellows[: self._most - 1]]
+        for job in jobs[1:]:
             self._line.remove(job)
-        return [first, *fellows]
+        return [replace(job, request=replace(job.request, steps=steps)) for job in jobs]
+
+    def _too_late(self, first: Job, count: int) -> bool:
+        """Tell whether a robot's plan would end before an answer with all steps."""
+        if first.request.slack_s is None:
+            return False
+        ready_s = time.monotonic() + self._pace.expected_s(first.request.steps, count)
+        return ready_s > first.deadline_s
 
     def _answer(self, jobs: list[Job]) -> None:
         """Run one batch; if it fails, run each request alone."""
+        begun_s = time.monotonic()
         try:
             answers = self._predict([job.request for job in jobs])
             if len(answers) != len(jobs):
@@ -135,5 +183,12 @@ class Batcher:
                 log.exception('inference failed')
             jobs[0].answer.set_exception(error)
             return
+        if jobs[0].key is not None:
+            self._pace.learn(jobs[0].request.steps, len(jobs), time.monotonic() - begun_s)
         for job, answer in zip(jobs, answers, strict=True):
             job.answer.set_result(answer)
+
+
+def _least_steps(job: Job) -> int:
+    """Return how few steps a request allows."""
+    return job.request.least_steps or job.request.steps

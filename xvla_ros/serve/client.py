@@ -122,12 +122,14 @@ class RemotePredictor:
         tolerance: Any = None,
         warm_start: WarmStart | None = None,
         slack_s: float | None = None,
+        least_steps: int | None = None,
     ) -> NDArray[np.float32]:
         """
         Request one chunk; the other arguments are those of `Policy.predict`.
 
         :param slack_s: remaining time of the robot's plan [s]; the server answers the shortest
-            first.
+            first. :param least_steps: fewest denoising steps that it may spend on an answer that
+            would come after that; None: always `steps`.
 
         :return: (num_actions, dim) float32.
         :raises InferenceError: no answer in time, a refusal, or an answer that is no chunk.
@@ -142,6 +144,8 @@ class RemotePredictor:
                 wanted['warm_start'] = np.asarray(warm_start.plan)
         if slack_s is not None:
             wanted['slack_s'] = float(slack_s)
+        if least_steps is not None:
+            wanted['least_steps'] = int(least_steps)
         if not self._one_caller.acquire(timeout=self.timeout_s):
             raise InferenceError(
                 f'{self.url}: another request took {self.timeout_s:g} s', code='server_slow'

@@ -115,10 +115,13 @@ def read_request(
     domain = payload.get('domain_id', payload.get('domain', dialect.domain_id))
     order = read_order(payload.get('image_color_order', dialect.color_order))
     shape = (contract.num_actions, contract.dim_noise)
+    steps = read_integer(payload.get('steps', DEFAULT_STEPS), 'steps', 1, limits.steps)
+    least = payload.get('least_steps')
     return InferenceRequest(
         instruction=read_instruction(payload.get('language_instruction'), limits),
         domain_id=read_integer(domain, 'domain_id', 0, contract.domains - 1),
-        steps=read_integer(payload.get('steps', DEFAULT_STEPS), 'steps', 1, limits.steps),
+        steps=steps,
+        least_steps=None if least is None else read_integer(least, 'least_steps', 1, steps),
         proprio=read_proprio(payload.get('proprio'), contract, limits),
         noise=read_optional(payload, 'noise', shape, limits),
         prefix=read_prefix(payload, contract, limits),

@@ -96,6 +96,8 @@ class InferenceRequest:
     :param tolerance: (millimetres, degrees) at which denoising stops early, or None.
     :param warm_start: start of denoising, or None for noise alone.
     :param slack_s: remaining time of the robot's plan [s], or None if unknown.
+    :param least_steps: fewest denoising steps for an answer that would come after the plan's end,
+        or None: always `steps`.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -108,3 +110,4 @@ class InferenceRequest:
     tolerance: tuple[float, float] | None = None
     warm_start: WarmStart | None = None
     slack_s: float | None = None
+    least_steps: int | None = None

@@ -81,7 +81,10 @@ def is_whole(path: Path, etag: str | None, size: int | None) -> bool:
         return False
     if etag is None or len(etag) not in (40, 64):
         return size is not None
-    digest = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b'blob %d\0' % found)
+    if len(etag) == 64:
+        digest = hashlib.sha256()
+    else:  # git's name of a file
+        digest = hashlib.sha1(b'blob %d\0' % found, usedforsecurity=False)
     for part in parts(path):
         digest.update(part)
     return digest.hexdigest() == etag
