@@ -46,7 +46,8 @@ class Column:
         """
         rows = np.asarray(table(self.key))
         try:
-            values = rows[(slice(None), *self.parts)].astype(np.float64)
+            place = (slice(None), *self.parts)
+            values = rows[place].astype(np.float64)
         except (IndexError, ValueError, TypeError) as error:
             raise ValueError(f"'{self.text}': {self.key} is {rows.shape}: {error}") from error
         values = values.reshape(len(rows), math.prod(values.shape[1:]))
