@@ -6,7 +6,7 @@ import pytest
 
 from bench.fuzz.__main__ import feed, fuzz
 from bench.fuzz.mutations import smallest
-from bench.fuzz.targets import Target, targets
+from bench.fuzz.targets import refused, Target, targets
 
 COUNT = 10_000 if FULL else 1000
 NAMES = (
@@ -46,3 +46,10 @@ def test_inputs_of_a_number_are_the_same_in_every_run(by_name):
     for target in by_name.values():
         if target.make:
             assert [target.make(n) for n in range(50)] == [target.make(n) for n in range(50)]
+
+
+@pytest.mark.parametrize(('name', 'number'), [('bag', 3800)])
+def test_what_once_crashed_a_reader_is_read_or_refused(by_name, name, number):
+    """Of bag 3800 the index said that a chunk begins beyond what a file can have."""
+    target = by_name[name]
+    refused(target.read, target.make(number))

@@ -73,9 +73,9 @@ def urls(certificate):
 
 @pytest.mark.parametrize('scheme', ['https', 'wss'])
 def test_only_a_known_certificate_is_accepted(urls, certificate, scheme, monkeypatch):
-    stranger, known = (RemotePredictor(urls[scheme], timeout_s=CONNECT_S) for _ in range(2))
+    stranger = RemotePredictor(urls[scheme], timeout_s=CONNECT_S)
     with stranger, pytest.raises(InferenceError, match='CERTIFICATE_VERIFY_FAILED'):
         stranger.connect()
     monkeypatch.setenv('SSL_CERT_FILE', str(certificate[0]))
-    with known:
+    with RemotePredictor(urls[scheme], timeout_s=CONNECT_S) as known:
         known.connect()

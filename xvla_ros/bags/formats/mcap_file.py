@@ -113,7 +113,8 @@ class McapFile:
         self._schemas.update(summary.schemas)
         for channel in summary.channels.values():
             self._learn(channel)
-        return sorted(index.chunk_start_offset for index in summary.chunk_indexes), size
+        starts = (index.chunk_start_offset for index in summary.chunk_indexes)
+        return sorted(start for start in starts if start < size), size  # others are damage, too
 
     def _messages(self, stream: BinaryIO, gaps: list[str]) -> Iterator[Raw]:
         while True:
