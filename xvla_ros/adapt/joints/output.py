@@ -53,7 +53,7 @@ def write_processors(
     folder: Path, config: Mapping[str, object], domain: int, units: Units
 ) -> None:
     """Write both pipelines and the statistics that they name."""
-    statistics = {name: np.float32(value) for name, value in units.statistics.items()}
+    statistics = {name: value.astype(np.float32) for name, value in units.statistics.items()}
     files = processors_json(config, domain, units.mapping)
     for name, data in files.items():
         write_json(folder / name, data)

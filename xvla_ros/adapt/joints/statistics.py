@@ -102,8 +102,9 @@ def new_units(
         **statistics_of(STATE, states, least),
         **statistics_of(ACTION, actions.reshape(-1, actions.shape[-1]), least),
     }
+    first, second = MODES[MODE]
     state, action = (
-        affine_map(MODE, *(stored[f'{feature}.{part}'] for part in MODES[MODE]), EPS)
+        affine_map(MODE, stored[f'{feature}.{first}'], stored[f'{feature}.{second}'], EPS)
         for feature in (STATE, ACTION)
     )
     normalisation = Normalisation(state=state, action=action)
