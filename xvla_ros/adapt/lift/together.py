@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ class Together:
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """Return batches as one; what the encoder says is known of all of them or of none."""
-    parts = {}
+    parts: dict[str, Any] = {}
     for field in fields(Batch):
         values = [getattr(batch, field.name) for batch in batches]
         parts[field.name] = None if values[0] is None else torch.cat(values)

@@ -34,5 +34,5 @@ def run(args: Namespace) -> int:
     print(f'samples: {counts}')
     metrics = training.run(tqdm.write, args.resume)
     print(f'checkpoint of step {metrics.get("steps")}: {args.out}')
-    print(f'measure it: xvla evaluate --checkpoint {args.out}')
+    print(f'measure it: xvla evaluate --lift --checkpoint {args.out}')
     return 0
