@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     rows = [row for row in ROWS if chosen(row, args.only)]
     outcomes = []
-    for name in ROBOTS:
-        outcomes += run(name, [row for row in rows if row.robot == name], args.out)
+    for space in ROBOTS:
+        outcomes += run(space, [row for row in rows if row.space == space], args.out)
     if args.page:
         known = {row['fault']: row for row in json.loads(args.out.read_text(encoding='utf-8'))}
         args.page.write_text(page(ROWS, known), encoding='utf-8')
@@ -43,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(passed < len(rows))
 
 
-def run(robot: str, rows: Sequence[Row], out: Path) -> list[Outcome]:
+def run(space: str, rows: Sequence[Row], out: Path) -> list[Outcome]:
     """Run the rows of one robot, and say and save what became of each."""
     outcomes: list[Outcome] = []
     if not rows:
         return outcomes
-    cell = Cell(out.parent / 'faults' / robot, ROBOTS[robot])
+    cell = Cell(out.parent / 'faults' / space, ROBOTS[space])
     try:
         for row in rows:
             outcome = run_row(cell, row)

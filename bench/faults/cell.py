@@ -24,7 +24,7 @@ START_S = 150.0
 class Cell(Streams):
     """One running system, which `heal` mends."""
 
-    def __init__(self, folder: Path, robot: Robot = ROBOTS['franka']) -> None:
+    def __init__(self, folder: Path, robot: Robot = ROBOTS['poses']) -> None:
         """Start everything and wait until the arm moves."""
         self._domain = None
         if 'ROS_DOMAIN_ID' not in os.environ:

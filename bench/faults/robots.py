@@ -58,8 +58,9 @@ def _joints(message: JointTrajectory) -> NDArray[np.float64]:
     return np.array(message.points[-1].positions)
 
 
+# The robot of the rows, by what it is commanded in.
 ROBOTS = {
-    'franka': Robot(
+    'poses': Robot(
         file='franka_sim.yaml',
         overrides={
             **COMMON,
@@ -74,7 +75,7 @@ ROBOTS = {
         unit='m',
         server=lambda embodiment: CircleServer(home_poses(embodiment)[0]),
     ),
-    'so101': Robot(
+    'joints': Robot(
         file='so101_sim.yaml',
         overrides={
             **COMMON,

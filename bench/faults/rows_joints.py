@@ -23,7 +23,7 @@ def row(name: str, inject: Callable[[Cell], object], *codes: str, **more: Any) -
     """Return a row of the SO-101."""
     more = {'within_s': AGE_S, **more}
     return Row(
-        name=f'SO-101: {name}', group='so101', inject=inject, codes=codes, robot='so101', **more
+        name=f'SO-101: {name}', group='so101', inject=inject, codes=codes, space='joints', **more
     )
 
 

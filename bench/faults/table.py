@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 GRACE_S = 0.1
 # What a stop at the measured pose may lead back: what an arm lags behind its command [m].
 LAG_M = 0.02
-# Of the largest step, by robot.
-UNITS = {'franka': 'mm', 'so101': 'mrad'}
+# Of the largest step, by what the robot is commanded in.
+UNITS = {'poses': 'mm', 'joints': 'mrad'}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +29,9 @@ class Row:
     name: in words. group: what `--only` chooses. inject: breaks something. codes: reason codes of
     which one must be heard; empty for a fault that must not stop the robot. within_s: the declared
     period after which the robot holds. recover: mends it; None heals the streams. step: by how
-    much a stop at the measured pose may lead the last command back [m or rad]. robot: of
-    `robots.ROBOTS`. again: motion may come
-    back between two holds, because the fault comes and goes.
+    much a stop at the measured pose may lead the last command back [m or rad]. space: what the
+    robot is commanded in, a key of `robots.ROBOTS`. again: motion may come back between two
+    holds, because the fault comes and goes.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Row:
     within_s: float = 0.3
     recover: Callable[['Cell'], object] | None = None
     step: float = 0.0
-    robot: str = 'franka'
+    space: str = 'poses'
     again: bool = False
 
     @property
@@ -128,7 +128,7 @@ def page(rows: Sequence[Row], outcomes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _line(row: Row, outcome: Mapping[str, Any]) -> str:
-    held, step = outcome['hold_ms'], f'{1000 * outcome["largest_step"]:.1f} {UNITS[row.robot]}'
+    held, step = outcome['hold_ms'], f'{1000 * outcome["largest_step"]:.1f} {UNITS[row.space]}'
     within = f'{1000 * row.within_s:.0f} ms' if row.holds else '-'
     return (
         f'| {row.name} | {outcome["state"]} | {outcome["reason"] or "-"} | {within} '

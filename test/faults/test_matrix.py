@@ -50,8 +50,8 @@ def test_there_are_enough_rows_each_with_known_reasons():
 
 
 def test_rows_of_a_robot_have_its_commands():
-    assert {row.robot for row in ROWS} == set(ROBOTS) == set(UNITS)
-    assert all(row.name.startswith('SO-101') == (row.robot == 'so101') for row in ROWS)
+    assert {row.space for row in ROWS} == set(ROBOTS) == set(UNITS)
+    assert all(row.name.startswith('SO-101') == (row.space == 'joints') for row in ROWS)
 
 
 def test_the_circle_of_joints_begins_where_the_arm_is_and_keeps_its_speed():

@@ -26,7 +26,7 @@ LAYERS = {  # layer: the layers it may import
     'adapt': {'core', 'model', 'control', 'sim', 'bags', 'runtime', 'data'},
     'nodes': {
         *('core', 'model', 'control', 'sim', 'serve', 'bags', 'bringup', 'runtime', 'inputs'),
-        *('msg', 'action'),
+        *('msg', 'action', 'srv'),
     },
 }
 ABSENT = {  # layer: what must not even be loaded when all of it is imported
