@@ -112,7 +112,7 @@ def stand_in(python: str, usr: Path) -> Path:
 def pinned(lock: str, pattern: re.Pattern[str]) -> list[str]:
     """Return the lines of a lock whose packages match."""
     lines = (ROOT / 'requirements' / lock).read_text().splitlines()
-    return [line for line in lines if pattern.match(line)]
+    return [line.removesuffix(' \\') for line in lines if pattern.match(line)]
 
 
 def install_ros(python: Path, prefix: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_commands_of_the_page_work(tmp_path, capsys):
     for command in found:
         assert main(small(command, tmp_path)) == 0
     told = capsys.readouterr().out
-    assert 'row 3 begins as a copy of row' in told
+    assert 'row 3 starts as a copy of row' in told
     assert "expected memory in stage 'all'" in told
     assert 'samples' in told
     assert 'with 95 % confidence' in told

@@ -15,6 +15,7 @@ from xvla_ros.model.backends.int8 import (
     can_round,
     FLOAT_LAYERS,
     Int8Linear,
+    largest_weight,
     linear_layers,
     pack_int8,
 )
@@ -36,9 +37,17 @@ def test_a_rounded_layer_is_as_near_as_its_steps_allow(gelu, shift):
     # Half a step of weight and input in each of 64 products, a quarter of them the same way.
     weight, size, width = linear.weight.abs().amax(), x.abs().amax(), torch.clamp(x, min=0).max()
     width = width - torch.clamp(x, max=0).min()
-    worst = 64 * (size * weight / 254 + weight * width / 510)
+    worst = 64 * (size * weight / (2 * largest_weight()) + weight * width / 510)
     assert (rounded - exact).abs().max() <= worst / 4
     assert torch.equal(rounded, Int8Linear(linear, gelu=gelu)(x))
+
+
+def test_the_largest_products_are_added_without_overflow():
+    """Without VNNI a processor adds pairs of products in 16 bits."""
+    linear = torch.nn.Linear(64, 48, bias=False).requires_grad_(False)
+    linear.weight.fill_(0.5)
+    out = Int8Linear(linear)(torch.ones(3, 64))
+    assert torch.allclose(out, torch.full((3, 48), 32.0), rtol=1e-5)
 
 
 def test_a_layer_of_zeros_gives_its_bias():

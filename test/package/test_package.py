@@ -106,7 +106,7 @@ def bootstrap_modules():
     (value,) = [
         node.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == 'ROS_MODULES'
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'ROS_MODULES'
     ]
     return ast.literal_eval(value)
 

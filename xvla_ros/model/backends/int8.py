@@ -8,6 +8,7 @@ whose rounding changes the answer most can stay in float32.
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 import json
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from xvla_ros.model.xvla import XVLA
 
 # File beside a checkpoint's weights with the layers that stay in float32; `xvla tune` writes it.
 FLOAT_LAYERS = 'int8.json'
-LARGEST_WEIGHT, LARGEST_INPUT = 127, 255
+LARGEST_INPUT = 255
+# A processor without VNNI instructions adds two products in 16 bits, which overflow beyond 32767:
+# 2 x 255 x 64 = 32640 does not.
+LARGEST_WEIGHT, LARGEST_WEIGHT_16_BIT = 127, 64
 
 
 class Int8Linear(nn.Module):
@@ -35,7 +39,7 @@ class Int8Linear(nn.Module):
     ) -> None:
         super().__init__()
         weight = linear.weight.detach()
-        self.scale = (weight.abs().amax(dim=1) / LARGEST_WEIGHT).clamp_min(1e-12)
+        self.scale = (weight.abs().amax(dim=1) / largest_weight()).clamp_min(1e-12)
         rounded = (weight / self.scale[:, None]).round().to(dtype)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.zeros = torch.zeros(len(weight), dtype=torch.int64)
@@ -54,6 +58,21 @@ class Int8Linear(nn.Module):
             *(scale, zero, self.packed, self.scale, self.zeros, self.bias),
             *(1.0, 0, torch.float32, kind, [], algorithm),
         )
+
+
+@lru_cache
+def largest_weight() -> int:
+    """Return the largest rounded weight whose products this processor adds without overflow."""
+    width = 64
+    weight = torch.full((width, width), LARGEST_WEIGHT, dtype=torch.int8)
+    ones, zeros = torch.ones(width), torch.zeros(width, dtype=torch.int64)
+    found = torch.ops.onednn.qlinear_pointwise(
+        torch.full((1, width), LARGEST_INPUT, dtype=torch.uint8),
+        *(1.0, 0, torch.ops.onednn.qlinear_prepack(weight, None), ones, zeros, None),
+        *(1.0, 0, torch.float32, 'none', [], ''),
+    )
+    exact = width * LARGEST_INPUT * LARGEST_WEIGHT
+    return LARGEST_WEIGHT if bool((found == exact).all()) else LARGEST_WEIGHT_16_BIT
 
 
 def can_round() -> bool:
