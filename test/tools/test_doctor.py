@@ -167,7 +167,7 @@ def test_the_other_layout_is_recognised():
     assert rotation_finding(embodiment, chunk('interleaved')).level == OK
     wrong = rotation_finding(embodiment, chunk('contiguous'))
     assert wrong.level == PROBLEM
-    assert "speaks 'contiguous'" in wrong.fix
+    assert "uses 'contiguous'" in wrong.fix
 
 
 def test_a_checkpoint_that_does_not_fit_is_a_problem(tmp_path, capsys):
