@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far predictions are from demonstrations: millimetres, degrees and gripper, open loop."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +55,7 @@ class Errors:
                 'rotation_deg': self.rotation_deg.mean(axis=(0, 2)).tolist(),
                 'gripper_wrong': self.gripper.mean(axis=(0, 2)).tolist(),
             },
-            'tasks': {
-                name: {'samples': int((self.task == i).sum()), **self._means(self.task == i)}
-                for i, name in enumerate(self.tasks)
-                if (self.task == i).any()
-            },
+            'tasks': by_task(self.task, self.tasks, self._means),
         }
 
     def line(self) -> str:
@@ -74,6 +71,23 @@ class Errors:
             'rotation_deg': float(self.rotation_deg[rows].mean()),
             'gripper_wrong': float(self.gripper[rows].mean()),
         }
+
+
+def by_task(
+    task: NDArray[np.intp],
+    tasks: Sequence[str],
+    means: Callable[[NDArray[np.bool_]], dict[str, float]],
+) -> dict[str, dict[str, float]]:
+    """
+    Return the number of samples and the means of each task that has samples.
+
+    :param task: (N,) index into `tasks`. :param means: of the samples that a mask (N,) chooses.
+    """
+    return {
+        name: {'samples': int((task == i).sum()), **means(task == i)}
+        for i, name in enumerate(tasks)
+        if (task == i).any()
+    }
 
 
 def compare(

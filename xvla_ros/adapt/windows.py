@@ -117,18 +117,12 @@ class WindowMaker:
             return self._planned(episode, episode.planned)
         times = episode.times_s[:, None] + self.offsets_s
         actions = track.at(np.minimum(times, episode.times_s[-1]))
-        later = actions[:, min(1 - self.first, actions.shape[1] - 1)]
-        moved = np.abs(later - track.at(episode.times_s)).max(axis=-1) >= STILL
-        allowed = np.zeros(len(episode), bool)
-        allowed[slice(*(episode.starts or (0, None)))] = True
-        allowed[-1] = False  # the last frame has no future
-        frames = np.flatnonzero(moved & allowed)
-        poses = [self.profile.proprio(episode.poses(frame)) for frame in frames]
+        frames, still = moving_frames(episode, track.at(episode.times_s), actions, self.first)
         return Windows(
-            proprio=np.stack(poses) if poses else np.empty((0, EE6D_SIZE), np.float32),
+            proprio=self._proprio(episode, frames),
             actions=self._raw(actions[frames]),
             frame=frames,
-            still=int((allowed & ~moved).sum()),
+            still=still,
         )
 
     def compare(
@@ -151,8 +145,7 @@ class WindowMaker:
                 f'expected {count} from {self.offsets_s[0]:g} to {self.offsets_s[-1]:g} s: '
                 'policy.anchor_period_s is of another robot or checkpoint'
             )
-        allowed = np.zeros(len(episode), bool)
-        allowed[slice(*(episode.starts or (0, None)))] = True
+        allowed = may_start(episode)
         frames = np.flatnonzero(allowed & np.isfinite(planned.grippers).all(axis=(1, 2)))
         actions = np.zeros((len(frames), count, EE6D_SIZE))
         halves = actions.reshape(len(frames), count, -1, ARM_SIZE)[:, :, : len(self._closed)]
@@ -162,9 +155,8 @@ class WindowMaker:
             *halves.shape[:-1], -1
         )
         halves[..., GRIPPER] = planned.grippers[frames, :count]
-        poses = [self.profile.proprio(episode.poses(frame)) for frame in frames]
         return Windows(
-            proprio=np.stack(poses) if poses else np.empty((0, EE6D_SIZE), np.float32),
+            proprio=self._proprio(episode, frames),
             actions=self._raw(actions),
             frame=frames,
             still=int(allowed.sum()) - len(frames),
@@ -179,6 +171,11 @@ class WindowMaker:
         motion = episode.commanded or episode.motion
         return Track(episode.times_s, motion, self._closed, self.layout)
 
+    def _proprio(self, episode: Episode, frames: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the states (N, 20) at frames (N,) as the model has them."""
+        poses = [self.profile.proprio(episode.poses(frame)) for frame in frames]
+        return np.stack(poses) if poses else np.empty((0, EE6D_SIZE), np.float32)
+
     def _raw(self, actions: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return actions (N, T, 20) in the frame of the model."""
         count, anchors, size = actions.shape
@@ -186,6 +183,29 @@ class WindowMaker:
             return actions.astype(np.float32)
         chunk = Chunk(stamp_ns=0, period_s=self.period_s, actions=actions.reshape(-1, size))
         return self.profile.raw(chunk).reshape(count, anchors, size)
+
+
+def may_start(episode: Episode) -> NDArray[np.bool_]:
+    """Tell from which frames (F,) of an episode a sample may start."""
+    allowed = np.zeros(len(episode), bool)
+    allowed[slice(*(episode.starts or (0, None)))] = True
+    return allowed
+
+
+def moving_frames(
+    episode: Episode, states: NDArray[np.float64], actions: NDArray[np.float64], first: int
+) -> tuple[NDArray[np.intp], int]:
+    """
+    Return the frames that something moves after, and how many were left out as still.
+
+    :param states: (F, D) of all frames. :param actions: (F, T, D) their anchors.
+    :param first: when the first anchor is due, in periods after the frame.
+    """
+    later = actions[:, min(1 - first, actions.shape[1] - 1)]
+    moved = np.abs(later - states).max(axis=-1) >= STILL
+    allowed = may_start(episode)
+    allowed[-1] = False  # the last frame has no future
+    return np.flatnonzero(moved & allowed), int((allowed & ~moved).sum())
 
 
 class Track:

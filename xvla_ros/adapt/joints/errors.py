@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.adapt.validation import by_task
 from xvla_ros.core.embodiment import Embodiment
 
 LABELS = {'joint_deg': 'joints [deg]', 'gripper_percent': 'grippers [% of their way]'}
@@ -47,11 +48,7 @@ class JointErrors:
             **self._means(slice(None)),
             'joints': dict(zip(self.names, by_joint, strict=True)),
             'anchors': {name: [mean[name] for mean in anchors] for name in LABELS},
-            'tasks': {
-                name: {'samples': int((self.task == i).sum()), **self._means(self.task == i)}
-                for i, name in enumerate(self.tasks)
-                if (self.task == i).any()
-            },
+            'tasks': by_task(self.task, self.tasks, self._means),
         }
 
     def line(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvla_ros.adapt.joints.errors import compare_joints, JointErrors, LABELS
-from xvla_ros.adapt.windows import STILL, Windows
+from xvla_ros.adapt.windows import moving_frames, Windows
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.joint_profile import JointProfile
@@ -43,18 +43,13 @@ class JointWindowMaker:
         rows, times = self._rows(episode), episode.times_s
         wanted = np.minimum(times[:, None] + self.offsets_s, times[-1])
         actions = np.stack([np.interp(wanted, times, column) for column in rows.T], axis=-1)
-        later = actions[:, min(1 - self.first, actions.shape[1] - 1)]
-        moved = np.abs(later - rows).max(axis=-1) >= STILL
-        allowed = np.zeros(len(episode), bool)
-        allowed[slice(*(episode.starts or (0, None)))] = True
-        allowed[-1] = False  # the last frame has no future
-        frames = np.flatnonzero(moved & allowed)
+        frames, still = moving_frames(episode, rows, actions, self.first)
         told = self._told(actions[frames].reshape(-1, rows.shape[1]))
         return Windows(
             proprio=self._told(rows[frames]),
             actions=told.reshape(len(frames), actions.shape[1], self.profile.width),
             frame=frames,
-            still=int((allowed & ~moved).sum()),
+            still=still,
         )
 
     def compare(
