@@ -61,7 +61,9 @@ class ChunkService:
         group = ReentrantCallbackGroup()
         name = '~/get_action_chunk'
         node.create_service(GetActionChunk, name, self._on_request, callback_group=group)
-        node.create_timer(WATCH_PERIOD_S, self._watch, clock=steady_clock())
+        self._timer = node.create_timer(
+            WATCH_PERIOD_S, self._watch, clock=steady_clock(), autostart=False
+        )
 
     def start(self, planner: Planner) -> None:
         """Accept requests from now on."""
@@ -112,11 +114,13 @@ class ChunkService:
         plan = Future(executor=self._node.executor)
         with self._lock:
             self._waits.append(Wait(plan=plan, since_ns=now_ns, until_ns=until_ns))
+        self._timer.reset()
         return plan
 
     def _watch(self) -> None:
         """End the requests that have waited too long, and say what the policy waits for."""
         if self._planner is None or not self._waits:
+            self._timer.cancel()
             return
         now_ns, why = self._now_ns(), self._planner.status().message
         text = f'no plan in time{": " * bool(why)}{why}'
