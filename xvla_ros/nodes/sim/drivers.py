@@ -37,8 +37,8 @@ class CartesianPoseServer(Server):
 
     def objection(self, message: PoseStamped) -> str:
         """Return why the command is dropped: a second publisher, or a pose that is not valid."""
-        if self._node.count_publishers(self._subscription.topic_name) > 1:
-            return 'more than one publisher'
+        if crowd := self.crowd():
+            return crowd
         values = _pose(message)
         if not np.isfinite(values).all() or not 0.9 < np.linalg.norm(values[3:]) < 1.1:
             return f'not a pose, expected metres and a unit quaternion: {values.tolist()}'
@@ -84,9 +84,8 @@ class JointTargetServer(Server):
 
     def objection(self, message: JointState) -> str:
         """Return why the command is dropped. More joints than it has would crash the real one."""
-        if self._node.count_publishers(self._subscription.topic_name) > 1:
-            return 'more than one publisher'
-        return _array_objection(message.position, len(self._settings.joint_names))
+        count = len(self._settings.joint_names)
+        return self.crowd() or _array_objection(message.position, count)
 
     def starts_here(self, world: World, message: JointState) -> bool:
         """Compare the joint targets with the joints."""

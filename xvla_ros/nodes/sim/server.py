@@ -64,6 +64,11 @@ class Server:
         topic = self._subscription.topic_name
         self._node.get_logger().warning(f'{topic}: dropped: {reason}', throttle_duration_sec=2.0)
 
+    def crowd(self) -> str:
+        """Return that the topic has more than one publisher; empty when it has not."""
+        crowded = self._node.count_publishers(self._subscription.topic_name) > 1
+        return 'more than one publisher' if crowded else ''
+
     def forget(self) -> None:
         """Begin a scene: ignore commands that were sent before, and the stream they belong to."""
         self._begun_ns = time.time_ns()
