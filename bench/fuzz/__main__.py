@@ -36,7 +36,7 @@ def fuzz(target: Target, count: int, *, start: int = 0) -> Counter[bool]:
     Feed a target what hypothesis draws; return how many inputs were read (False), refused (True).
 
     :param start: where its chance starts; the same inputs come again for the same start.
-    :raises Exception: whatever an input raised that is none of our errors.
+    :raises Exception: an input raised an exception that is not an error of this package.
     """
     counts: Counter[bool] = Counter()
 
@@ -59,8 +59,8 @@ def feed(target: Target, first: int, count: int) -> Counter[bool]:
     """
     Feed a target inputs by number; return how many were read (False) and refused (True).
 
-    :raises Exception: what an input raised that is none of our errors, the smallest such input
-        printed.
+    :raises Exception: an input raised an exception that is not an error of this package. The
+        smallest such input is printed.
     """
     counts: Counter[bool] = Counter()
     if not target.make:
