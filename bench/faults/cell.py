@@ -8,6 +8,8 @@ import time
 from typing import Any
 
 import psutil
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 import rclpy
 from std_srvs.srv import SetBool, Trigger
 
@@ -95,6 +97,12 @@ class Cell(Streams):
         name, request = 'policy_node/arm', SetBool.Request(data=armed)
         self.wait(lambda: self.call(SetBool, name, request).success, START_S, 'to arm')
 
+    def go_home(self) -> None:
+        """Begin the scene anew: the arm is at home, and what had moved it is forgotten."""
+        value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=0)
+        request = SetParameters.Request(parameters=[Parameter(name='episode', value=value)])
+        self.call(SetParameters, 'sim_node/set_parameters', request)
+
     def reset(self) -> None:
         """Reset controller and policy."""
         for node in ('controller_node', 'policy_node'):
@@ -113,7 +121,7 @@ class Cell(Streams):
     def second_publisher(self) -> Any:
         """Return one more publisher of targets."""
         publisher = self.node.create_publisher(EndEffectorCommand, 'policy_node/target', 1)
-        self.extra.append(lambda: self.node.destroy_publisher(publisher))
+        self.extra.append(lambda: self.on_thread(self.node.destroy_publisher, publisher))
         return publisher
 
     def clear(self) -> None:

@@ -108,5 +108,6 @@ def _force(cell: Cell) -> None:
     with suppress(TimeoutError, ProcessLookupError):
         cell.clear()
         cell.restart('policy_node')
+        cell.go_home()
         cell.reset()
         cell.arm()

@@ -130,6 +130,11 @@ class Streams:
         while not self._stop.is_set():
             self._executor.spin_once(timeout_sec=0.05)
 
+    def on_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function on the thread that spins the node, and wait until it has returned."""
+        task = self._executor.create_task(function, *arguments)
+        self.wait(task.done, SOON_S, f'{function.__name__} on the executor')
+
     def wait(self, condition: Callable[[], Any], timeout_s: float, what: str) -> None:
         """
         Wait for a condition.

@@ -13,6 +13,9 @@ from xvla_ros.core.quaternions import difference
 # The highest speeds that `limits` accepts [m/s, rad/s], and the error of a measurement [m, rad].
 FASTEST_M_S, FASTEST_RAD_S = 3.0, 10.0
 SLACK_M, SLACK_RAD = 0.05, 0.3
+# A longer time between two looks counts as this long [s]: on a busy machine a jump would else pass
+# for motion that nobody looked at.
+LONGEST_S = 0.05
 
 
 class JumpWatch:
@@ -37,11 +40,12 @@ class JumpWatch:
         if before is None or now_ns < before[0] or len(before[1]) != len(measured):
             return Reason()
         dt_s = (now_ns - before[0]) / NANOSECONDS
+        moving_s = min(dt_s, LONGEST_S)
         for name, old, new in zip(self._names, before[1], measured, strict=True):
             off_m = norm(new.position - old.position)
             off_rad = math.hypot(*difference(quaternion_of(new), quaternion_of(old)))
-            far = off_m > SLACK_M + FASTEST_M_S * dt_s
-            if far or off_rad > SLACK_RAD + FASTEST_RAD_S * dt_s:
+            far = off_m > SLACK_M + FASTEST_M_S * moving_s
+            if far or off_rad > SLACK_RAD + FASTEST_RAD_S * moving_s:
                 text = f'arm {name}: the measured pose jumped by {off_m:.3f} m, {off_rad:.2f} rad'
                 return Reason('jump', f'{text} in {dt_s:.3f} s', f'arm {name}')
         return Reason()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 
-from xvla_ros.control.hold_anchor import BEHIND_M, HoldAnchor, STILL_M, STILL_S
+from xvla_ros.control.hold_anchor import BEHIND_M, HoldAnchor, LEAP_M, STILL_M, STILL_S
 from xvla_ros.core.ee6d import ArmPose
 
 PERIOD_S = 0.02
@@ -48,3 +48,8 @@ def test_a_sagging_arm_gets_a_new_hold_only_once():
 def test_without_a_last_target_there_is_no_new_hold():
     anchor = HoldAnchor()
     assert not any(anchor.moved_m(pose(0.5), round(i * PERIOD_S * 1e9)) for i in range(100))
+
+
+@given(st.floats(LEAP_M + 1e-6, 1.0), st.sampled_from([-1, 1]))
+def test_an_arm_is_never_sent_to_where_its_pose_has_leapt(leap_m, side):
+    assert not any(watch([*[0.0] * 5, *[side * leap_m] * 100]))

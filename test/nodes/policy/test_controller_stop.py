@@ -2,6 +2,7 @@
 """A controller that has stopped the arms: the policy says so, holds, and predicts nothing."""
 
 import pytest
+from spun import destroy_publisher
 from std_msgs.msg import String
 
 from xvla_ros.action import RunTask
@@ -20,7 +21,7 @@ def voice(rig):
         ControllerStatus, CONTROLLER_STATUS_TOPIC, CONTROLLER_STATUS_QOS
     )
     yield publisher
-    rig.node.destroy_publisher(publisher)
+    destroy_publisher(rig.node, publisher)
 
 
 @pytest.fixture

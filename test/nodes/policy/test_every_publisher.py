@@ -3,6 +3,7 @@
 
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from spun import destroy_publisher
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
@@ -31,7 +32,7 @@ def publish(rig):
 
     yield once
     for publisher in made:
-        rig.node.destroy_publisher(publisher)
+        destroy_publisher(rig.node, publisher)
 
 
 @every_publisher
