@@ -73,7 +73,7 @@ JOINT_ARMS = [
 
 
 @pytest.mark.parametrize(
-    ('file', 'kind', 'message', 'joints_of'), JOINT_ARMS, ids=lambda v: str(v)
+    ('file', 'kind', 'message', 'joints_of'), JOINT_ARMS, ids=[kind for _, kind, *_ in JOINT_ARMS]
 )
 def test_a_joint_arm_is_sent_the_joints_of_its_target(node, inbox, file, kind, message, joints_of):
     topic = f'd/{kind}'
