@@ -35,6 +35,11 @@ class Pace:
         """Note that a target was executed."""
         self._executed_ns = now_ns
 
+    def skip(self, ns: int) -> None:
+        """Note that the arms have gone on by themselves along their path for a time [ns]."""
+        self._stamp_ns += ns
+        self._commanded_ns += ns
+
     def silent_s(self, now_ns: int) -> float:
         """Return the time since the last executed target [s]."""
         return (now_ns - self._executed_ns) / NANOSECONDS
@@ -68,5 +73,6 @@ class Pace:
         since_s = self.since_s(now_ns)
         if since_s < self._period_s / 2:
             return 0.0
+        self._stamp_ns += now_ns - self._commanded_ns
         self._commanded_ns = now_ns
         return min(since_s, self._most_s)

@@ -11,7 +11,7 @@ import numpy as np
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.curves import Curve, Fade, Hold, prune, sampled
 from xvla_ros.core.ee6d import ArmPose
-from xvla_ros.core.interpolation import Trajectory
+from xvla_ros.core.interpolation import State, Trajectory
 from xvla_ros.core.space import PoseSpace, Space
 from xvla_ros.core.strategies import fade, Junction, make_strategy
 
@@ -183,6 +183,16 @@ class ChunkQueue:
         if curve is None or now_ns > curve.settled_ns():
             return None
         return self._space.arms(curve.at(now_ns))
+
+    def ahead(self, now_ns: int, period_s: float, count: int) -> tuple[tuple[State, ...], ...]:
+        """Return the states of all arms after 1 to `count` periods, as far as the plan leads."""
+        with self._lock:
+            curve = self._curve
+        if curve is None:
+            return ()
+        end_ns, period_ns = curve.settled_ns(), round(period_s * NANOSECONDS)
+        times = (now_ns + index * period_ns for index in range(1, count + 1))
+        return tuple(tuple(curve.at(time_ns)) for time_ns in times if time_ns <= end_ns)
 
     def plan(self, now_ns: int, period_s: float, count: int) -> Chunk | None:
         """

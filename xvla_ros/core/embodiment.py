@@ -115,6 +115,13 @@ class Embodiment:
                 'limits.check_collisions is true, but a Cartesian controller chooses the joints: '
                 f'expected false with the drivers {drivers}'
             )
+        paths = set(drivers.values()) == {'joint_trajectory'} and self.joint_space
+        if self.control.ahead_s > (self.control.hold_after_s if paths else 0.0):
+            raise ValueError(
+                f'control.ahead_s is {self.control.ahead_s}, expected at most hold_after_s '
+                f'({self.control.hold_after_s}) in joint space with drivers joint_trajectory, '
+                f'else 0; the action mode is {policy.action_mode}, the drivers are {drivers}'
+            )
         if self.joint_space and policy.relative_position:
             raise ValueError('relative_position is for tool poses, expected false in joint space')
 

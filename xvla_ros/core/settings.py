@@ -58,6 +58,13 @@ class ControlSettings:
     hold_after_s: float = param(
         'Controller: hold after this long without a target [s].', 0.1, low=0.01, high=5.0
     )
+    ahead_s: float = param(
+        'Joint space and driver joint_trajectory: hand over this much of the plan after each '
+        'target, with a stop at its end; at most hold_after_s [s]. 0: one point per target.',
+        0.0,
+        low=0.0,
+        high=0.5,
+    )
     worker_timeout_s: float = param(
         'Hold when the inference worker has given no sign of life for this long [s]; it is '
         'replaced after 20 s.',

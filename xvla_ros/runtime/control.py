@@ -208,7 +208,8 @@ class PolicyControl:
             targets = self._step(now_ns, measured, dt_s)
             if not self._armed:
                 return None
-            return Command(targets=targets, sequence=self._intake.sequence)
+            sequence, ahead = self._intake.sequence, self._engagement.ahead
+            return Command(targets=targets, sequence=sequence, ahead=ahead)
 
     def skip_tick(self) -> None:
         """Count a tick at which the clock showed the same time as at the tick before."""

@@ -9,6 +9,7 @@ from xvla_ros.core.chunk import NANOSECONDS
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.gripper import ContinuousGripper, GripperFilter
+from xvla_ros.core.interpolation import State as Planned
 from xvla_ros.core.safety import make_step_gate
 from xvla_ros.runtime.home import HomeMotion
 from xvla_ros.runtime.intake import Intake
@@ -31,6 +32,9 @@ class Engagement:
         self._ramp_ns = round(embodiment.control.engage_s * NANOSECONDS)
         self._since_ns: int | None = None  # when the motion began; None at rest
         self._last: Targets | None = None
+        self._period_s = 1.0 / embodiment.control.rate_hz
+        self._count = round(embodiment.control.ahead_s / self._period_s)
+        self.ahead: tuple[tuple[Planned, ...], ...] = ()  # the plan after the last step's targets
         self.home: HomeMotion | None = None
 
     def retune(self, embodiment: Embodiment) -> None:
@@ -48,6 +52,7 @@ class Engagement:
     def rest(self, home: HomeMotion | None = None) -> None:
         """End the motion; the next one follows `home`, or the plan without it."""
         self._since_ns, self.home = None, home
+        self.ahead = ()
 
     def step(
         self,
@@ -66,7 +71,7 @@ class Engagement:
         """
         planned = self._planned(now_ns, intake, has_task)
         if planned is None or not armed:
-            self._since_ns = None
+            self.rest(self.home)
             return None
         if self._since_ns is not None and not dt_s:
             return self._last  # a simulated clock may stand still between two ticks
@@ -75,7 +80,9 @@ class Engagement:
             if not self.home:
                 intake.queue.engage(measured, now_ns)  # ramp from the measured poses
                 planned = self._planned(now_ns, intake, has_task) or planned
-        self._last = self._checked(planned, measured, dt_s, intake)
+        self._last, unchanged = self._checked(planned, measured, dt_s, intake)
+        follow = unchanged and self._count and not self.home
+        self.ahead = intake.queue.ahead(now_ns, self._period_s, self._count) if follow else ()
         return self._last
 
     def _begin(self, measured: Poses, now_ns: int) -> None:
@@ -101,11 +108,11 @@ class Engagement:
 
     def _checked(
         self, planned: Targets, measured: Poses, dt_s: float, intake: Intake
-    ) -> Targets | None:
-        """Return the targets of a step that the gate allows; None when it refuses the step."""
+    ) -> tuple[Targets | None, bool]:
+        """Return what the gate allows of a step, None for nothing, and whether that is all."""
         verdict = self._gate.check(planned, measured, dt_s)
         if not verdict.accepted:
             intake.refuse_step(verdict)
-            return None
+            return None, False
         intake.counters.clamped_steps += bool(verdict.reasons)
-        return verdict.targets
+        return verdict.targets, not verdict.reasons

@@ -9,6 +9,7 @@ import math
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import Reason
+from xvla_ros.core.interpolation import State as Planned
 from xvla_ros.runtime.worker_messages import SILENCE, Timing
 
 
@@ -65,10 +66,15 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Command:
-    """A command to all arms: one target per arm in order, None to hold; and the chunk's number."""
+    """
+    A command to all arms: one target per arm in order, None to hold; and the chunk's number.
+
+    ahead: the states of all arms at the following control periods, as far as they are known.
+    """
 
     targets: tuple[ArmPose, ...] | None
     sequence: int
+    ahead: tuple[tuple[Planned, ...], ...] = ()
 
 
 ESTOP = Reason('estop', 'e-stop pressed')

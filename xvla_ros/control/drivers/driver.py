@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.joint_path import JointPath
 from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ConfigError
@@ -31,13 +32,15 @@ class ArmStep:
 
     target: pose that the tool should have. joints: (n,) [rad] in the settings' order, None for
     Cartesian controllers. reachable: False if the arm cannot get there from its position; joints
-    then lead to the nearest reachable pose. reasons: changes to the target, and why.
+    then lead to the nearest reachable pose. reasons: changes to the target, and why. path: the way
+    on after the step, its first row `joints`; None for drivers that take one point.
     """
 
     target: ArmPose
     joints: Vector | None = None
     reachable: bool = True
     reasons: tuple[str, ...] = ()
+    path: JointPath | None = None
 
 
 class ArmDriver(ABC):

@@ -5,6 +5,7 @@ Converts the core's data types to ROS messages; `inputs.messages` does the rever
 Arrays are assigned as array.array or bytes, because numpy costs 85 ms per image (rosidl's checks).
 """
 
+from array import array
 from collections.abc import Sequence
 
 from builtin_interfaces.msg import Duration, Time
@@ -16,11 +17,14 @@ from scipy.spatial.transform import Rotation
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.ee6d import ARM_SIZE, ArmPose, GRIPPER, POSITION, ROTATION
 from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.core.interpolation import State
 from xvla_ros.core.rotations import rotate6d_to_matrix
 from xvla_ros.core.space import Space, states_of
 from xvla_ros.msg import ActionChunk, ActionStep, EndEffectorCommand, EndEffectorTarget
 
 NANOSECONDS = 1_000_000_000
+# States of all arms over time.
+Ahead = Sequence[Sequence[State]]
 
 
 def ns_to_stamp(ns: int) -> Time:
@@ -50,28 +54,45 @@ def point(position: NDArray[np.float64]) -> Point:
 
 
 def targets_to_messages(
-    embodiment: Embodiment, targets: Sequence[ArmPose]
+    embodiment: Embodiment, targets: Sequence[ArmPose], ahead: Ahead = ()
 ) -> list[EndEffectorTarget]:
-    """Return one message per arm, in the embodiment's order."""
+    """Return one message per arm, in the embodiment's order; `ahead` adds rows of joints."""
     return [
         EndEffectorTarget(
             arm=name,
             frame_id=embodiment.arms[name].base_frame,
             pose=pose_to_message(target.position, target.quaternion),
             gripper=target.gripper,
-            joints=() if target.joints is None else target.joints.tolist(),
+            joints=() if target.joints is None else _rows(target, [row[i] for row in ahead]),
         )
-        for name, target in zip(embodiment.arm_names, targets, strict=True)
+        for i, (name, target) in enumerate(zip(embodiment.arm_names, targets, strict=True))
     ]
 
 
+def _rows(target: ArmPose, ahead: Sequence[State]) -> 'array[float]':
+    """Return a target's joints, then those of the states after it, as one row each."""
+    assert target.joints is not None
+    rows = array('d', target.joints.tolist())
+    for state in ahead:
+        rows.extend(state[:-1])
+    return rows
+
+
 def command_to_message(
-    embodiment: Embodiment, targets: Sequence[ArmPose] | None, stamp_ns: int, sequence: int
+    embodiment: Embodiment,
+    targets: Sequence[ArmPose] | None,
+    stamp_ns: int,
+    sequence: int,
+    ahead: Ahead = (),
 ) -> EndEffectorCommand:
-    """Return the command for all arms at `stamp_ns`; without targets it means hold."""
+    """
+    Return the command for all arms at `stamp_ns`; without targets it means hold.
+
+    :param ahead: joint space: the states of all arms at the following control periods.
+    """
     command = EndEffectorCommand(sequence=sequence, hold=targets is None)
     command.header.stamp = ns_to_stamp(stamp_ns)
-    command.targets = [] if targets is None else targets_to_messages(embodiment, targets)
+    command.targets = [] if targets is None else targets_to_messages(embodiment, targets, ahead)
     return command
 
 

@@ -9,7 +9,6 @@ After an emergency stop, or when an arm does not follow, they stay stopped until
 """
 
 from collections.abc import Sequence
-from copy import copy
 import sys
 
 from rclpy.node import Node
@@ -18,12 +17,10 @@ from std_srvs.srv import Trigger
 from xvla_ros.bringup import CONTROL
 from xvla_ros.control.drivers import ArmStep
 from xvla_ros.control.following import Following
-from xvla_ros.control.pace import Pace
 from xvla_ros.control.rest import at_rest
-from xvla_ros.control.spaces import make_model, make_space
+from xvla_ros.control.spaces import make_space
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ObservationError, Reason, reason_of
-from xvla_ros.core.safety import SafetyGate
 from xvla_ros.inputs.messages import stamp_to_ns
 from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.common.clock import NodeClock, steady_clock
@@ -33,13 +30,10 @@ from xvla_ros.nodes.controller.condition import also, ENDS, HOLDS, RESET, silenc
 from xvla_ros.nodes.controller.diagnostics import Reporter
 from xvla_ros.nodes.controller.hold_watch import AT_REST, HoldWatch
 from xvla_ros.nodes.controller.only_publisher import OnlyPublisher
-from xvla_ros.nodes.controller.robot import (
-    check_arrived,
-    Measured,
-    read_targets,
-    Robot,
-)
+from xvla_ros.nodes.controller.robot import check_arrived, Measured, Robot
+from xvla_ros.nodes.controller.stepper import Stepper
 from xvla_ros.nodes.controller.stop_inputs import StopInputs
+from xvla_ros.nodes.controller.targets import read_ahead, read_targets
 
 # If no step was sent for this long, the next motion begins at the measured poses.
 REST_S = 0.5
@@ -54,7 +48,7 @@ class ControllerNode(Node):
         )
         self.embodiment = read_embodiment(self)
         self._robot = Robot(self, self.embodiment)
-        self._gate = SafetyGate(self.embodiment, make_model(self.embodiment))
+        self._stepper = Stepper(self.embodiment, self._robot)
         self._space = make_space(self.embodiment)
         self._following = Following(self.embodiment)
         self._time = NodeClock(self)
@@ -64,7 +58,6 @@ class ControllerNode(Node):
         self._braked: tuple[ArmPose, ...] | None = None  # targets of the last braking step
         self._seen_ns = 0  # time of the last reading of the clock
         control = self.embodiment.control
-        self._pace = Pace(1.0 / control.rate_hz)
         self._targets = OnlyPublisher(self, self._on_target, self._brake, self._condition)
         self._stop_inputs = StopInputs(self, control, self._on_estop, self._on_deadman)
         self.create_service(Trigger, '~/reset', self._on_reset)
@@ -79,14 +72,8 @@ class ControllerNode(Node):
                 text = f'the clock went back by {(seen_ns - now_ns) * 1e-9:.3f} s'
                 self._stop(Reason('clock_back', text), State.HOLDING)
             else:
-                self._begin_anew()
+                self._stepper.begin_anew()
         return now_ns
-
-    def _begin_anew(self) -> None:
-        """Reset the motion: the next one begins at rest, at the measured poses."""
-        self._gate.reset()
-        self._robot.forget()
-        self._pace.reset()
 
     def _on_target(self, message: EndEffectorCommand) -> None:
         """Execute a command, or refuse it and log the reason."""
@@ -101,6 +88,8 @@ class ControllerNode(Node):
         except ObservationError as error:
             self._condition.refuse(reason_of(error))
             self.get_logger().warning(f'refused: {error}', throttle_duration_sec=1.0)
+            if self._stepper.hands_over and self._condition.state == State.MOVING:
+                self._brake_step(self._seen_ns)  # else the arms go on along their path
 
     def _execute(self, message: EndEffectorCommand, now_ns: int) -> None:
         if reason := self._condition.closed or self._stop_inputs.released or self._targets.reason:
@@ -108,10 +97,12 @@ class ControllerNode(Node):
         targets = read_targets(message, self.embodiment, self._space, now_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
         measured = self._robot.measure(now_ns)
+        self._stepper.catch_up(now_ns)
         dt_s = self._step_s(stamp_ns, now_ns, measured)
         self._robot.demand(targets, measured)
-        self._pace.judge(stamp_ns, now_ns)
-        plans, clamped = self._step(targets, measured, dt_s)
+        self._stepper.pace.judge(stamp_ns, now_ns)
+        ahead = read_ahead(message, targets)
+        plans, clamped = self._stepper.step(targets, ahead, measured, dt_s, now_ns)
         self._note(plans, clamped, now_ns)
         if lost := self._following.check(plans, measured.poses, measured.stamps_ns, now_ns):
             self._stop(lost, State.STOPPED)
@@ -122,34 +113,10 @@ class ControllerNode(Node):
         if self._condition.state != State.MOVING:
             self._following.reset()
             self._robot.trust()
-        self._pace.execute(now_ns)
+        self._stepper.pace.execute(now_ns)
         self._condition.counts['executed'] += 1
         self._condition.counts['clamped'] += bool(reasons)
         self._enter(State.MOVING, Reason('changed' if reasons else '', '; '.join(reasons)))
-
-    def _step(
-        self, targets: Sequence[ArmPose], measured: Measured, dt_s: float
-    ) -> tuple[Sequence[ArmStep], Sequence[str]]:
-        """
-        Send a step towards the targets; return the drivers' plans and the gate's reasons.
-
-        :raises ObservationError: the gate or a driver refuses the step. A braking step has been
-            sent instead.
-        """
-        before = copy(self._gate)
-        verdict = self._gate.check_step(targets, measured.poses, dt_s)
-        if not (verdict.accepted and verdict.targets):
-            self._robot.brake_to(verdict.targets, measured, dt_s)
-            raise ObservationError(f'limits: {verdict.message}', code=verdict.reasons[0])
-        plans = self._robot.plan(verdict.targets, measured, dt_s)
-        try:
-            self._robot.agree(plans, measured)
-        except ObservationError:
-            self._gate = before  # the gate must not count a step that was not sent
-            self._robot.brake_to(self._gate.hold(dt_s), measured, dt_s)
-            raise
-        self._robot.send(plans)
-        return plans, verdict.reasons
 
     def _step_s(self, stamp_ns: int, now_ns: int, measured: Measured) -> float:
         """
@@ -159,13 +126,13 @@ class ControllerNode(Node):
             where it should hold.
         """
         held = self._braked if self._condition.state == State.HOLDING else None
-        if self._pace.since_s(now_ns) > REST_S:
-            self._begin_anew()
+        if self._stepper.pace.since_s(now_ns) > REST_S:
+            self._stepper.begin_anew()
         elif held:
             check_arrived(held, measured.poses)
         elif self._condition.state == State.MOVING:
-            return self._pace.next_s(stamp_ns)
-        return self._pace.first_s(now_ns)
+            return self._stepper.pace.next_s(stamp_ns)
+        return self._stepper.pace.first_s(now_ns)
 
     def _brake(self, reason: Reason) -> None:
         """If the arms move, begin to brake within the limits."""
@@ -178,8 +145,9 @@ class ControllerNode(Node):
     def _tick(self) -> None:
         """Brake if no target was executed for too long; continue braking; watch a hold."""
         now_ns = self._now_ns()
-        silent_s, most_s = self._pace.silent_s(now_ns), self.embodiment.control.hold_after_s
-        if self._condition.state == State.MOVING and silent_s > most_s:
+        silent_s = self._stepper.pace.silent_s(now_ns)
+        moving = self._condition.state == State.MOVING
+        if moving and silent_s > self.embodiment.control.hold_after_s:
             self._brake(silence(silent_s, self._condition.refusal))
         if self._condition.state == State.BRAKING:
             self._brake_step(now_ns)
@@ -193,31 +161,34 @@ class ControllerNode(Node):
 
     def _brake_step(self, now_ns: int) -> None:
         """Send one braking step; enter HOLDING if there is none or the targets have stopped."""
-        if self._pace.paused(now_ns):
-            self._gate.rest()
-        if not (dt_s := self._pace.brake(now_ns)):
+        dt_s, targets = self._stepper.braking(now_ns)
+        if not dt_s:
             return
-        before, targets = self._braked, self._gate.hold(dt_s)
+        before, measured = self._braked, None
         self._braked = targets
         try:
             measured = self._robot.measure(now_ns)
         except ObservationError as error:
-            self._begin_anew()
-            self._enter(State.HOLDING, also(self._condition.reason, f'stopped at once: {error}'))
-            return
-        self._robot.brake_to(targets, measured, dt_s)
-        if targets is None or (before and at_rest(before, targets)):
+            if not self._stepper.hands_over:
+                self._stepper.begin_anew()
+                text = f'stopped at once: {error}'
+                self._enter(State.HOLDING, also(self._condition.reason, text))
+                return
+        self._stepper.brake(targets, measured, dt_s, now_ns)
+        if self._condition.state == State.BRAKING and (
+            targets is None or (before and at_rest(before, targets))
+        ):
             self._enter(State.HOLDING, self._condition.reason)
 
     def _stop(self, reason: Reason, state: State) -> None:
         """Stop all arms at once, at their measured poses."""
         self._condition.counts['holds'] += 1
-        self._begin_anew()
         self._robot.hold_grippers()
         try:
             self._robot.hold(self._robot.measure(self._now_ns()))
         except ObservationError as error:
-            reason = also(reason, f'no stop command was sent: {error}')
+            reason = also(reason, f'{self._stepper.stop_unmeasured(self._seen_ns)}: {error}')
+        self._stepper.begin_anew()
         self._enter(state, reason)
 
     def _on_deadman(self, reason: Reason) -> None:

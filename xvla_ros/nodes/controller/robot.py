@@ -18,11 +18,7 @@ from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError, Reason
 from xvla_ros.core.jumps import JumpWatch
 from xvla_ros.core.observation import check_streams
-from xvla_ros.core.settings import ArmSettings
-from xvla_ros.core.space import Space
 from xvla_ros.inputs.arm_state import ArmStates
-from xvla_ros.inputs.messages import stamp_to_ns
-from xvla_ros.msg import EndEffectorCommand
 from xvla_ros.nodes.common.polled import RosGraph
 
 Vector = NDArray[np.float64]
@@ -123,11 +119,6 @@ class Robot:
                 self._joints[name] = plan.joints
             self._grippers[name].send(plan.target.gripper)
 
-    def brake_to(self, targets: Sequence[ArmPose] | None, measured: Measured, dt_s: float) -> None:
-        """Send a braking step, if there is one, to the arms as far as they can follow it."""
-        if targets is not None:
-            self.send(self.plan(targets, measured, dt_s))
-
     def hold(self, measured: Measured) -> None:
         """
         Stop all arms at their measured poses; grippers keep their last command.
@@ -189,63 +180,3 @@ def _all_or_none(objections: Iterable[tuple[str, str]]) -> None:
     if lost:
         text = f'neither arm moves, because one cannot: {"; ".join(lost)}'
         raise ObservationError(text, code='out_of_reach')
-
-
-def read_targets(
-    message: EndEffectorCommand, embodiment: Embodiment, space: Space, now_ns: int
-) -> list[ArmPose]:
-    """
-    Return the targets of a command, in the order of `arm_names`.
-
-    :param space: the embodiment's space; poses of joint targets are computed, not read.
-    :param now_ns: the node's clock [ns].
-    :raises ObservationError: the command is old or in the future, is for other arms or frames,
-        or has an invalid pose.
-    """
-    control = embodiment.control
-    age_s = (now_ns - stamp_to_ns(message.header.stamp)) * 1e-9
-    if age_s > control.hold_after_s:
-        text = f'target is {age_s:.3f} s old, limit {control.hold_after_s} s'
-        raise ObservationError(text, code='target_old')
-    if age_s < -control.future_tolerance_s:
-        raise ObservationError(
-            f'target is {-age_s:.3f} s in the future, limit {control.future_tolerance_s} s',
-            code='target_future',
-        )
-    names = [target.arm for target in message.targets]
-    if names != list(embodiment.arm_names):
-        raise ObservationError(
-            f'target is for arms {names}, expected {list(embodiment.arm_names)}',
-            code='target_arms',
-        )
-    targets = [_pose(target, embodiment.arms[target.arm]) for target in message.targets]
-    if not embodiment.joint_space:
-        return targets
-    return list(space.arms([space.state(target) for target in targets]))
-
-
-def _pose(target: object, arm: ArmSettings) -> ArmPose:
-    """Return one arm's target pose; raise ObservationError if frame or pose are wrong."""
-    if target.frame_id != arm.base_frame:
-        raise ObservationError(
-            f"target of arm '{target.arm}' is in frame '{target.frame_id}', "
-            f"expected '{arm.base_frame}'",
-            code='target_frame',
-        )
-    p, q = target.pose.position, target.pose.orientation
-    count = len(arm.joint_names) if arm.joints else 0
-    if len(target.joints) != count:
-        raise ObservationError(
-            f"target of arm '{target.arm}' has {len(target.joints)} joints, expected {count}",
-            code='target_joints',
-        )
-    try:
-        return ArmPose(
-            position=[p.x, p.y, p.z],
-            quaternion=[q.x, q.y, q.z, q.w],
-            gripper=target.gripper,
-            joints=target.joints if count else None,
-        )
-    except ValueError as error:
-        text = f"target of arm '{target.arm}': {error}"
-        raise ObservationError(text, code='target_pose') from error

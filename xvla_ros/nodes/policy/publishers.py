@@ -67,8 +67,9 @@ class PolicyOutputs:
 
     def send(self, command: Command, now_ns: int) -> None:
         """Publish one control tick's command."""
+        targets, sequence, ahead = command.targets, command.sequence, command.ahead
         self._target.publish(
-            command_to_message(self._embodiment, command.targets, now_ns, command.sequence)
+            command_to_message(self._embodiment, targets, now_ns, sequence, ahead)
         )
 
     def show(self, judged: Judged) -> None:

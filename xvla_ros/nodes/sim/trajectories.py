@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
+from scipy.interpolate import CubicHermiteSpline
 from trajectory_msgs.msg import JointTrajectory
 
 from xvla_ros.core.settings import ArmSettings
@@ -17,12 +18,18 @@ Vector = NDArray[np.float64]
 
 
 class TrajectoryFollower:
-    """Follows a trajectory as joint_trajectory_controller does: linearly from the reference."""
+    """
+    Follows a trajectory as joint_trajectory_controller does, from the reference on.
+
+    Points with velocities are joined by cubics (ros2_controllers, trajectory.cpp,
+    interpolate_between_points), others by straight lines.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._times = np.zeros(0)
         self._points = np.zeros((0, len(names)))
+        self._cubics: CubicHermiteSpline | None = None
         self._time_s = 0.0
 
     def objection(self, message: JointTrajectory) -> str:
@@ -38,18 +45,41 @@ class TrajectoryFollower:
             return 'a point lacks positions'
         if not np.isfinite([p.positions for p in message.points]).all():
             return 'a position is not finite'
-        return ''
+        return self._moves_on(message)
+
+    def _moves_on(self, message: JointTrajectory) -> str:
+        """Return what is wrong with the velocities; none are fine, but the last must be zero."""
+        counts = {len(p.velocities) for p in message.points}
+        if counts not in ({0}, {len(self._names)}):
+            return f'{counts} velocities per point'
+        last = message.points[-1].velocities
+        return 'the last velocity is not zero' if np.any(np.abs(last) > 1e-6) else ''
 
     def ordered(self, message: JointTrajectory) -> Vector:
         """Return the points (p, n) [rad or m] in the order of this follower's joints."""
+        return self._in_order(message, [point.positions for point in message.points])
+
+    def _in_order(self, message: JointTrajectory, rows: Sequence[Sequence[float]]) -> Vector:
         order = [list(message.joint_names).index(name) for name in self._names]
-        return np.array([point.positions for point in message.points])[:, order]
+        return np.array(rows)[:, order]
 
     def begin(self, message: JointTrajectory, reference: Vector) -> None:
         """Follow a trajectory from now on; `reference` (n,) [rad] is where the joints are."""
+        speed = self._speed()
         times = [duration_to_s(p.time_from_start) for p in message.points]
         self._times, self._time_s = np.array([0.0, *times]), 0.0
         self._points = np.vstack([reference, self.ordered(message)])
+        self._cubics = None
+        if len(message.points[0].velocities):
+            speeds = self._in_order(message, [p.velocities for p in message.points])
+            speeds = np.vstack([speed, speeds])
+            self._cubics = CubicHermiteSpline(self._times, self._points, speeds)
+
+    def _speed(self) -> Vector:
+        """Return how fast the reference moves now (n,) [rad/s or m/s]; 0 on straight lines."""
+        if not len(self._times) or self._cubics is None:
+            return np.zeros(len(self._names))
+        return np.asarray(self._cubics(self._time_s, 1))
 
     def clear(self) -> None:
         """Follow nothing."""
@@ -60,8 +90,11 @@ class TrajectoryFollower:
         if not len(self._times):
             return None
         self._time_s += dt_s
-        columns = self._points.T
-        reference = np.array([np.interp(self._time_s, self._times, column) for column in columns])
+        time_s = min(self._time_s, self._times[-1])
+        if self._cubics is not None:
+            reference = np.asarray(self._cubics(time_s))
+        else:
+            reference = np.array([np.interp(time_s, self._times, x) for x in self._points.T])
         if self._time_s >= self._times[-1]:
             self.clear()
         return reference
