@@ -43,13 +43,15 @@ STEPS = {
     'workspace': ['make', 'ros-workspace-test'],
 }
 SETUP = """\
-# Made by scripts/jazzy_rehearsal.py.
-export ROS_VERSION=2 ROS_PYTHON_VERSION=3 ROS_DISTRO=jazzy
-export AMENT_PREFIX_PATH="{prefix}${{AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}}"
-export CMAKE_PREFIX_PATH="{prefix}${{CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}}"
-export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
-export PYTHONPATH="{packages}${{PYTHONPATH:+:$PYTHONPATH}}"
-export PATH="{prefix}/bin:$PATH"
+# Made by scripts/jazzy_rehearsal.py. Sourced again, it changes nothing, as that of ROS.
+case ":${{AMENT_PREFIX_PATH-}}:" in *":{prefix}:"*) ;; *)
+  export ROS_VERSION=2 ROS_PYTHON_VERSION=3 ROS_DISTRO=jazzy
+  export AMENT_PREFIX_PATH="{prefix}${{AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}}"
+  export CMAKE_PREFIX_PATH="{prefix}${{CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}}"
+  export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+  export PYTHONPATH="{packages}${{PYTHONPATH:+:$PYTHONPATH}}"
+  export PATH="{prefix}/bin:$PATH";;
+esac
 """
 # Of the caller's environment, what the rehearsed machine has, too; pip's settings as well.
 KEPT = ('HOME', 'LANG', 'TMPDIR', 'CI', 'MUJOCO_GL', 'XVLA_TEST_FULL')

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`source .venv/setup.bash`: the package is found, and the system's tools still come first."""
+"""
+`source .venv/setup.bash`: the package is found, and the system's tools still come first.
+
+Where the package was built over an installed ROS, the file sources that one, too. What it adds is
+therefore compared with a shell that has sourced ROS alone.
+"""
 
 import os
 from pathlib import Path
-import shutil
 import subprocess
 import sys
 
@@ -17,9 +21,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def shell(words, **environment):
-    """Return what a shell that knows only the system says after sourcing the file, twice."""
-    command = ['bash', '-uc', f'set +u; . {VENV}/setup.bash; . {VENV}/setup.bash; {words}']
+def run(sourced, words, environment):
+    """Return what a shell that knows only the system says after sourcing files."""
+    command = ['bash', '-uc', f'set +u; {"; ".join(sourced)}; {words}']
     done = subprocess.run(
         command, env={'PATH': SYSTEM, **environment}, capture_output=True, text=True, timeout=60
     )
@@ -27,10 +31,27 @@ def shell(words, **environment):
     return done.stdout.strip()
 
 
+def shell(words, **environment):
+    """Return what a shell says after sourcing the file, twice."""
+    return run([f'. {VENV}/setup.bash'] * 2, words, environment)
+
+
+def without(words, **environment):
+    """Return what a shell says that has sourced only what the file sources: ROS, or nothing."""
+    lines = (VENV / 'setup.bash').read_text().splitlines()
+    parents = [line for line in lines if line.startswith('. ')]
+    return run(parents or [':'], words, environment)
+
+
+def joined(*paths):
+    """Return a search path of those that are not empty."""
+    return os.pathsep.join(filter(None, paths))
+
+
 @pytest.mark.parametrize('tool', ['python3', 'pip', 'cmake', 'pytest'])
 def test_tools_of_the_system_stay_in_front(tool):
-    found = shutil.which(tool, path=SYSTEM)
-    if found is None:
+    found = without(f'command -v {tool} || true')
+    if not found:
         pytest.skip(f'this system has no {tool}')
     assert shell(f'command -v {tool}') == found
 
@@ -39,15 +60,23 @@ def test_xvla_is_found():
     assert shell('command -v xvla') == str(VENV / 'bin' / 'xvla')
 
 
-def test_of_the_environments_python_packages_only_ours_is_seen():
-    (folder,) = shell('echo $PYTHONPATH').split(os.pathsep)
+@pytest.mark.parametrize('given', ['', '/mine'])
+def test_of_the_environments_python_packages_only_ours_is_seen(given):
+    environment = {'PYTHONPATH': given} if given else {}
+    before = without('echo ${PYTHONPATH-}', **environment)
+    folder = shell('echo $PYTHONPATH', **environment).removeprefix(before).lstrip(os.pathsep)
     assert os.listdir(folder) == ['xvla_ros']
-    assert shell('echo $PYTHONPATH', PYTHONPATH='/mine') == f'/mine:{folder}'
+    assert shell('echo $PYTHONPATH', **environment) == joined(before, folder)
 
 
-def test_ros_finds_the_package_and_what_is_in_it():
-    assert shell('echo $AMENT_PREFIX_PATH') == str(VENV)
-    assert shell('echo $AMENT_PREFIX_PATH', AMENT_PREFIX_PATH='/opt/ros/x') == f'{VENV}:/opt/ros/x'
-    code = 'import sys; sys.path.insert(0, sys.argv[1]); import xvla_ros; print(xvla_ros.__file__)'
-    found = shell(f"{sys.executable} -I -c '{code}' $PYTHONPATH")
+@pytest.mark.parametrize('given', ['', '/opt/ros/x'])
+def test_ros_finds_the_package(given):
+    environment = {'AMENT_PREFIX_PATH': given} if given else {}
+    before = without('echo ${AMENT_PREFIX_PATH-}', **environment)
+    assert shell('echo $AMENT_PREFIX_PATH', **environment) == joined(str(VENV), before)
+
+
+def test_python_finds_what_is_in_the_package():
+    code = 'import sys; sys.path.append(sys.argv[1]); import xvla_ros; print(xvla_ros.__file__)'
+    found = shell(f"{sys.executable} -I -c '{code}' ${{PYTHONPATH##*:}}")
     assert Path(found).resolve().parent == VENV.parent / 'xvla_ros'
