@@ -89,7 +89,7 @@ def test_cmake_files_of_the_wheels_are_pointed_at_this_python(checkout):
 def test_a_changed_lock_asks_for_a_new_run(checkout):
     module = load(checkout)
     before = module.fingerprint()
-    with (checkout / 'requirements' / 'lock.txt').open('a') as lock:
+    with module.LOCK.open('a') as lock:
         lock.write('one-more==1.0\n')
     assert module.fingerprint() != before
 

@@ -56,6 +56,7 @@ def test_on_jazzy_ros_brings_pinocchio_and_ubuntu_numpy_and_pytest():
     assert not [name for name in jazzy if name.startswith(('pin', 'cmeel', 'libpinocchio'))]
     assert jazzy['numpy'] == 'numpy==1.26.4'
     assert jazzy['pytest'] == 'pytest==7.4.4'
+    assert int(re.findall(r'==(\d+)', jazzy['pyarrow'])[0]) < 26, '26 refuses numpy 1.26'
     elsewhere = pins('lock.txt')
     assert {'pin', 'numpy', 'pytest'} <= set(elsewhere)
 
