@@ -24,14 +24,14 @@ from xvla_ros.sim.world import World
 # Makes what answers observations, given the inputs, the clock and what takes its answers.
 MakeLoop = Callable[[Inputs, Clock, Callable[[object], None]], Loop]
 # (H, W, 3) uint8 RGB of each camera, in the embodiment's order.
-Pictures = tuple[NDArray[np.uint8], ...]
+Images = tuple[NDArray[np.uint8], ...]
 
 
 class WorldInputs:
     """
     What a simulated robot shows of itself (`runtime.inputs`).
 
-    Cameras see at the times of `see`. Pictures that are not given there are drawn when somebody
+    Cameras see at the times of `see`. Images that are not given there are drawn when somebody
     asks, which is possible until the world goes on: drawing takes longest by far.
     """
 
@@ -43,12 +43,12 @@ class WorldInputs:
         self._world, self._clock = world, clock
         self._seen_ns = 0
         self._arms: tuple[ArmPose, ...] = ()
-        self._pictures: Pictures | None = None
+        self._images: Images | None = None
 
-    def see(self, pictures: Pictures | None = None) -> None:
+    def see(self, images: Images | None = None) -> None:
         """Have the cameras look now; what they see may be known already."""
         self._seen_ns, self._arms = self._clock.now_ns(), self.read()
-        self._pictures = pictures
+        self._images = images
 
     def read(self) -> tuple[ArmPose, ...]:
         """Return the arms as they are."""
@@ -56,7 +56,7 @@ class WorldInputs:
 
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
         """Tell whether the cameras have seen something newer than a stamp that can be shown."""
-        shown = self._pictures is not None or self._seen_ns == self._clock.now_ns()
+        shown = self._images is not None or self._seen_ns == self._clock.now_ns()
         return shown and self._seen_ns > after_ns
 
     def check(self) -> None:
@@ -87,7 +87,7 @@ class WorldInputs:
         if not self.wait_for_frame(0, 0.0):
             camera = f'camera {self._cameras[0]}'
             raise ObservationError(f'{camera}: nothing to be seen now', camera, 'missing')
-        images = self._pictures
+        images = self._images
         if images is None:
             images = tuple(self._world.render(name, *self._size) for name in self._cameras)
         streams = [f'camera {name}' for name in self._cameras]
@@ -164,9 +164,9 @@ class Cell:
         self._begun_ns = self.clock.now_ns()
         self._run.runtime.follow(scene.instruction)
 
-    def look(self, pictures: Pictures | None = None) -> None:
+    def look(self, images: Images | None = None) -> None:
         """Have the cameras see now, and an inference begin if one may."""
-        self.inputs.see(pictures)
+        self.inputs.see(images)
         self._run.look()
 
     def step(self, dt_s: float) -> None:

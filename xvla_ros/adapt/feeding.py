@@ -83,7 +83,7 @@ class EpisodeBatches:
         return self._data.batch(samples, self._domain)
 
     def _known(self, samples: NDArray[np.intp]) -> Batch:
-        """Return a batch with the encoder's outputs in place of pictures, where they are kept."""
+        """Return a batch with the encoder's outputs in place of images, where they are kept."""
         if self._features is None:
             return self._read(samples)
         return self._data.known(samples, self._domain, self._features)

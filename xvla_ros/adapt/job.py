@@ -149,7 +149,7 @@ class Adaptation:
         if resume:
             self.best = restore_state(state, self.trainer)['best']
         first = self.processes.rank == 0
-        self.data.shrink(state / f'pictures-{self.processes.rank}.npy')
+        self.data.shrink(state / f'images-{self.processes.rank}.npy')
         if first:  # the others do not look at the held-out episodes
             self.held_out.shrink(state / 'held-out.npy')
         options = self.options

@@ -29,7 +29,7 @@ class JointRecorder(SampleRecorder):
     Records samples of one simulated robot that is driven by its joints.
 
     States and plans are in the units of the robot's joints table. The first action of a plan is
-    due with the picture, as in data of LeRobot: it is the present state.
+    due with the image, as in data of LeRobot: it is the present state.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:

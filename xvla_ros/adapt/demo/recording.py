@@ -116,7 +116,7 @@ class SampleRecorder:
         }
 
     def _look(self, camera: str) -> NDArray[np.uint8]:
-        """Draw a camera at its own size and shrink the picture as inference does."""
+        """Draw a camera at its own size and shrink the image as inference does."""
         sim = self.embodiment.sim
         assert sim is not None  # the world refuses an embodiment without a simulation
         image = self.world.render(camera, sim.image_width, sim.image_height)

@@ -40,12 +40,12 @@ class Frame:
     """
     One look of a demonstration.
 
-    time_s: since it began. pictures: (H, W, 3) uint8 RGB, in the order of the cameras. tools: each
+    time_s: since it began. images: (H, W, 3) uint8 RGB, in the order of the cameras. tools: each
     arm's pose and opening. plans: each arm's clean plan from here, steps one anchor period apart.
     """
 
     time_s: float
-    pictures: tuple[NDArray[np.uint8], ...]
+    images: tuple[NDArray[np.uint8], ...]
     tools: tuple[ArmPose, ...]
     plans: tuple[ArmPlan, ...]
 
@@ -82,8 +82,8 @@ class Rollouts:
             lift=True, also=blocks,
         )  # fmt: skip
         cameras = self.embodiment.camera_names
-        pictures = tuple(self.world.render(name, *size) for name in cameras)
-        return Frame(time_s=self.world.time_s, pictures=pictures, tools=tools, plans=plans)
+        images = tuple(self.world.render(name, *size) for name in cameras)
+        return Frame(time_s=self.world.time_s, images=images, tools=tools, plans=plans)
 
     def _advance(self, frame: Frame, noise: list['Noise'], judge: LiftJudge) -> None:
         """Move the arms along the plan, off by some noise."""

@@ -107,7 +107,7 @@ class LiftTraining:
         if resume:
             self.best = restore_state(state, self.trainer)['best']
         for name in self.data:
-            self.data[name].shrink(state / f'pictures-{name}.npy')
+            self.data[name].shrink(state / f'images-{name}.npy')
             self.held_out[name].shrink(state / f'held-out-{name}.npy')
         with Progress(self.trainer, state, tensorboard=self.options.tensorboard) as progress:
             if not resume:

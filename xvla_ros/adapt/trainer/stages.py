@@ -32,7 +32,7 @@ class Stage:
     Some steps with the same parts in training.
 
     rates: of the parts that are trained; all others need no gradient. fresh: the optimiser begins
-    anew. caches: the encoder is not trained and sees pictures without jitter, so its output is
+    anew. caches: the encoder is not trained and sees images without jitter, so its output is
     kept. lora: of core and vlm, train the low-rank updates alone.
     """
 
