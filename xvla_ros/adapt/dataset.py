@@ -31,7 +31,7 @@ CHANNEL = 0.1
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
     """
-    How a checkpoint takes its inputs: the very processors that serve it, and its sizes.
+    The input processors of a checkpoint, the same as in serving, and its sizes.
 
     views: slots. anchors: of a chunk. state: numbers that a state is padded to.
     """
@@ -55,8 +55,8 @@ class Dataset:
     All samples of some episodes of one robot.
 
     proprio (N, n), actions (N, T, n), episode (N,), frame (N,); n is 20 in EE6D. `normalisation`
-    is between these numbers and the network's. Images are shrunk once, into a file, when
-    `shrink` is called; without, they are read from the episodes each time.
+    converts these numbers to the network's. `shrink` writes all images at the network's size to a
+    file once. Without it, images are read from the episodes each time.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return what differs when the samples do."""
+        """Return a digest of the samples."""
         digest = hashlib.sha256(self.actions.tobytes() + self.proprio.tobytes())
         digest.update('\n'.join(self.tasks).encode())
         return digest.hexdigest()[:16]

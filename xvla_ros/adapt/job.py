@@ -100,7 +100,7 @@ class Adaptation:
         return student, Preparation.of(network, images, text), new
 
     def _units(self) -> Units:
-        """Return in which numbers the network is trained: those it knows, or new ones."""
+        """Return the units of training: those of the checkpoint, or new ones."""
         network = self.student.network
         if self.new_space:
             return new_units(network, self.embodiment, self.data.proprio, self.data.actions)

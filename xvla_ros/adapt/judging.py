@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An open loop: a policy that is ready to serve against demonstrations it may not have seen."""
+"""Open-loop evaluation: compares predictions of a policy with demonstrations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

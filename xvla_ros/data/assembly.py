@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the table of one recording and a source file to an episode."""
+"""Makes an episode of the table of one recording and a source file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -112,7 +112,7 @@ def _times(recording: Recording, source: Source, frames: int) -> Array:
     else:
         fps = source.fps or recording.fps
         if not fps:
-            raise ValueError('nothing says when frames are: expected `fps` or `times`')
+            raise ValueError('the frames have no times: expected `fps` or `times`')
         times = np.arange(frames) / fps
     if len(times) != frames:
         raise ValueError(f'has {len(times)} times and {frames} frames')

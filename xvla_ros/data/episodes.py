@@ -12,7 +12,7 @@ from xvla_ros.data.errors import DataError
 
 Array = NDArray[np.float64]
 Images = tuple[NDArray[np.uint8], ...]
-# A quaternion whose length is farther from one is none.
+# A quaternion whose length deviates from 1 by more is refused.
 LENGTH_TOLERANCE = 1e-3
 
 

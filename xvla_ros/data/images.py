@@ -22,7 +22,7 @@ def stored_image(element: Any, keys: CameraKeys) -> NDArray[np.uint8]:
     """
     Return one stored image (H, W, 3) uint8 RGB: an array, or the bytes of a file or of pixels.
 
-    :raises ValueError: it is none. ImageFileError: the file is damaged.
+    :raises ValueError: it is not an image. ImageFileError: the file is damaged.
     """
     array = np.asarray(element.tobytes() if isinstance(element, np.void) else element)
     if array.ndim == 3:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes on disk in the order in which they came, read back by place: images of a bag."""
+"""A temporary file for the images of a bag: bytes are appended, and read back by place."""
 
 from functools import partial
 import os
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where some bytes lie."""
+    """Position of stored bytes in the file."""
 
     offset: int
     length: int

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from xvla_ros.data.errors import DataError
 
-# An image this far ahead is decoded on to, a farther one is sought [s].
+# Frames up to this far ahead are decoded in sequence; for a later one the file is sought [s].
 AHEAD_S = 1.0
-# So many files are open at a time: datasets of v2 have one per camera and episode.
+# At most this many files are open: datasets of v2 have one per camera and episode.
 MOST_OPEN = 32
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a camera hangs: it sends the same image with new stamps while a tool moves."""
+"""Detects a camera that hangs: it repeats one image with new stamps while a tool moves."""
 
 from collections.abc import Sequence
 import threading

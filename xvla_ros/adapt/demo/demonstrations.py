@@ -19,7 +19,7 @@ NEAR_M = 0.01
 
 
 class Demonstrator:
-    """Has the expert move a simulated robot, and writes down what cameras and arms saw."""
+    """Runs the expert on a simulated robot, and records images and arm states."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """

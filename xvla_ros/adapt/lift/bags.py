@@ -127,7 +127,7 @@ class DemonstrationMessages:
 
 
 def plan_message(embodiment: Embodiment, plans: tuple[ArmPlan, ...], header: Any) -> bytes:
-    """Return plans as an ActionChunk; a gripper's value is the model's own, as in all of them."""
+    """Return plans as an ActionChunk; gripper values are the model's, as in every chunk."""
     period_ns = round(embodiment.policy.anchor_period_s * NANOSECONDS)
     steps = []
     for number, poses in enumerate(zip(*(plan.poses() for plan in plans), strict=True), 1):

@@ -148,7 +148,7 @@ class LiftTraining:
         return measure(policy, data, samples, self.rows[name], options.denoising)
 
     def _write(self, errors: Mapping[str, AnyErrors], step: int) -> None:
-        """Write the checkpoint, halves as the shipped one, and what it measures."""
+        """Write the checkpoint in float16, as the shipped one, and the held-out errors."""
         options, network = self.options, self.student.network
         state = {name: tensor.half() for name, tensor in network.state_dict().items()}
         images = self.preparation.images

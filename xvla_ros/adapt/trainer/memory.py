@@ -33,7 +33,7 @@ class Memory:
         return self.weights + self.gradients + self.optimiser + self.copies + self.activations
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return the estimate as text."""
         names = ('weights', 'gradients', 'optimiser', 'copies', 'activations')
         parts = ', '.join(f'{name} {getattr(self, name) / 1e9:.2f}' for name in names)
         return f'{self.total / 1e9:.2f} GB ({parts})'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What data is checked for."""
+"""The settings of a check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

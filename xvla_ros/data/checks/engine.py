@@ -21,7 +21,7 @@ SPAN_SHARE = 0.1
 
 
 class Checker:
-    """Looks at one episode after the other; `findings` says what is true of all."""
+    """Checks one episode after the other; `findings` reports on all of them."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked, self._grippers = asked, Grippers(asked)

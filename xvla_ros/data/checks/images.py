@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cameras show: whether images can be decoded, and change while an arm moves."""
+"""Checks images: whether they can be decoded, and change while an arm moves."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from xvla_ros.data.errors import DataError
 
 # A frame and its image of one camera.
 Shown = tuple[int, NDArray[np.uint8]]
-# An arm that moves so far [m] is seen to move.
+# An arm that moves this far [m] must change the images.
 SEEN_M = 0.01
 # An image whose values spread less (of 255) shows nothing.
 FLAT = 1.0

@@ -101,7 +101,7 @@ def _groups(opened: Any, pattern: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Group:
-    """One episode in a file, which is opened for every look: workers may be forked."""
+    """One episode in a file. Each read opens the file, because workers may be forked."""
 
     file: Path
     group: str

@@ -48,12 +48,12 @@ class _Reader:
         for name, keys in self._cameras.items():
             if tables.features.get(keys.key, {}).get('dtype') not in IMAGES:
                 raise DataError(
-                    f"camera {name}: '{keys.key}' is no image; images are "
+                    f"camera {name}: '{keys.key}' is not an image; images are "
                     f'{", ".join(k.key for k in self._all_cameras().values())}',
                     file=tables.folder,
                 )
         self._video = cache(Video)
-        # Those of the episode that is read now: a dataset does not fit into memory.
+        # Only the present episode's are kept, because a dataset does not fit into memory.
         self._stored = lru_cache(maxsize=len(self._cameras))(self._images)
 
     def _images(self, entry: Entry, key: str) -> pa.ChunkedArray:

@@ -23,7 +23,7 @@ STATISTICS = 'stats/'
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One episode as the meta files tell of it."""
+    """One episode as the meta files describe it."""
 
     index: int
     length: int

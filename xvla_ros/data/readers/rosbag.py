@@ -141,7 +141,7 @@ class _BagReader:
         return topic, source.instruction or (recording.instruction if recording else '')
 
     def _look(self) -> Seen | None:
-        """Return an observation; remember why where there can be none."""
+        """Return an observation, or None; then the reason is kept."""
         try:
             return self._inputs.look()
         except ObservationError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images into video files and image files."""
+"""Writes images to video files and image files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -101,7 +101,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def jpeg(image: NDArray[np.uint8]) -> bytes:
-    """Return an image as a JPEG file in which hardly a difference can be seen."""
+    """Return an image as a JPEG file of quality 95."""
     packed = BytesIO()
     Image.fromarray(image).save(packed, 'jpeg', quality=95)
     return packed.getvalue()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Statistics = dict[str, Array]
 QUANTILES = {'q01': 0.01, 'q10': 0.10, 'q50': 0.50, 'q90': 0.90, 'q99': 0.99}
-# Images of an episode that statistics are of, and every which pixel.
+# Statistics use at most this many images of an episode, and every PIXEL_STEP-th pixel.
 MOST_IMAGES, PIXEL_STEP = 8, 4
 
 
