@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # In order. All but `model` and `busy` is overhead: while the worker is busy, the model is at work
-# on an earlier picture.
+# on an earlier image.
 STAGES = (
     'publish', 'busy', 'arrive', 'observe', 'proprio', 'model', 'answer', 'judge', 'tick',
 )  # fmt: skip

@@ -60,7 +60,7 @@ def _place(page: str, target: str) -> Path:
 
 
 def _page(place: Path) -> str:
-    """Return the page or picture of the site that shows a file or folder."""
+    """Return the page or image of the site that shows a file or folder."""
     if place.is_relative_to(DOCS):
         return place.relative_to(DOCS).as_posix()
     name = place.relative_to(ROOT).as_posix()

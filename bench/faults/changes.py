@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What alters the messages of a stream: stamps, values, names, pictures, poses, the clock."""
+"""What alters the messages of a stream: stamps, values, names, images, poses, the clock."""
 
 from array import array
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def cut(message: Any) -> Any:
 
 
 def half_size(message: Any) -> Any:
-    """Send a picture of half the size that is well formed."""
+    """Send an image of half the size that is well formed."""
     width, height = message.width // 2, message.height // 2
     pixels = bytes(message.data)[: 3 * width * height]
     message.width, message.height, message.step = width, height, 3 * width

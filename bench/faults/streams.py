@@ -23,7 +23,7 @@ from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
 from xvla_ros.msg import ControllerStatus, PolicyStatus
 from xvla_ros.nodes.common.links import CONTROLLER_STATUS_QOS
-from xvla_ros.serve.pictures import encode_jpeg
+from xvla_ros.serve.encoded_images import encode_jpeg
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SOON_S = 25.0
@@ -182,7 +182,7 @@ class Streams:
 
 
 def add_noise(message: Image) -> None:
-    """Make every picture differ from every other one, as a real camera's noise does."""
+    """Make every image differ from every other one, as a real camera's noise does."""
     for row in range(8):
         message.data[row * message.step : row * message.step + 24] = array('B', os.urandom(24))
 

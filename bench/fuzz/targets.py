@@ -132,7 +132,7 @@ def _messages() -> Target:
         is_bigendian=st.integers(0, 1),
         data=st.binary(max_size=4000),
     )
-    picture = st.builds(
+    compressed = st.builds(
         SimpleNamespace,
         format=st.text(max_size=8),
         data=st.builds(broken([_jpeg()]), st.integers(0, 2**32)),
@@ -145,7 +145,7 @@ def _messages() -> Target:
     pose = st.builds(
         _pose, st.tuples(number, number, number), st.tuples(number, number, number, number)
     )
-    drawn = st.one_of(image, picture, joints, pose)
+    drawn = st.one_of(image, compressed, joints, pose)
     return Target(name='messages', drawn=drawn, read=_read_message)
 
 
@@ -159,7 +159,7 @@ def _pose(p: tuple[float, ...], q: tuple[float, ...]) -> SimpleNamespace:
 
 
 def _jpeg() -> bytes:
-    from xvla_ros.serve.pictures import encode_jpeg
+    from xvla_ros.serve.encoded_images import encode_jpeg
 
     return encode_jpeg(np.zeros((16, 16, 3), np.uint8), 'rgb', 90).tobytes()
 
@@ -169,10 +169,10 @@ def _read_message(message: Any) -> object:
         return joint_positions(message, ['a', 'b'], 'joint_states')
     if hasattr(message, 'pose'):
         return pose_from_message(message, 'base', 'pose')
-    picture = image_from_message(message, 'camera')
-    assert picture.dtype == np.uint8
-    assert picture.shape[2:] == (3,)
-    return picture
+    image = image_from_message(message, 'camera')
+    assert image.dtype == np.uint8
+    assert image.shape[2:] == (3,)
+    return image
 
 
 def _bag(folder: Path) -> Target:

@@ -269,7 +269,7 @@ def test_room_is_made_for_another_camera(options, tmp_path):
         adaptation(replace(options, checkpoint=short))
 
 
-def test_pictures_are_prepared_as_in_serving(options, checkpoint):
+def test_images_are_prepared_as_in_serving(options, checkpoint):
     made, policy = adaptation(options), load_policy(checkpoint)
     episode = made.data.episodes[made.data.episode[5]]
     served = policy.images(episode.look(int(made.data.frame[5])))

@@ -112,7 +112,7 @@ def test_the_network_sees_numbers_of_unit_variance(options):
     assert moved[5] == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_first_action_is_due_with_the_picture(options):
+def test_the_first_action_is_due_with_the_image(options):
     made = adaptation(options)
     assert np.allclose(made.data.actions[:, 0], made.data.proprio)
     joints = made.data.episodes[0].joints

@@ -51,9 +51,9 @@ def test_a_bag_holds_every_frame_of_every_demonstration(recorded, file):
     read = np.concatenate([episode.positions for episode in episodes])
     np.testing.assert_allclose(read, [[t.position for t in f.tools] for f in frames], atol=1e-9)
     seen = episodes[0].look(3)
-    assert len(seen) == len(frames[3].pictures)
-    for picture, drawn in zip(seen, frames[3].pictures, strict=True):
-        assert np.abs(picture.astype(int) - drawn).mean() < 3.0  # JPEG
+    assert len(seen) == len(frames[3].images)
+    for image, drawn in zip(seen, frames[3].images, strict=True):
+        assert np.abs(image.astype(int) - drawn).mean() < 3.0  # JPEG
 
 
 def test_samples_are_the_plans_and_not_the_noisy_motion(recorded, file):

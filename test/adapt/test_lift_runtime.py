@@ -25,7 +25,7 @@ TASKS = [('franka', PICK), ('widowx', PICK), ('agilex', PICK), ('agilex', BIMANU
 
 
 class ExpertLoop:
-    """Answers every look with the expert's plan from there; draws no pictures."""
+    """Answers every look with the expert's plan from there; draws no images."""
 
     def __init__(self, world, scene, inputs, send):
         self.world, self.scene, self.inputs, self.send = world, scene, inputs, send

@@ -63,8 +63,8 @@ def test_every_robot_is_measured_and_the_best_is_written(trained):
     assert metrics['steps'] in (3, 6)
     assert sum('kept' in line for line in said) % len(NAMES) == 0
     policy = load_policy(out)
-    picture, pose = np.zeros((224, 224, 3), np.uint8), np.zeros(20, np.float32)
-    chunk = policy.predict([picture] * 2, pose, 'pick up the red block', domain_id=1, steps=1)
+    image, pose = np.zeros((224, 224, 3), np.uint8), np.zeros(20, np.float32)
+    chunk = policy.predict([image] * 2, pose, 'pick up the red block', domain_id=1, steps=1)
     assert np.isfinite(chunk).all()
     size = sum(file.stat().st_size for file in out.iterdir())
     assert size < 8e6

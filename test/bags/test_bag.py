@@ -174,7 +174,7 @@ def one_file(folder, name, data):
         ('bag_0.mcap', b'', 'empty'),
         ('bag_0.mcap', b'hello, this is no bag at all', 'not an MCAP file'),
         ('bag_0.db3', b'hello, this is no bag at all', 'not an SQLite database'),
-        ('picture.png', b'\x89PNG', 'no file ending in .mcap, .db3'),
+        ('image.png', b'\x89PNG', 'no file ending in .mcap, .db3'),
     ],
 )
 def test_what_is_no_bag_is_refused_by_name(tmp_path, name, data, says):

@@ -35,7 +35,7 @@ def arm(name):
 
 
 def recorded(joint, truth, rng, span):
-    """Return a joint with the statistics of random motions, as a data set would have them."""
+    """Return a joint with the statistics of random motions, as a dataset would have them."""
     low, high = joint.lower, joint.upper
     if math.isinf(high - low):
         low, high = -math.pi, math.pi

@@ -96,8 +96,8 @@ def outside(e):
 
 
 def frozen(e):
-    picture = e.look(0)
-    return moved(e, look=lambda frame: picture)
+    image = e.look(0)
+    return moved(e, look=lambda frame: image)
 
 
 def black(e):
@@ -107,7 +107,7 @@ def black(e):
 def unreadable(e):
     def look(frame):
         if frame > 20:
-            raise e.error('cannot be decoded', frame, 'picture')
+            raise e.error('cannot be decoded', frame, 'image')
         return e.look(frame)
 
     return moved(e, look=look)
@@ -140,7 +140,7 @@ def bimanual(e):
         (outside, 'workspace', WARNING, 9),
         (frozen, 'frozen', PROBLEM, None),
         (black, 'camera', WARNING, 0),
-        (unreadable, 'picture', PROBLEM, 23),
+        (unreadable, 'image', PROBLEM, 23),
         (one_camera, 'cameras', WARNING, None),
         (bimanual, 'arms', PROBLEM, None),
     ],

@@ -11,11 +11,11 @@ import pytest
 from stored_data import (
     columns,
     FRAMES,
+    image_of,
     INSTRUCTION,
     motion,
-    picture,
     write_group,
-    write_pictures,
+    write_images,
 )
 
 from xvla_ros.control.arm_kinematics import arm_kinematics
@@ -42,10 +42,10 @@ def same_motion(episode, moved):
     assert np.abs(episode.openings - moved.openings).max() < 1e-9
 
 
-def same_pictures(episode):
+def same_images(episode):
     for frame in (0, 5, len(episode) - 1):
         for number, seen in enumerate(episode.look(frame)):
-            assert np.array_equal(seen, picture(frame, number))
+            assert np.array_equal(seen, image_of(frame, number))
 
 
 def with_camera(source):
@@ -74,7 +74,7 @@ def test_a_shipped_description_reads_its_files(name, packed, tmp_path):
     write(tmp_path / 'e.hdf5', source, moved, packed=packed)
     (episode,) = read(tmp_path / 'e.hdf5', source)
     same_motion(episode, moved)
-    same_pictures(episode)
+    same_images(episode)
     assert episode.instruction == (INSTRUCTION if source.instruction_key else '')
     assert episode.starts == (
         None if not (source.skip_frames or source.margin_frames)
@@ -88,7 +88,7 @@ def test_joints_become_poses_by_the_urdf_of_the_robot(tmp_path):
     joints = home + 0.2 * np.sin(np.arange(FRAMES) / 5)[:, None, None]
     write(tmp_path / 'e.hdf5', source, motion(2), joints=joints, packed=True)
     (episode,) = read(tmp_path / 'e.hdf5', source, Context(embodiment=PAIR))
-    same_pictures(episode)
+    same_images(episode)
     for index, arm in enumerate(PAIR.arms.values()):
         position, quaternion = arm_kinematics(arm).forward(joints[7, index])
         assert np.abs(episode.positions[7, index] - position).max() < 1e-9
@@ -100,16 +100,16 @@ def test_joints_become_poses_by_the_urdf_of_the_robot(tmp_path):
         read(tmp_path / 'e.hdf5', source)
 
 
-def test_padded_pictures_are_cut(tmp_path):
+def test_padded_images_are_cut(tmp_path):
     source = with_camera(load_source('xvla_bridge'))
     write(tmp_path / 'e.hdf5', source, motion(1))
     with h5py.File(tmp_path / 'e.hdf5', 'a') as file:
         del file['i/main']
-        files = [cv2.imencode('.png', picture(f, 0)[..., ::-1])[1] for f in range(FRAMES)]
+        files = [cv2.imencode('.png', image_of(f, 0)[..., ::-1])[1] for f in range(FRAMES)]
         longest = max(map(len, files))
         file['i/main'] = np.stack([np.pad(f, (0, longest - len(f))) for f in files])
         file['compress_len'] = np.array([[len(f) for f in files]])
-    same_pictures(*read(tmp_path / 'e.hdf5', source))
+    same_images(*read(tmp_path / 'e.hdf5', source))
 
 
 def test_flat_pixels_need_their_sides(tmp_path):
@@ -122,7 +122,7 @@ def test_flat_pixels_need_their_sides(tmp_path):
     with pytest.raises(ConfigError, match=r'episode e, frame 0: camera main: \d+ bytes'):
         read(tmp_path / 'e.hdf5', source)[0].look(0)
     keys = CameraKeys(key='i/main', colours='bgr', height=24, width=32)
-    same_pictures(*read(tmp_path / 'e.hdf5', replace(source, cameras={'main': keys})))
+    same_images(*read(tmp_path / 'e.hdf5', replace(source, cameras={'main': keys})))
 
 
 def test_a_meta_file_lists_episodes_cameras_and_words(tmp_path):
@@ -138,7 +138,7 @@ def test_a_meta_file_lists_episodes_cameras_and_words(tmp_path):
     episodes = load_episodes(open_source(tmp_path / 'meta.json', 'xvla_airbot'), Context())
     for episode, each in zip(episodes, moved, strict=True):
         same_motion(episode, each)
-        same_pictures(episode)
+        same_images(episode)
         assert (episode.instruction, episode.cameras) == (INSTRUCTION, ('a', 'b'))
 
 
@@ -150,14 +150,14 @@ def test_each_arm_is_brought_to_the_times_of_the_first(tmp_path):
     with h5py.File(tmp_path / 'e.hdf5', 'w') as file:
         for key, rows in made.items():
             file[key] = rows
-        write_pictures(file, source.cameras, FRAMES)
+        write_images(file, source.cameras, FRAMES)
     (episode,) = read(tmp_path / 'e.hdf5', source)
     step = np.diff(moved.positions[:, 1], axis=0)[0] * 30 * 0.010
     assert np.abs(episode.positions[:, 0] - moved.positions[:, 0]).max() < 1e-9
     assert np.abs(episode.positions[5, 1] - (moved.positions[5, 1] - step)).max() < 1e-9
 
 
-def test_folders_of_pictures_are_read(tmp_path):
+def test_folders_of_images_are_read(tmp_path):
     source = replace(load_source('agiworld'), instruction=INSTRUCTION, paths=(str(tmp_path),))
     moved = motion(2)
     folder = tmp_path / 'task' / '648'
@@ -170,22 +170,22 @@ def test_folders_of_pictures_are_read(tmp_path):
         for number, keys in enumerate(source.cameras.values()):
             path = folder / keys.key.replace('{frame}', str(frame))
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(cv2.imencode('.png', picture(frame, number)[..., ::-1])[1].tobytes())
+            path.write_bytes(cv2.imencode('.png', image_of(frame, number)[..., ::-1])[1].tobytes())
     (episode,) = load_episodes(source, Context())
     same_motion(episode, moved)
-    same_pictures(episode)
+    same_images(episode)
     (folder / 'camera/7/hand_left_color.jpg').unlink()
     with pytest.raises(ConfigError, match=r'left_color.jpg, episode 648, frame 7: .*no such'):
         load_episodes(source, Context())
 
 
-def test_lost_pictures_and_groups_are_named(tmp_path):
+def test_lost_images_and_groups_are_named(tmp_path):
     source = with_camera(load_source('xvla_bridge'))
     write(tmp_path / 'e.hdf5', source, motion(1))
     with h5py.File(tmp_path / 'e.hdf5', 'a') as file:
         del file['i/main']
-        write_pictures(file, source.cameras, FRAMES - 2)
-    with pytest.raises(ConfigError, match=r'episode e, frame 10: camera main: has 10 pictures'):
+        write_images(file, source.cameras, FRAMES - 2)
+    with pytest.raises(ConfigError, match=r'episode e, frame 10: camera main: has 10 images'):
         read(tmp_path / 'e.hdf5', source)
     with pytest.raises(ConfigError, match=r"has no group 'data/\*'"):
         read(tmp_path / 'e.hdf5', replace(source, episodes='data/*'))
@@ -194,11 +194,11 @@ def test_lost_pictures_and_groups_are_named(tmp_path):
         read(tmp_path / 'broken.hdf5', source)
 
 
-@pytest.mark.parametrize('pictures', ['av1', 'png'])
-def test_a_bag_becomes_what_the_authors_read(bag, tmp_path, pictures):
+@pytest.mark.parametrize('images', ['av1', 'png'])
+def test_a_bag_becomes_what_the_authors_read(bag, tmp_path, images):
     out = tmp_path / 'out'
     command = ['convert-data', str(bag), '--to', 'xvla-hdf5', '--out', str(out)]
-    assert main([*command, '--pictures', pictures]) == 0
+    assert main([*command, '--images', images]) == 0
     before = load_episodes(open_source(bag), Context())
     after = load_episodes(open_source(out), Context())
     listed = load_episodes(open_source(out / 'meta.json', 'xvla_airbot'), Context())
@@ -209,7 +209,7 @@ def test_a_bag_becomes_what_the_authors_read(bag, tmp_path, pictures):
         assert np.abs(other.openings - one.openings).max() < 1e-6
         assert np.abs(other.times_s - one.times_s).max() < 1e-6
         for a, b in zip(one.look(3), other.look(3), strict=True):
-            assert np.abs(a.astype(int) - b.astype(int)).mean() <= (0 if pictures == 'png' else 4)
+            assert np.abs(a.astype(int) - b.astype(int)).mean() <= (0 if images == 'png' else 4)
     # The authors take what cv2 decodes as it is: that must be RGB.
     with h5py.File(out / 'episode_000000.hdf5') as file:
         stored = np.asarray(file['observations/images/main'][3])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag becomes a LeRobot data set and comes back; what is broken is named."""
+"""A bag becomes a LeRobot dataset and comes back; what is broken is named."""
 
 import json
 import os
@@ -25,7 +25,7 @@ STATISTICS = {'min', 'max', 'mean', 'std', 'count', 'q01', 'q10', 'q50', 'q90', 
 def converted(request, bag, tmp_path_factory):
     folder = tmp_path_factory.mktemp('lerobot') / request.param
     command = ['convert-data', str(bag), '--to', 'lerobot', '--out', str(folder)]
-    assert main([*command, '--pictures', request.param]) == 0
+    assert main([*command, '--images', request.param]) == 0
     return folder
 
 
@@ -69,7 +69,7 @@ def test_an_encoder_gives_no_thread_another_priority(tmp_path, codec):
     assert os.sched_getscheduler(0) == before
 
 
-def test_pictures_come_back_in_any_order(bag, converted):
+def test_images_come_back_in_any_order(bag, converted):
     allowed = {'png': 0.0, 'av1': 4.0, 'h264': 4.0}[converted.name]
     for before, after in both(bag, converted):
         for frame in [*range(len(before)), 2, len(before) - 1, 0]:
@@ -113,7 +113,7 @@ def test_rows_and_episodes_agree(converted):
 
 
 def old_layout(folder, version):
-    """Rewrite a data set as v2: one file per episode, jsonl in place of parquet."""
+    """Rewrite a dataset as v2: one file per episode, jsonl in place of parquet."""
     episodes = parquet.read_table(folder / 'meta/episodes/chunk-000/file-000.parquet').to_pylist()
     table = parquet.read_table(folder / 'data/chunk-000/file-000.parquet')
     for episode in episodes:
@@ -150,13 +150,13 @@ def edit(file, changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def write_video(path, pictures):
+def write_video(path, images):
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=10, options={'g': '30'})
-        stream.height, stream.width = pictures[0].shape[:2]
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+        stream.height, stream.width = images[0].shape[:2]
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='rgb24')))
         container.mux(stream.encode(None))
 
 

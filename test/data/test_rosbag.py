@@ -25,7 +25,7 @@ def test_an_instruction_begins_an_episode(episodes):
         assert 12 <= len(episode) <= 15
         assert episode.fps == pytest.approx(10.0, rel=0.1)
         assert episode.cameras == ('main', 'wrist')
-        assert [picture.shape for picture in episode.look(0)] == [(72, 96, 3)] * 2
+        assert [image.shape for image in episode.look(0)] == [(72, 96, 3)] * 2
     assert len({episode.name for episode in episodes}) == 2
 
 
@@ -63,7 +63,7 @@ def early(raw):
     return raw.time_ns < 1_700_000_001_400_000_000
 
 
-def test_a_damaged_picture_names_episode_and_frame(bag, tmp_path):
+def test_a_damaged_image_names_episode_and_frame(bag, tmp_path):
     seen = []
 
     def change(raw):

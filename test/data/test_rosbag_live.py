@@ -88,7 +88,7 @@ def test_an_episode_holds_what_the_live_node_saw(bag, node):
     frames = [(episode, frame) for episode in episodes for frame in range(len(episode))]
     assert len(seen) - 1 <= len(frames) <= len(seen)  # the first may come before any task
     for observation, (episode, frame) in zip(seen[-len(frames) :], frames, strict=True):
-        pictures = episode.look(frame)
-        assert all(np.array_equal(a, b) for a, b in zip(observation.images, pictures, strict=True))
+        images = episode.look(frame)
+        assert all(np.array_equal(a, b) for a, b in zip(observation.images, images, strict=True))
         live = profile.proprio(observation.arms)
         assert np.abs(live - profile.proprio(episode.poses(frame))).max() <= 1e-6

@@ -21,7 +21,7 @@ from xvla_ros.testing.miniature import small_tokenizer
 GREY = 1 / 255 / 0.224  # one grey level, normalised, at the smallest standard deviation
 
 
-def picture(height, width, seed=0):
+def sample_image(height, width, seed=0):
     """Return an image with smooth shades, hard edges and noise."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
@@ -31,7 +31,7 @@ def picture(height, width, seed=0):
 
 @pytest.mark.parametrize('size', [(480, 640), (720, 1280), (224, 224), (100, 80), (1080, 1920)])
 def test_resizing_equals_pillows_bicubic_within_one_grey_level(size):
-    image = picture(*size)
+    image = sample_image(*size)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     small = np.asarray(Image.fromarray(image).resize((224, 224), Image.BICUBIC), np.float64)
     expected = ((small / 255 - mean) / std).transpose(2, 0, 1)
@@ -41,12 +41,12 @@ def test_resizing_equals_pillows_bicubic_within_one_grey_level(size):
 
 
 def test_views_of_different_sizes_make_one_batch():
-    pixels = ImageProcessor((40, 60))([picture(48, 64), picture(100, 20)])
+    pixels = ImageProcessor((40, 60))([sample_image(48, 64), sample_image(100, 20)])
     assert pixels.shape == (2, 3, 40, 60)
 
 
 def test_letterboxing_pads_left_and_top_with_the_mean_as_lerobot_does():
-    pixels = ImageProcessor((40, 40), letterbox=True)([picture(20, 40)])[0]
+    pixels = ImageProcessor((40, 40), letterbox=True)([sample_image(20, 40)])[0]
     assert (pixels[:, :20] == 0).all()
     assert (pixels[:, 20:] != 0).any()
 

@@ -44,5 +44,5 @@ def test_the_walk_names_every_folder():
             assert f'`{folder.name}`' in text, f'docs/how-it-works.md does not name {folder.name}'
 
 
-def test_the_moving_picture_is_small():
+def test_the_animated_image_is_small():
     assert (ROOT / 'docs' / 'images' / 'demo.gif').stat().st_size < 1_500_000

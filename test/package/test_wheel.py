@@ -11,9 +11,9 @@ PREDICT = """
 import numpy as np
 from xvla_ros import load_policy
 policy = load_policy('demo_policy')
-picture = np.zeros((*policy.images.size, 3), np.uint8)
+image = np.zeros((*policy.images.size, 3), np.uint8)
 domain = policy.trained_domains[0]
-chunk = policy.predict([picture, picture], np.zeros(20), 'pick up the red block', domain, steps=2)
+chunk = policy.predict([image, image], np.zeros(20), 'pick up the red block', domain, steps=2)
 print(chunk.shape, chunk.dtype)
 """
 

@@ -182,7 +182,7 @@ def test_a_topic_of_another_type_is_named(simulated, tmp_path, capsys):
     assert 'camera main' in line
 
 
-def test_pictures_that_are_none_are_named(simulated, tmp_path, capsys):
+def test_images_that_are_none_are_named(simulated, tmp_path, capsys):
     def spoil(raw):
         return raw.data[:100] + bytes(len(raw.data) - 100) if 'camera' in raw.topic else raw.data
 
@@ -405,7 +405,7 @@ def test_topics_are_renamed_for_a_replay(simulated, replayed, tmp_path):
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_pictures_that_a_recorder_compressed_stand_for_the_raw_topic(simulated, tmp_path):
+def test_images_that_a_recorder_compressed_stand_for_the_raw_topic(simulated, tmp_path):
     """The embodiment names raw topics; the bag holds them as image_transport names them."""
     robot = ('--embodiment', str(ROOT / 'config' / 'franka_sim.yaml'))
     assert replay(simulated, tmp_path / 'out', '--no-model', *robot) == 0

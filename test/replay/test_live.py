@@ -102,7 +102,7 @@ def test_topics_come_with_their_timing_and_fresh_stamps(simulated, listener):
     with process('xvla_ros.tools.cli', 'replay', str(simulated), '--rate', '2') as player:
         listener.wait(lambda: player.poll() is not None, 'the bag ends')
     listener.wait(lambda: len(joints) >= count * 0.9, 'the joint states')
-    listener.wait(lambda: len(images) > bag.topics[CAMERA].count * 0.8, 'the pictures')
+    listener.wait(lambda: len(images) > bag.topics[CAMERA].count * 0.8, 'the images')
     listener.wait(lambda: np.ptp(stamps_s(joints)) > bag.duration_s / 2 * 0.95, 'the last ones')
     assert len(joints) <= count
     due_s = stamps_s(joints)
@@ -186,18 +186,18 @@ def test_a_type_that_is_not_installed_costs_only_its_topic(simulated):
     assert 'ros-jazzy-lab-msgs' in remark
 
 
-def test_pictures_are_played_as_the_robot_publishes_them(simulated, listener):
+def test_images_are_played_as_the_robot_publishes_them(simulated, listener):
     """The file names raw topics, the bag holds JPEG."""
-    pictures = listener.listen(Image, '/camera/main/image_raw', AS_OFFERED)
+    images = listener.listen(Image, '/camera/main/image_raw', AS_OFFERED)
     robot = ('--embodiment', str(ROOT / 'config' / 'franka_sim.yaml'))
     with process(
         'xvla_ros.tools.cli', 'replay', str(simulated), *robot, '--duration', '1'
     ) as player:
-        listener.wait(lambda: pictures or player.poll() is not None, 'a picture')
+        listener.wait(lambda: images or player.poll() is not None, 'an image')
         listener.wait(lambda: player.poll() is not None, 'the end')
-    assert len(pictures) >= 1
-    (height, width) = pictures[0][1].height, pictures[0][1].width
-    assert (pictures[0][1].encoding, width, height) == ('rgb8', 96, 72)
+    assert len(images) >= 1
+    (height, width) = images[0][1].height, images[0][1].width
+    assert (images[0][1].encoding, width, height) == ('rgb8', 96, 72)
 
 
 def test_a_player_pauses_and_steps(simulated, listener):

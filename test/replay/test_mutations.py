@@ -17,7 +17,7 @@ from xvla_ros.bags.message_types import typestore
 from xvla_ros.tools.cli import main
 
 COUNT = 300 if FULL else 30
-# Pictures of a report take seconds, so only some of the broken bags are drawn.
+# Images of a report take seconds, so only some of the broken bags are drawn.
 REPORT_EVERY = 10
 
 

@@ -31,9 +31,9 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from xvla_ros.bags.bag import open_bag  # noqa: E402
 from xvla_ros.bags.fingerprint import fingerprint  # noqa: E402
+from xvla_ros.bags.images import COLOURS, compressed_image, raw_image  # noqa: E402
 from xvla_ros.bags.manifest import RECORDING_TOPIC  # noqa: E402
 from xvla_ros.bags.message_types import header_stamp_ns  # noqa: E402
-from xvla_ros.bags.pictures import COLOURS, compressed_image, raw_image  # noqa: E402
 from xvla_ros.core.embodiment import load_embodiment  # noqa: E402
 from xvla_ros.inputs.images import image_from_message  # noqa: E402
 from xvla_ros.testing.miniature import write_small  # noqa: E402
@@ -47,7 +47,7 @@ PACKED = CAMERA + '/compressed'
 
 @pytest.fixture
 def robot():
-    """Publish /clock, joint states and pictures at 50 Hz, in a context of its own."""
+    """Publish /clock, joint states and images at 50 Hz, in a context of its own."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('robot', context=context)
@@ -57,16 +57,16 @@ def robot():
     images = node.create_publisher(Image, CAMERA[1:], 10)
     clock = node.create_publisher(Clock, '/clock', 1)
     stop = threading.Event()
-    picture = Image(height=48, width=64, encoding='rgb8', step=192)
-    picture.data = array.array('B', np.random.default_rng(0).bytes(48 * 192))
+    image = Image(height=48, width=64, encoding='rgb8', step=192)
+    image.data = array.array('B', np.random.default_rng(0).bytes(48 * 192))
 
     def publish():
         while not stop.wait(0.02):
             state = JointState(name=['a'], position=array.array('d', [0.0]))
-            state.header.stamp = picture.header.stamp = node.get_clock().now().to_msg()
+            state.header.stamp = image.header.stamp = node.get_clock().now().to_msg()
             clock.publish(Clock(clock=state.header.stamp))
             states.publish(state)
-            images.publish(picture)
+            images.publish(image)
 
     thread = threading.Thread(target=publish)
     thread.start()
@@ -136,9 +136,9 @@ def test_what_cannot_be_recorded_is_refused_in_one_line(tmp_path, capsys):
         assert len(error.strip().splitlines()) == 1
 
 
-def test_pictures_as_they_came_and_patterns(robot, tmp_path):
+def test_images_as_they_came_and_patterns(robot, tmp_path):
     checkpoint = write_small(tmp_path / 'small')
-    arguments = ('--pictures', 'raw', '--include', '/lab/.*', '--exclude', '/joint_s.*')
+    arguments = ('--images', 'raw', '--include', '/lab/.*', '--exclude', '/joint_s.*')
     process = record(tmp_path / 'bag', '--checkpoint', str(checkpoint), *arguments)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
@@ -150,22 +150,22 @@ def test_pictures_as_they_came_and_patterns(robot, tmp_path):
 
 @pytest.mark.parametrize(('form', 'exact'), [('png', True), ('jpeg', False)])
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8'])
-def test_a_picture_survives_its_compression(form, exact, encoding):
+def test_an_image_survives_its_compression(form, exact, encoding):
     channels, rgb = COLOURS[encoding]
     rows = np.linspace(0, 255, 40 * 60 * channels).astype(np.uint8).reshape(40, 60, channels)
     message = Image(height=40, width=60, encoding=encoding, step=60 * channels)
     message.data = array.array('B', rows.tobytes())
     packed = compressed_image(serialize_message(message), form)
-    picture = image_from_message(deserialize_message(packed, CompressedImage), 'test')
+    image = image_from_message(deserialize_message(packed, CompressedImage), 'test')
     expected = np.broadcast_to(rows[..., list(rgb)], (40, 60, 3))
-    apart = np.abs(picture.astype(int) - expected)
+    apart = np.abs(image.astype(int) - expected)
     assert apart.max() == 0 if exact else apart.mean() < 4
     again = deserialize_message(raw_image(packed), Image)
-    assert (image_from_message(again, 'test') == picture).all()
+    assert (image_from_message(again, 'test') == image).all()
 
 
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1', 'bayer_rggb8', 'yuv422'])
-def test_what_is_no_picture_of_eight_bits_is_left_as_it_is(encoding):
+def test_what_is_no_image_of_eight_bits_is_left_as_it_is(encoding):
     message = Image(height=4, width=4, encoding=encoding, step=16)
     message.data = array.array('B', bytes(64))
     assert compressed_image(serialize_message(message), 'jpeg') is None

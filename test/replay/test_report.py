@@ -76,16 +76,16 @@ def test_a_bag_of_unknown_origin_needs_its_robot(tmp_path, capsys):
 
 @pytest.mark.skipif(BROWSER is None, reason='no chromium: apt install chromium')
 def test_a_browser_draws_it(page, tmp_path):
-    picture = tmp_path / 'page.png'
+    screenshot = tmp_path / 'page.png'
     command = [BROWSER, '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars']
     subprocess.run(
         [*command, f'--user-data-dir={tmp_path / "profile"}', '--window-size=1120,3000',
-         f'--screenshot={picture}', page.as_uri()],
+         f'--screenshot={screenshot}', page.as_uri()],
         check=True, timeout=200, capture_output=True,
     )  # fmt: skip
     from PIL import Image
 
-    drawn = np.asarray(Image.open(picture).convert('RGB')).astype(int)
+    drawn = np.asarray(Image.open(screenshot).convert('RGB')).astype(int)
     rows = (drawn.max(axis=2) - drawn.min(axis=2) > 40).any(axis=1)  # rows with colour in them
     assert drawn.shape[:2] == (3000, 1120)
     assert rows[:2600].mean() > 0.25

@@ -58,8 +58,8 @@ AT_ONCE_S = 1e-9
 TOLERANCE = 1e-9
 CONDITIONS = Conditions(limit_s=SECONDS, latency_s=AT_ONCE_S, replan_s=REPLAN_S, steps=2)
 PATIENCE_S, START_S = 60.0, 200.0
-# The node gets ready on pictures from up to this long before the run. They stay younger than the
-# cameras' limit: a picture that is too old would make the node hold and refuse the first chunk.
+# The node gets ready on images from up to this long before the run. They stay younger than the
+# cameras' limit: an image that is too old would make the node hold and refuse the first chunk.
 LEAD_NS, AGE_S = 4_000 * MS, 5.0
 VERDICTS = {
     ActionChunk.VERDICT_ACCEPTED: 'accepted',
@@ -140,7 +140,7 @@ def evaluated(parameters, policy, scene):
 
 @pytest.fixture(scope='module')
 def bag(parameters, policy, tmp_path_factory):
-    """Record the same run, with its pictures as they are."""
+    """Record the same run, with its images as they are."""
     embodiment = load_embodiment(parameters)
     folder = tmp_path_factory.mktemp('bag') / 'run'
     simulation = Simulation(
@@ -251,13 +251,13 @@ class Live:
             meanwhile()
             self.spin()
 
-    def idle(self, pictures=True, step_ns=MS):
+    def idle(self, images=True, step_ns=MS):
         """Let a little time pass in which the arms rest where they are at first."""
         arms = [raw for raw in self.instants[0][1] if 'camera' not in raw.topic]
         cameras = [raw for raw in self.instants[0][1] if 'camera' in raw.topic]
         self.publish(arms, self.now_ns + step_ns)
         self.set_clock(self.now_ns + step_ns)
-        if pictures and not self.now_ns // MS % 20:
+        if images and not self.now_ns // MS % 20:
             self.publish(cameras, self.now_ns)
             self.seen_ns = self.now_ns
 
@@ -268,8 +268,8 @@ class Live:
         dry = PolicyStatus.STATE_DRY_RUN
         self.wait(lambda: self.status.state == dry, 'a dry run', self.idle, START_S)
         self.set_clock(START_NS - LEAD_NS)
-        self.wait(lambda: self.seen_ns > START_NS - LEAD_NS, 'a new picture', self.idle)
-        rest = lambda: self.idle(pictures=False)  # noqa: E731
+        self.wait(lambda: self.seen_ns > START_NS - LEAD_NS, 'a new image', self.idle)
+        rest = lambda: self.idle(images=False)  # noqa: E731
         self.wait(lambda: self.seen_ns in self.said.chunks, 'the last answer', rest)
         self.instruction.publish(String(data=''))
         self.wait(lambda: self.status.state == PolicyStatus.STATE_IDLE, 'idleness', rest)
@@ -280,7 +280,7 @@ class Live:
         # In small steps: after a long one, a pose that comes after the clock makes the node hold
         # and drop the first chunk.
         while self.now_ns < START_NS - 2 * TICK_NS:
-            self.idle(pictures=False, step_ns=TICK_NS)
+            self.idle(images=False, step_ns=TICK_NS)
             self.spin(0.005)
         self.wait(lambda: self.status.message == FIRST_CHUNK.text, 'readiness', rest)
         assert self.now_ns < START_NS, 'getting ready took too long'

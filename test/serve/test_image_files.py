@@ -14,7 +14,7 @@ from xvla_ros.serve.image_files import decode_image_file, ImageFileError, ORIENT
 SIZE = (97, 130)  # odd, so that blocks are cut at the edges
 
 
-def picture(seed=0):
+def sample_image(seed=0):
     """Return an image with shades, edges and noise, as a camera's has."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
@@ -24,7 +24,7 @@ def picture(seed=0):
 
 def encoded(kind, image=None, **options):
     buffer = io.BytesIO()
-    source = image if image is not None else Image.fromarray(picture())
+    source = image if image is not None else Image.fromarray(sample_image())
     source.save(buffer, kind, **options)
     return buffer.getvalue()
 
@@ -34,11 +34,11 @@ FILES = {
     'jpeg 4:4:4': encoded('JPEG', quality=95, subsampling=0),
     'jpeg progressive': encoded('JPEG', quality=90, progressive=True),
     'jpeg restarts': encoded('JPEG', quality=90, restart_marker_blocks=4),
-    'jpeg grey': encoded('JPEG', Image.fromarray(picture()).convert('L')),
+    'jpeg grey': encoded('JPEG', Image.fromarray(sample_image()).convert('L')),
     'png': encoded('PNG'),
-    'png grey': encoded('PNG', Image.fromarray(picture()).convert('L')),
-    'png palette': encoded('PNG', Image.fromarray(picture()).quantize(16)),
-    'png alpha': encoded('PNG', Image.fromarray(picture()).convert('RGBA')),
+    'png grey': encoded('PNG', Image.fromarray(sample_image()).convert('L')),
+    'png palette': encoded('PNG', Image.fromarray(sample_image()).quantize(16)),
+    'png alpha': encoded('PNG', Image.fromarray(sample_image()).convert('RGBA')),
     'webp': encoded('WEBP', quality=80),
     'webp lossless': encoded('WEBP', lossless=True),
     'bmp': encoded('BMP'),
@@ -74,7 +74,7 @@ def test_a_gap_in_the_body_is_refused(name, data):
     whole = FILES[name]
     start = data.draw(st.integers(len(whole) // 3, len(whole) * 2 // 3))
     length = data.draw(st.integers(len(whole) // 6, len(whole) // 4))
-    if name == 'jpeg progressive':  # its later scans only sharpen a picture that is there
+    if name == 'jpeg progressive':  # its later scans only sharpen an image that is there
         start, length = len(whole) // 8, len(whole) // 3
     with pytest.raises(ImageFileError):
         decode_image_file(whole[:start] + whole[start + length :])
@@ -104,7 +104,7 @@ def test_a_jpeg_is_turned_upright_as_its_exif_says(orientation):
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'BMP', 'WEBP'])
-def test_a_picture_larger_than_allowed_is_refused_before_it_is_decoded(kind):
+def test_an_image_larger_than_allowed_is_refused_before_it_is_decoded(kind):
     with pytest.raises(ImageFileError, match='130 x 97 pixels, at most 12609') as refused:
         decode_image_file(encoded(kind), SIZE[0] * SIZE[1] - 1)
     assert refused.value.too_large
@@ -122,7 +122,7 @@ def test_a_picture_larger_than_allowed_is_refused_before_it_is_decoded(kind):
         (encoded('GIF', Image.new('L', (8, 8))), 'no known format'),
     ],
 )
-def test_what_is_no_picture_of_a_camera_is_refused(data, words):
+def test_what_is_no_image_of_a_camera_is_refused(data, words):
     with pytest.raises(ImageFileError, match=words) as refused:
         decode_image_file(data)
     assert '0x' not in str(refused.value)

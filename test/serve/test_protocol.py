@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from xvla_ros.serve.arrays import json_numpy_literal
-from xvla_ros.serve.pictures import encode_jpeg
+from xvla_ros.serve.encoded_images import encode_jpeg
 from xvla_ros.serve.protocol import (
     action_json,
     action_msgpack,
@@ -206,7 +206,7 @@ def test_encoded_images_keep_their_colours_as_each_generation_decodes_them(versi
 
 @pytest.mark.parametrize(('order', 'channel'), [('rgb', 2), ('bgr', 0)])
 def test_the_colour_order_can_be_said(order, channel):
-    """A picture whose true colour is red: order `rgb` says it had been swapped by its encoder."""
+    """An image whose true colour is red: order `rgb` says it had been swapped by its encoder."""
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 2] = 200  # OpenCV's red
     encoded = cv2.imencode('.png', red)[1].ravel()
@@ -236,7 +236,7 @@ def test_an_encoded_image_with_a_lost_part_is_refused_by_name(extension):
         assert str(error).startswith(f'image0: {len(array)} bytes are not a readable image')
 
 
-def test_grey_and_transparent_pictures_become_rgb():
+def test_grey_and_transparent_images_become_rgb():
     for shape in ((8, 8), (8, 8, 4)):
         encoded = cv2.imencode('.png', np.full(shape, 100, np.uint8))[1]
         assert read(v1(image0=json_numpy.dumps(encoded))).images[0].shape == (8, 8, 3)
@@ -426,19 +426,19 @@ def png_header(width, height):
     return b'\x89PNG\r\n\x1a\n' + b''.join(chunk(*part) for part in parts)
 
 
-def test_a_small_file_that_unfolds_into_a_huge_picture_is_refused():
+def test_a_small_file_that_unfolds_into_a_huge_image_is_refused():
     for size, status in ((6000, 413), (60_000, 422), (2**31 - 1, 422)):
         data = np.frombuffer(png_header(size, size), np.uint8)
         assert refusal(v1(image0=json_numpy.dumps(data))).status in (413, status)
 
 
-def test_a_picture_cut_short_is_refused():
+def test_an_image_cut_short_is_refused():
     encoded = cv2.imencode('.jpg', np.zeros((64, 64, 3), np.uint8))[1].ravel()
     for length in (3, 20, len(encoded) // 2):
         assert refusal(v1(image0=json_numpy.dumps(encoded[:length]))).status == 422
 
 
-def test_sixteen_bit_pictures_are_refused_instead_of_cut():
+def test_sixteen_bit_images_are_refused_instead_of_cut():
     encoded = cv2.imencode('.png', np.zeros((8, 8), np.uint16))[1]
     assert 'colour mode' in str(refusal(v1(image0=json_numpy.dumps(encoded))))
 

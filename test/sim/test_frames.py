@@ -72,14 +72,14 @@ def pixels(world, camera, points):
 
 
 def test_a_block_is_drawn_where_its_point_is_projected(world):
-    """The picture's own pixels: the middle of a block's colour is where its centre projects to."""
+    """The image's own pixels: the middle of a block's colour is where its centre projects to."""
     blocks = world.block_positions()
     ((x, y),) = pixels(world, 'demo', blocks['red'][None])
-    picture = world.render('demo', *SIZE).astype(int)
-    red = picture[..., 0] - picture[..., 1:].max(axis=-1) > 60
+    image = world.render('demo', *SIZE).astype(int)
+    red = image[..., 0] - image[..., 1:].max(axis=-1) > 60
     rows, columns = np.nonzero(red)
     assert len(rows) > 20
-    half_px = 0.5 * np.sqrt(len(rows))  # about half a block's edge in the picture
+    half_px = 0.5 * np.sqrt(len(rows))  # about half a block's edge in the image
     assert abs(np.median(columns) - x) < half_px
     assert abs(np.median(rows) - y) < half_px
 

@@ -84,8 +84,8 @@ def test_the_same_scene_and_targets_give_the_same_motion_and_images(world):
         for _ in range(3):
             follow(world, expert, scene, lift=True)
         states = [world.joint_positions(name) for name in world.embodiment.arm_names]
-        picture = world.render(world.embodiment.camera_names[0], 96, 96)
-        runs.append((np.concatenate(states), world.block_positions(), picture))
+        image = world.render(world.embodiment.camera_names[0], 96, 96)
+        runs.append((np.concatenate(states), world.block_positions(), image))
     np.testing.assert_array_equal(runs[0][0], runs[1][0])
     for colour, place in runs[0][1].items():
         np.testing.assert_array_equal(place, runs[1][1][colour])
@@ -141,19 +141,19 @@ def test_joints_stop_at_their_limits(world):
         assert world.joint_positions(name)[last] == pytest.approx(limit[last], abs=0.005)
 
 
-def test_looks_differ_between_scenes_and_every_block_is_in_the_main_picture(world):
+def test_looks_differ_between_scenes_and_every_block_is_in_the_main_image(world):
     main = world.embodiment.camera_names[0]
-    pictures = []
+    images = []
     for episode in range(12):
         scene = sample_scene(world.embodiment, TRAIN, 0, episode)
         world.reset(scene)
-        picture = world.render(main, 96, 96).astype(int)
-        pictures.append(picture)
+        image = world.render(main, 96, 96).astype(int)
+        images.append(image)
         for channel, colour in enumerate(('red', 'green', 'blue')):
             others = [c for c in range(3) if c != channel]
-            excess = picture[..., channel] - picture[..., others].max(axis=-1)
+            excess = image[..., channel] - image[..., others].max(axis=-1)
             assert (excess > 40).sum() >= 8, f'{colour} block hidden in episode {episode}'
-    assert all(np.abs(a - b).mean() > 1 for a, b in itertools.pairwise(pictures))
+    assert all(np.abs(a - b).mean() > 1 for a, b in itertools.pairwise(images))
 
 
 def without_inertials(text):

@@ -36,9 +36,9 @@ def demonstration(number, frames=FRAMES, cameras=2, arms=1):
     target = np.array([0.5, random.uniform(-0.2, 0.2), 0.1])
     share = np.linspace(0, 1, frames)[:, None]
     path = (1 - share) * [0.35, 0.0, 0.35] + share * target
-    picture = random.integers(0, 60, (40, 40, 3), dtype=np.uint8)
+    image = random.integers(0, 60, (40, 40, 3), dtype=np.uint8)
     column = int(20 + 80 * target[1])
-    picture[18:22, column - 2 : column + 2] = 255
+    image[18:22, column - 2 : column + 2] = 255
     down = np.array([1.0, 0.0, 0.0, 0.0])
     return Episode(
         name=f'test {number}',
@@ -47,7 +47,7 @@ def demonstration(number, frames=FRAMES, cameras=2, arms=1):
         positions=np.repeat(path[:, None], arms, axis=1),
         quaternions=np.tile(down, (frames, arms, 1)),
         openings=np.tile((share < 0.8).astype(float), (1, arms)),
-        look=lambda frame: tuple(np.roll(picture, frame, axis=0) for _ in range(cameras)),
+        look=lambda frame: tuple(np.roll(image, frame, axis=0) for _ in range(cameras)),
     )
 
 

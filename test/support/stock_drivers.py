@@ -3,7 +3,7 @@
 What the stock drivers of a robot publish and listen to: `python stock_drivers.py franka`.
 
 Names, types, frames, joints and rates are those of the drivers' sources (driver_facts.py names the
-commits), independent of our files. Pictures are small; a driver's are not, but that is not tested.
+commits), independent of our files. Images are small; a driver's are not, but that is not tested.
 """
 
 from array import array

@@ -29,8 +29,8 @@ def motion(arms, seed=0, frames=FRAMES):
     )
 
 
-def picture(frame, camera):
-    """Return a picture (H, W, 3) RGB whose colours tell frame and camera."""
+def image_of(frame, camera):
+    """Return an image (H, W, 3) RGB whose colours tell frame and camera."""
     made = np.zeros((*SIDES, 3), np.uint8)
     made[..., 0], made[: SIDES[0] // 2, :, 2] = 10 * frame, 100 + 40 * camera
     return made
@@ -69,7 +69,7 @@ def numbers(source, moved, joints=None):
 
 
 def columns(source, moved, joints=None):
-    """Return the data sets (F, ...) that hold the numbers of a motion."""
+    """Return the datasets (F, ...) that hold the numbers of a motion."""
     references = [(Column.parse(text), values) for text, values in numbers(source, moved, joints)]
     made = {}
     for key in {column.key for column, _ in references}:
@@ -94,17 +94,17 @@ def _end(column, values):
     return max(part, 0) + 1
 
 
-def write_pictures(group, cameras, frames, packed=False):
-    """Store the pictures of cameras as arrays, or as files by cv2 from RGB arrays."""
+def write_images(group, cameras, frames, packed=False):
+    """Store the images of cameras as arrays, or as files by cv2 from RGB arrays."""
     for number, keys in enumerate(cameras.values()):
-        pictures = [picture(frame, number) for frame in range(frames)]
+        images = [image_of(frame, number) for frame in range(frames)]
         if keys.rotate_180:
-            pictures = [p[::-1, ::-1] for p in pictures]
+            images = [p[::-1, ::-1] for p in images]
         if not packed:
-            group[keys.key] = np.stack(pictures)
+            group[keys.key] = np.stack(images)
             continue
         stored = group.create_dataset(keys.key, (frames,), h5py.vlen_dtype(np.uint8))
-        for frame, each in enumerate(pictures):
+        for frame, each in enumerate(images):
             swapped = each if keys.file_colours == 'bgr' else each[..., ::-1]
             stored[frame] = cv2.imencode('.png', swapped)[1]
 
@@ -113,6 +113,6 @@ def write_group(group, source, moved, joints=None, packed=False):
     """Write one episode into an HDF5 group."""
     for key, rows in columns(source, moved, joints).items():
         group[key] = rows
-    write_pictures(group, source.cameras, len(moved.openings), packed)
+    write_images(group, source.cameras, len(moved.openings), packed)
     if source.instruction_key:
         group[source.instruction_key] = INSTRUCTION

@@ -24,44 +24,44 @@ from xvla_ros.sim.world import World
 # Makes what answers observations, given the inputs, the clock and what takes its answers.
 MakeLoop = Callable[[Inputs, Clock, Callable[[object], None]], Loop]
 # (H, W, 3) uint8 RGB of each camera, in the embodiment's order.
-Pictures = tuple[NDArray[np.uint8], ...]
+Images = tuple[NDArray[np.uint8], ...]
 
 
 class WorldInputs:
     """
-    What a simulated robot shows of itself (`runtime.inputs`).
+    The inputs of a simulated robot (`runtime.inputs`).
 
-    Cameras see at the times of `see`. Pictures that are not given there are drawn when somebody
-    asks, which is possible until the world goes on: drawing takes longest by far.
+    `see` sets the time of the images. Images that are not passed to it are rendered on request,
+    because rendering takes most of the time; they can be rendered until the world advances.
     """
 
     def __init__(self, embodiment: Embodiment, world: World, clock: Clock) -> None:
-        """Begin with nothing seen."""
+        """Begin without images."""
         assert embodiment.sim is not None
         self._names, self._cameras = embodiment.arm_names, embodiment.camera_names
         self._size = embodiment.sim.image_width, embodiment.sim.image_height
         self._world, self._clock = world, clock
         self._seen_ns = 0
         self._arms: tuple[ArmPose, ...] = ()
-        self._pictures: Pictures | None = None
+        self._images: Images | None = None
 
-    def see(self, pictures: Pictures | None = None) -> None:
-        """Have the cameras look now; what they see may be known already."""
+    def see(self, images: Images | None = None) -> None:
+        """Set the time of the images to now; None renders them on request."""
         self._seen_ns, self._arms = self._clock.now_ns(), self.read()
-        self._pictures = pictures
+        self._images = images
 
     def read(self) -> tuple[ArmPose, ...]:
-        """Return the arms as they are."""
+        """Return the present state of the arms."""
         return tuple(self._world.tool_pose(name) for name in self._names)
 
     def wait_for_frame(self, after_ns: int, timeout_s: float) -> bool:
-        """Tell whether the cameras have seen something newer than a stamp that can be shown."""
-        shown = self._pictures is not None or self._seen_ns == self._clock.now_ns()
+        """Tell whether images newer than a stamp are available."""
+        shown = self._images is not None or self._seen_ns == self._clock.now_ns()
         return shown and self._seen_ns > after_ns
 
     def check(self) -> None:
         """
-        Tell whether the cameras have seen anything.
+        Check that there are images.
 
         :raises ObservationError: they have not.
         """
@@ -69,25 +69,27 @@ class WorldInputs:
 
     def stamp_ns(self) -> int:
         """
-        Return when the cameras looked last [ns].
+        Return the time of the last images [ns].
 
         :raises ObservationError: they have not yet.
         """
         if not self._seen_ns:
             camera = f'camera {self._cameras[0]}'
-            raise ObservationError(f'{camera}: nothing seen yet', camera, 'missing')
+            raise ObservationError(f'{camera}: no image yet', camera, 'missing')
         return self._seen_ns
 
     def observe(self, instruction: str) -> Observation:
         """
-        Return what the cameras saw last, and where the arms were then.
+        Return the last images, and the state of the arms at their time.
 
-        :raises ObservationError: they have not seen anything, or it was not drawn in time.
+        :raises ObservationError: there are no images, or they can no longer be rendered.
         """
         if not self.wait_for_frame(0, 0.0):
             camera = f'camera {self._cameras[0]}'
-            raise ObservationError(f'{camera}: nothing to be seen now', camera, 'missing')
-        images = self._pictures
+            raise ObservationError(
+                f'{camera}: no image can be rendered any more', camera, 'missing'
+            )
+        images = self._images
         if images is None:
             images = tuple(self._world.render(name, *self._size) for name in self._cameras)
         streams = [f'camera {name}' for name in self._cameras]
@@ -101,10 +103,10 @@ class WorldInputs:
 
 
 class WorldOutputs:
-    """Moves a simulated robot to its targets, and passes on what leaves the policy."""
+    """Sends targets to a simulated robot, and forwards the policy's outputs."""
 
     def __init__(self, embodiment: Embodiment, world: World, other: Outputs | None) -> None:
-        """Remember whom to move, and who else is told."""
+        """Set the robot to move and the receivers of the outputs."""
         self._names, self._world, self._other = embodiment.arm_names, world, other
 
     def send(self, command: Command, now_ns: int) -> None:
@@ -127,9 +129,9 @@ class WorldOutputs:
 
 class Cell:
     """
-    One episode at a time: cameras see, the policy does what is due, time passes.
+    Runs one episode at a time: takes images, runs the policy, advances time.
 
-    The clock goes on through all episodes, as a robot's does.
+    The clock continues through all episodes, as on a robot.
     """
 
     def __init__(
@@ -164,13 +166,13 @@ class Cell:
         self._begun_ns = self.clock.now_ns()
         self._run.runtime.follow(scene.instruction)
 
-    def look(self, pictures: Pictures | None = None) -> None:
-        """Have the cameras see now, and an inference begin if one may."""
-        self.inputs.see(pictures)
+    def look(self, images: Images | None = None) -> None:
+        """Take images now, and start an inference if one may start."""
+        self.inputs.see(images)
         self._run.look()
 
     def step(self, dt_s: float) -> None:
-        """Do what is due now, then let time pass."""
+        """Run what is due now, then advance time."""
         self._run.advance(self.clock.now_ns() + 1)
         self._world.step(dt_s)
         self._run.advance(self._begun_ns + round(self._world.time_s * NANOSECONDS))

@@ -2,9 +2,9 @@
 """
 Run a policy in the simulation, without ROS and without waiting for real time.
 
-What drives the arms is what drives a real robot (`runtime/`): gate, queue, ramp and gripper logic,
-with every setting of the embodiment. Time is simulated, and so is the time that an inference
-takes: an answer arrives that much after its observation.
+The code that drives a real robot (`runtime/`) drives the arms: gate, queue, ramp and gripper
+logic, with every setting of the embodiment. Time is simulated. So is the duration of an inference:
+an answer arrives `latency_s` after its observation.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes as samples: pictures, words, state and anchors, prepared as in serving."""
+"""Episodes as samples: images, words, state and anchors, prepared as in serving."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from xvla_ros.adapt.trainer.batches import Batch
 from xvla_ros.adapt.trainer.features import Features
 from xvla_ros.adapt.windows import Maker
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.data.episodes import Episode, Images
 from xvla_ros.model.backends.network import Network
 from xvla_ros.model.normalisation import Normalisation
 from xvla_ros.model.processor import ImageProcessor
@@ -31,7 +31,7 @@ CHANNEL = 0.1
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
     """
-    How a checkpoint takes its inputs: the very processors that serve it, and its sizes.
+    The input processors of a checkpoint, the same as in serving, and its sizes.
 
     views: slots. anchors: of a chunk. state: numbers that a state is padded to.
     """
@@ -55,8 +55,8 @@ class Dataset:
     All samples of some episodes of one robot.
 
     proprio (N, n), actions (N, T, n), episode (N,), frame (N,); n is 20 in EE6D. `normalisation`
-    is between these numbers and the network's. Pictures are shrunk once, into a file, when
-    `shrink` is called; without, they are read from the episodes each time.
+    converts these numbers to the network's. `shrink` writes all images at the network's size to a
+    file once. Without it, images are read from the episodes each time.
     """
 
     def __init__(
@@ -93,43 +93,43 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return what differs when the samples do."""
+        """Return a digest of the samples."""
         digest = hashlib.sha256(self.actions.tobytes() + self.proprio.tobytes())
         digest.update('\n'.join(self.tasks).encode())
         return digest.hexdigest()[:16]
 
-    def pictures(self, sample: int) -> Pictures:
+    def images(self, sample: int) -> Images:
         """
-        Return the pictures of a sample, shrunk where that has been done.
+        Return the images of a sample, shrunk where that has been done.
 
         :raises ConfigError: an episode has another number of cameras than the network has slots.
         """
         if self._shrunk is not None:
-            pictures: Pictures = tuple(self._shrunk[sample])
-            return pictures
+            images: Images = tuple(self._shrunk[sample])
+            return images
         episode = self.episodes[self.episode[sample]]
-        pictures = episode.look(int(self.frame[sample]))
-        if not 1 <= len(pictures) <= self.preparation.views:
+        images = episode.look(int(self.frame[sample]))
+        if not 1 <= len(images) <= self.preparation.views:
             raise episode.error(
-                f'has {len(pictures)} cameras, the checkpoint has {self.preparation.views} slots'
+                f'has {len(images)} cameras, the checkpoint has {self.preparation.views} slots'
             )
-        return pictures
+        return images
 
     def shrink(self, file: Path) -> None:
         """
-        Write all pictures at the network's size into a file, and read them from there.
+        Write all images at the network's size into a file, and read them from there.
 
-        A letterboxed picture is normalised before it is shrunk, so it stays as it is.
+        A letterboxed image is normalised before it is shrunk, so it stays as it is.
         """
-        images = self.preparation.images
-        if images.letterbox:
+        processor = self.preparation.images
+        if processor.letterbox:
             return
-        views = len(self.pictures(0))
-        shape = (len(self), views, *images.size, 3)
+        views = len(self.images(0))
+        shape = (len(self), views, *processor.size, 3)
         made = np.lib.format.open_memmap(file, 'w+', np.uint8, shape)
-        for sample in tqdm(range(len(self)), 'read pictures', unit='frame', disable=None):
-            for view, picture in enumerate(self.pictures(sample)):
-                made[sample, view] = images.resize(picture)[0].permute(1, 2, 0).numpy()
+        for sample in tqdm(range(len(self)), 'read images', unit='frame', disable=None):
+            for view, image in enumerate(self.images(sample)):
+                made[sample, view] = processor.resize(image)[0].permute(1, 2, 0).numpy()
         made.flush()
         self._shrunk = made
 
@@ -141,15 +141,15 @@ class Dataset:
 
         :param random: jitters colours; None leaves them as serving has them.
         """
-        views = [self.pictures(sample) for sample in samples]
-        flat = [picture for pictures in views for picture in pictures]
+        views = [self.images(sample) for sample in samples]
+        flat = [image for images in views for image in images]
         if random is not None:
-            flat = [jittered(picture, random) for picture in flat]
+            flat = [jittered(image, random) for image in flat]
         pixels = self.preparation.images(flat)
-        return self._batch(samples, domain, pixels, [len(pictures) for pictures in views])
+        return self._batch(samples, domain, pixels, [len(images) for images in views])
 
     def known(self, samples: NDArray[np.intp], domain: int, features: Features) -> Batch:
-        """Return a batch with the encoder's outputs in place of pictures."""
+        """Return a batch with the encoder's outputs in place of images."""
         encoded, auxiliary = features.of(samples)
         none = torch.empty(0, 3, *self.preparation.images.size)
         batch = self._batch(samples, domain, none, [0] * len(samples))
@@ -178,8 +178,8 @@ def padded(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, rest)]) if rest > 0 else values
 
 
-def jittered(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) with another brightness and slightly other colours."""
+def jittered(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) with another brightness and slightly other colours."""
     gain = (1 + BRIGHTNESS * random.uniform(-1, 1)) * (1 + CHANNEL * random.uniform(-1, 1, 3))
     table = np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)  # (256, 3)
-    return np.stack([table[picture[..., c], c] for c in range(3)], axis=-1)
+    return np.stack([table[image[..., c], c] for c in range(3)], axis=-1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The batches of an adaptation: drawn by step, with what the frozen encoder says kept."""
+"""The batches of an adaptation, drawn by step; outputs of the frozen encoder are kept."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ class EpisodeBatches:
     Batches of one dataset for one row of a network, this process's part of each.
 
     In a stage that caches, the encoder runs once over each sample that the stage will draw, and
-    colours are not jittered. Where memory lacks, it runs for each batch.
+    colours are not jittered. If memory is too small, it runs for each batch.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class EpisodeBatches:
         return self._data.batch(samples, self._domain)
 
     def _known(self, samples: NDArray[np.intp]) -> Batch:
-        """Return a batch with the encoder's outputs in place of pictures, where they are kept."""
+        """Return a batch with the encoder's outputs in place of images, where they are kept."""
         if self._features is None:
             return self._read(samples)
         return self._data.known(samples, self._domain, self._features)

@@ -100,7 +100,7 @@ class Adaptation:
         return student, Preparation.of(network, images, text), new
 
     def _units(self) -> Units:
-        """Return in which numbers the network is trained: those it knows, or new ones."""
+        """Return the units of training: those of the checkpoint, or new ones."""
         network = self.student.network
         if self.new_space:
             return new_units(network, self.embodiment, self.data.proprio, self.data.actions)
@@ -149,7 +149,7 @@ class Adaptation:
         if resume:
             self.best = restore_state(state, self.trainer)['best']
         first = self.processes.rank == 0
-        self.data.shrink(state / f'pictures-{self.processes.rank}.npy')
+        self.data.shrink(state / f'images-{self.processes.rank}.npy')
         if first:  # the others do not look at the held-out episodes
             self.held_out.shrink(state / 'held-out.npy')
         options = self.options

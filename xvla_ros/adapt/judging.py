@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An open loop: a policy that is ready to serve against demonstrations it may not have seen."""
+"""Open-loop evaluation: compares predictions of a policy with demonstrations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def ask(policy: Policy, data: Dataset, sample: int, domain: int) -> Question:
     shape = policy.config.num_actions, policy.mode.dim
     random = np.random.default_rng(int(sample))
     return Question(
-        images=data.pictures(sample),
+        images=data.images(sample),
         proprio=padded(data.proprio[sample], policy.network.dim_proprio),
         instruction=data.tasks[data.episode[sample]],
         domain_id=domain,

@@ -40,9 +40,9 @@ class Candidate:
 
 def candidates(network: XVLA, trained: Sequence[int]) -> list[Candidate]:
     """
-    Return the trained rows by what the weights tell, the one most like the others first.
+    Return the trained rows, the one most similar to the others first.
 
-    It is the best guess without data: what many robots share is in it.
+    Without data it is the best guess, because it holds what many robots share.
     """
     rows = list(trained)
     alike = row_similarity([table.detach().float()[rows] for table in domain_tables(network)])

@@ -15,7 +15,7 @@ def make_room(network: XVLA, views: int, size: tuple[int, int]) -> None:
 
     Fewer cameras than slots need no change: an empty slot stays in the sequence, as zeros.
 
-    :param size: height and width of its pictures.
+    :param size: height and width of its images.
     :raises ConfigError: the positions of the checkpoint do not reach so far.
     """
     config = network.config
@@ -33,7 +33,7 @@ def make_room(network: XVLA, views: int, size: tuple[int, int]) -> None:
 
 
 def tokens_per_view(network: XVLA, size: tuple[int, int]) -> int:
-    """Return how many tokens a picture becomes: one per cell of the last map, and their mean."""
+    """Return how many tokens an image becomes: one per cell of the last map, and their mean."""
     with torch.no_grad():
         return int(network.image_features(torch.zeros(1, 3, *size)).shape[1])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the table of one recording and a source file to an episode."""
+"""Makes an episode of the table of one recording and a source file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from xvla_ros.data.columns import Column, Table
 from xvla_ros.data.context import Context
-from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.data.episodes import Episode, Images
 from xvla_ros.data.errors import DataError
 from xvla_ros.data.poses import arm_motion, ArmMotion, FrameError, settings_of, together
 from xvla_ros.data.source import PoseKeys, SECONDS, Source
@@ -24,7 +24,7 @@ class Recording:
     One episode as a reader found it.
 
     table: rows of a key, (F, ...); raises KeyError for one that is not there. times_s: (F,) where
-    the format has them. fps: where it says so. look: decodes the pictures of a frame.
+    the format has them. fps: where it says so. look: decodes the images of a frame.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Recording:
     file: str
     instruction: str
     table: Table
-    look: Callable[[int], Pictures]
+    look: Callable[[int], Images]
     cameras: tuple[str, ...]
     times_s: Array | None = None
     fps: float = 0.0
@@ -112,7 +112,7 @@ def _times(recording: Recording, source: Source, frames: int) -> Array:
     else:
         fps = source.fps or recording.fps
         if not fps:
-            raise ValueError('nothing says when frames are: expected `fps` or `times`')
+            raise ValueError('the frames have no times: expected `fps` or `times`')
         times = np.arange(frames) / fps
     if len(times) != frames:
         raise ValueError(f'has {len(times)} times and {frames} frames')

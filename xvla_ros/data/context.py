@@ -8,7 +8,7 @@ from xvla_ros.data.episodes import Episode
 from xvla_ros.data.errors import DataError
 from xvla_ros.replay.graph import Transforms
 
-# A reader goes on after an episode that is wrong: who checks data wants to know of all.
+# A reader continues after a wrong episode, so that a check reports all of them.
 Result = Episode | DataError
 
 

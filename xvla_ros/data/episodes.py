@@ -11,8 +11,8 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.data.errors import DataError
 
 Array = NDArray[np.float64]
-Pictures = tuple[NDArray[np.uint8], ...]
-# A quaternion whose length is farther from one is none.
+Images = tuple[NDArray[np.uint8], ...]
+# A quaternion whose length deviates from 1 by more is refused.
 LENGTH_TOLERANCE = 1e-3
 
 
@@ -66,7 +66,7 @@ class Episode:
 
     name: for messages. instruction: what was done. times_s: (F,) increasing. positions: (F, A, 3)
     metres, arm base frame. quaternions: (F, A, 4) xyzw. openings: (F, A), 0 closed to 1 open.
-    look: decodes the pictures (H, W, 3) uint8 RGB of a frame, in the order of the cameras.
+    look: decodes the images (H, W, 3) uint8 RGB of a frame, in the order of the cameras.
     file, index: where it is from. cameras: names. joints: (F, J) [rad], all arms in a row, named
     by joint_names, where they were recorded. commanded: what the arms were sent, where that was
     recorded; anchors are then of it. starts: first frame and the one behind the last that may
@@ -80,7 +80,7 @@ class Episode:
     positions: Array
     quaternions: Array
     openings: Array
-    look: Callable[[int], Pictures]
+    look: Callable[[int], Images]
     file: str = ''
     index: int = 0
     cameras: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user names as data to episodes."""
+"""Opens what a user names as data, and reads its episodes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

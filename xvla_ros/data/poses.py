@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the columns that a source file names to poses: units, rotations, grippers, kinematics."""
+"""Turns the columns that a source file names into poses: units, rotations, kinematics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from xvla_ros.data.episodes import Motion
 from xvla_ros.data.source import METRES, PoseKeys, RADIANS, ROTATIONS
 
 Array = NDArray[np.float64]
-# Stored rotations farther from one than this are damaged, or of another format.
+# Rotations that deviate more than this from a valid one are damaged or of another format.
 ROTATION_TOLERANCE = 0.05
 
 

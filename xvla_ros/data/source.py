@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A source file: what recorded data means, as data. There is no class per data set."""
+"""A source file: what recorded data means, as data. There is no class per dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,17 +27,17 @@ ROTATIONS = {
     'matrix': 9,
     **{f'euler_{axes}': 3 for axes in ('xyz', 'zyx', 'zyz', 'XYZ', 'ZYX', 'ZYZ')},
 }
-# Beside a data set that `xvla convert-data` wrote: how to read it.
+# Beside a dataset that `xvla convert-data` wrote: how to read it.
 BESIDE = 'xvla_source.yaml'
 SHIPPED = 'sources'
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraKeys:
-    """One camera: where its pictures are, and how they are stored."""
+    """One camera: where its images are, and how they are stored."""
 
     key: str = param(
-        'Name of the feature or data set; for `scattered` a path with {frame} in it, from the '
+        'Name of the feature or dataset; for `scattered` a path with {frame} in it, from the '
         "episode's folder."
     )
     colours: str = param(
@@ -51,9 +51,9 @@ class CameraKeys:
         'rgb',
         choices=('rgb', 'bgr'),
     )
-    rotate_180: bool = param('The stored picture is upside down.', False)
-    height: int = param('Rows, where pictures are stored as flat bytes.', 0, low=0)
-    width: int = param('Columns of such pictures.', 0, low=0)
+    rotate_180: bool = param('The stored image is upside down.', False)
+    height: int = param('Rows, where images are stored as flat bytes.', 0, low=0)
+    width: int = param('Columns of such images.', 0, low=0)
 
 
 @dataclass(frozen=True, kw_only=True)

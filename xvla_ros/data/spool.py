@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes on disk in the order in which they came, read back by place: pictures of a bag."""
+"""A temporary file for the images of a bag: bytes are appended, and read back by place."""
 
 from functools import partial
 import os
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where some bytes lie."""
+    """Position of stored bytes in the file."""
 
     offset: int
     length: int
@@ -38,7 +38,7 @@ class Spool:
         while left:
             chunk = read(left, offset)
             if not chunk:
-                raise OSError('the temporary file of pictures is shorter than what was written')
+                raise OSError('the temporary file of images is shorter than what was written')
             chunks.append(chunk)
             offset, left = offset + len(chunk), left - len(chunk)
         return b''.join(chunks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a video file by time, decoded when they are asked for."""
+"""Images of a video file by time, decoded when they are asked for."""
 
 from collections.abc import Iterator
 import os
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from xvla_ros.data.errors import DataError
 
-# A picture this far ahead is decoded on to, a farther one is sought [s].
+# Frames up to this far ahead are decoded in sequence; for a later one the file is sought [s].
 AHEAD_S = 1.0
-# So many files are open at a time: data sets of v2 have one per camera and episode.
+# At most this many files are open: datasets of v2 have one per camera and episode.
 MOST_OPEN = 32
 
 
@@ -77,7 +77,7 @@ class Video:
 
     def at(self, time_s: float, tolerance_s: float) -> NDArray[np.uint8]:
         """
-        Return the picture (H, W, 3) uint8 RGB nearest to a time.
+        Return the image (H, W, 3) uint8 RGB nearest to a time.
 
         :raises DataError: there is none within the tolerance, or it cannot be decoded.
         """
@@ -89,8 +89,8 @@ class Video:
             ) from error
         if found is None or abs(found[0] - time_s) > tolerance_s:
             raise DataError(f'the video has no frame at {time_s:.3f} s', file=self.path)
-        picture: NDArray[np.uint8] = found[1].to_ndarray(format='rgb24')
-        return picture
+        image: NDArray[np.uint8] = found[1].to_ndarray(format='rgb24')
+        return image
 
     def _nearest(self, time_s: float) -> tuple[float, Any] | None:
         last = self._last
@@ -111,7 +111,7 @@ class Video:
         return last
 
     def close(self) -> None:
-        """Close the file until a picture is asked for."""
+        """Close the file until an image is asked for."""
         self._opened.pop(id(self), None)
         if self._container is not None and self._process == os.getpid():
             self._container.close()

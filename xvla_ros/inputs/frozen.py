@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a camera hangs: it sends the same picture with new stamps while a tool moves."""
+"""Detects a camera that hangs: it repeats one image with new stamps while a tool moves."""
 
 from collections.abc import Sequence
 import threading
@@ -13,13 +13,13 @@ from xvla_ros.core.errors import ObservationError
 
 
 class FrozenWatch:
-    """Compares the pictures of one camera with each other. Any thread may ask."""
+    """Compares the images of one camera with each other. Any thread may ask."""
 
     def __init__(self, camera: str, max_m: float) -> None:
         """
-        Begin without a picture.
+        Begin without an image.
 
-        :param max_m: how far a tool may move during one picture [m]; 0 checks nothing.
+        :param max_m: how far a tool may move during one image [m]; 0 checks nothing.
         """
         self._camera, self._max_m = camera, max_m
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class FrozenWatch:
         Take note of a frame.
 
         :param stamp_ns: its time. :param data: its bytes. :param arms: their poses at that time.
-        :raises ObservationError: the picture is the same although a tool has moved too far.
+        :raises ObservationError: the image is the same although a tool has moved too far.
         """
         if not self._max_m:
             return
@@ -41,14 +41,14 @@ class FrozenWatch:
             moved_m = max(map(_apart_m, self._arms, arms), default=0.0)
         if moved_m > self._max_m:
             raise ObservationError(
-                f'camera {self._camera}: sends the same picture although a tool has moved '
+                f'camera {self._camera}: sends the same image although a tool has moved '
                 f'{1000 * moved_m:.0f} mm, limit {1000 * self._max_m:.0f} mm (max_frozen_m)',
                 f'camera {self._camera}',
                 'frozen',
             )
 
     def _note(self, digest: int, arms: tuple[ArmPose, ...]) -> None:
-        """Begin to measure anew with every new picture."""
+        """Begin to measure anew with every new image."""
         if digest != self._digest or len(arms) != len(self._arms):
             self._digest, self._arms = digest, arms
 

@@ -79,14 +79,14 @@ def image_from_message(
     :param rotate_180: turn it upside down (not mirrored).
     :param declared: encoding of messages whose own names no colours, such as 8UC3.
     :raises ObservationError: the encoding is not known, the data is not as long as the header
-        says, or a compressed picture is damaged.
+        says, or a compressed image is damaged.
     """
-    picture = (
+    image = (
         _compressed(message, topic)
         if hasattr(message, 'format')  # sensor_msgs/CompressedImage, of rclpy or a bag reader
         else _raw(message, topic, declared)
     )
-    return np.ascontiguousarray(picture[::-1, ::-1] if rotate_180 else picture)
+    return np.ascontiguousarray(image[::-1, ::-1] if rotate_180 else image)
 
 
 def check_layout(message: Any, topic: str, declared: str = '') -> Encoding:
@@ -195,7 +195,7 @@ def video_hint(kind: str, topic: str) -> str:
     if transport is None:
         return ''
     return (
-        '; one message of a video stream is no picture: run `ros2 run image_transport republish '
+        '; one message of a video stream is no image: run `ros2 run image_transport republish '
         f'--ros-args -p in_transport:={transport} -p out_transport:=raw '
         f'-r in/{transport}:={topic} -r out:={topic}/raw` and use {topic}/raw'
     )

@@ -179,7 +179,7 @@ class ObservationInputs:
 
     def look(self) -> Seen:
         """
-        Return what `observe` would freeze now, with pictures not yet decoded.
+        Return what `observe` would freeze now, with images not yet decoded.
 
         :raises ObservationError: as `observe`.
         """
@@ -190,7 +190,7 @@ class ObservationInputs:
 
     def decode(self, frames: Mapping[str, Frame]) -> tuple[NDArray[np.uint8], ...]:
         """
-        Return the pictures (H, W, 3) uint8 RGB of frames, in their order.
+        Return the images (H, W, 3) uint8 RGB of frames, in their order.
 
         :raises ObservationError: one cannot be decoded.
         """

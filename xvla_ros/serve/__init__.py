@@ -2,6 +2,6 @@
 """
 X-VLA's own wire protocol: a server for a policy, and a client for such servers.
 
-Order of imports: requests, then arrays and pictures, fields, protocol; batching and batcher, app,
-server. The client (transports, client) imports neither torch nor FastAPI.
+Order of imports: requests, then arrays and encoded_images, fields, protocol; batching and
+batcher, app, server. The client (transports, client) imports neither torch nor FastAPI.
 """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xvla_ros.core.errors import InferenceError
 from xvla_ros.core.warm_start import WarmStart
-from xvla_ros.serve.pictures import encode_jpeg
+from xvla_ros.serve.encoded_images import encode_jpeg
 from xvla_ros.serve.transports import open_transport, Transport
 
 T = TypeVar('T')

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.serve.arrays import read_array, read_numpy_map, shorten
-from xvla_ros.serve.pictures import ColorOrder, decode_image
+from xvla_ros.serve.encoded_images import ColorOrder, decode_image
 from xvla_ros.serve.requests import Contract, Limits, RequestError
 
 # Longest plan that a robot can have left [s].

@@ -17,6 +17,7 @@ import msgpack
 from numpy.typing import NDArray
 
 from xvla_ros.serve.arrays import check_density, msgpack_map, shorten
+from xvla_ros.serve.encoded_images import ColorOrder
 from xvla_ros.serve.fields import (
     read_images,
     read_instruction,
@@ -29,7 +30,6 @@ from xvla_ros.serve.fields import (
     read_tolerance,
     read_warm_start,
 )
-from xvla_ros.serve.pictures import ColorOrder
 from xvla_ros.serve.requests import Contract, InferenceRequest, Limits, RequestError
 
 # Default number of steps in both generations (models/modeling_xvla.py).

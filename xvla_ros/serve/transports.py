@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from xvla_ros.core.errors import InferenceError
 from xvla_ros.serve.arrays import json_numpy_literal, msgpack_map, read_array
-from xvla_ros.serve.pictures import ColorOrder
+from xvla_ros.serve.encoded_images import ColorOrder
 from xvla_ros.serve.requests import Limits, RequestError
 
 # A chunk of 30 x 20 numbers is 15 kB of JSON; larger answers than this are refused.

@@ -45,8 +45,8 @@ class Cameras:
         renderer.update_scene(self._data, camera=name)
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-        picture: NDArray[np.uint8] = renderer.render()
-        return picture
+        image: NDArray[np.uint8] = renderer.render()
+        return image
 
     def project(self, name: str, points: ArrayLike) -> NDArray[np.float64]:
         """

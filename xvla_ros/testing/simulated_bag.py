@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 import yaml
 
-from xvla_ros.adapt.cell import Cell, MakeLoop, Pictures
+from xvla_ros.adapt.cell import Cell, Images, MakeLoop
 from xvla_ros.bags.manifest import Recording, recording_message, RECORDING_TOPIC
 from xvla_ros.bags.topics import recorded_streams, STRING
 from xvla_ros.bags.writer import BagWriter, Bounds, Channel
@@ -205,7 +205,7 @@ class _Recorded:
         self._outputs.follow(self._scene.instruction)
         self._cell.begin(self._scene)
 
-    def _photograph(self) -> Pictures:
+    def _photograph(self) -> Images:
         """Publish an image of every camera, and return them."""
         images = []
         for name, publisher in self._cameras.items():

@@ -103,8 +103,8 @@ def draw(found: 'Inspection', path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 6), layout='constrained')
-    picture = axes.imshow(found.similarity, cmap='RdBu_r', vmin=-1, vmax=1)
-    figure.colorbar(picture, ax=axes, label='cosine between rows')
+    shown = axes.imshow(found.similarity, cmap='RdBu_r', vmin=-1, vmax=1)
+    figure.colorbar(shown, ax=axes, label='cosine between rows')
     axes.plot(
         [row.nearest for row in found.rows],
         [row.domain_id for row in found.rows],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every encoding of a camera becomes the same RGB picture, or is refused by name."""
+"""Every encoding of a camera becomes the same RGB image, or is refused by name."""
 
 import io
 import random
@@ -20,8 +20,8 @@ from xvla_ros.inputs.images import check_layout, ENCODINGS, image_from_message, 
 pytestmark = pytest.mark.ros
 HEIGHT, WIDTH = 48, 64
 # Left red, right blue, with a lighter band: sharp edges on even columns and rows only.
-PICTURE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-PICTURE[:, :32], PICTURE[:, 32:], PICTURE[16:32] = (200, 30, 40), (30, 50, 180), (190, 180, 60)
+IMAGE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+IMAGE[:, :32], IMAGE[:, 32:], IMAGE[16:32] = (200, 30, 40), (30, 50, 180), (190, 180, 60)
 # Places away from the edges, where demosaicing and shared chroma mix neighbours.
 INSIDE = [(8, 12), (8, 50), (24, 20), (24, 44), (40, 12), (40, 50)]
 
@@ -41,17 +41,17 @@ def message(encoding, values, padding=0, big=False):
 
 
 def mosaic(pattern):
-    """Return PICTURE as a Bayer sensor with this pattern of its first 2 x 2 pixels sees it."""
+    """Return IMAGE as a Bayer sensor with this pattern of its first 2 x 2 pixels sees it."""
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
     for index, color in enumerate(pattern):
         row, column = divmod(index, 2)
-        values[row::2, column::2] = PICTURE[row::2, column::2, 'rgb'.index(color)]
+        values[row::2, column::2] = IMAGE[row::2, column::2, 'rgb'.index(color)]
     return values
 
 
 def stored():
-    """Return every encoding with PICTURE's values in it, 8-bit; grey where it has no colour."""
-    rgb, alpha = PICTURE, np.full((HEIGHT, WIDTH, 1), 77, np.uint8)
+    """Return every encoding with IMAGE's values in it, 8-bit; grey where it has no colour."""
+    rgb, alpha = IMAGE, np.full((HEIGHT, WIDTH, 1), 77, np.uint8)
     bgr = rgb[..., ::-1]
     plain = {
         'rgb8': rgb,
@@ -91,7 +91,7 @@ def test_every_encoding_is_tested_and_every_declarable_one_is_known():
 @pytest.mark.parametrize('big', [False, True])
 def test_every_encoding_becomes_rgb(encoding, padding, big):
     found = image_from_message(message(encoding, STORED[encoding], padding, big), 'camera')
-    expected = PICTURE[..., [0, 0, 0]] if 'mono' in encoding else PICTURE
+    expected = IMAGE[..., [0, 0, 0]] if 'mono' in encoding else IMAGE
     assert found.shape == (HEIGHT, WIDTH, 3)
     assert found.dtype == np.uint8
     exact = not encoding.startswith(('bayer', 'yuv', 'uyvy', 'yuyv', 'nv'))
@@ -116,7 +116,7 @@ def test_the_colours_are_those_of_cv_bridge(encoding):
 
 def test_upside_down_is_turned_not_mirrored():
     turned = image_from_message(message('bgr8', STORED['bgr8']), 'camera', rotate_180=True)
-    assert np.array_equal(turned, np.rot90(PICTURE, 2))
+    assert np.array_equal(turned, np.rot90(IMAGE, 2))
 
 
 @pytest.mark.parametrize('name', ['RGB8', 'Bgr8', 'MONO8', 'UYVY'])
@@ -148,7 +148,7 @@ def test_an_encoding_without_colours_is_refused_until_it_is_declared(name):
 
 def test_an_image_that_says_otherwise_than_declared_is_refused():
     sent = message('rgb8', STORED['rgb8'])
-    assert np.array_equal(image_from_message(sent, 'camera', declared='rgb8'), PICTURE)
+    assert np.array_equal(image_from_message(sent, 'camera', declared='rgb8'), IMAGE)
     with pytest.raises(ObservationError, match=r"'rgb8', but `encoding`.*'bgr8'"):
         check_layout(sent, 'camera', 'bgr8')
 
@@ -186,16 +186,16 @@ def test_an_unknown_encoding_is_refused_with_those_that_are_known(encoding):
 
 def file_of(kind, **options):
     buffer = io.BytesIO()
-    Pillow.fromarray(PICTURE).save(buffer, kind, **options)
+    Pillow.fromarray(IMAGE).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize(('kind', 'options'), [('PNG', {}), ('WEBP', {'lossless': True})])
-def test_a_lossless_compressed_image_is_the_picture(kind, options):
+def test_a_lossless_compressed_image_is_the_image(kind, options):
     sent = CompressedImage(format=f'rgb8; {kind.lower()}', data=file_of(kind, **options))
-    assert np.array_equal(image_from_message(sent, 'camera'), PICTURE)
+    assert np.array_equal(image_from_message(sent, 'camera'), IMAGE)
     turned = image_from_message(sent, 'camera', rotate_180=True)
-    assert np.array_equal(turned, PICTURE[::-1, ::-1])
+    assert np.array_equal(turned, IMAGE[::-1, ::-1])
 
 
 def test_no_file_at_all_is_refused():
@@ -206,7 +206,7 @@ def test_no_file_at_all_is_refused():
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
 def test_a_damaged_compressed_image_is_refused(kind):
-    """A picture with a lost part used to arrive with half of its pixels wrong."""
+    """An image with a lost part used to arrive with half of its pixels wrong."""
     whole = file_of(kind)
     rng = random.Random(4)
     for _ in range(20):

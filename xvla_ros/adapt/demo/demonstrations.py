@@ -7,7 +7,7 @@ from tqdm import tqdm
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.data.episodes import Episode, Images
 from xvla_ros.sim.expert import Expert
 from xvla_ros.sim.scenes import sample_scene, Scene, TRAIN
 from xvla_ros.sim.world import World
@@ -19,7 +19,7 @@ NEAR_M = 0.01
 
 
 class Demonstrator:
-    """Has the expert move a simulated robot, and writes down what cameras and arms saw."""
+    """Runs the expert on a simulated robot, and records images and arm states."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """
@@ -44,11 +44,11 @@ class Demonstrator:
         self.world.reset(scene)
         times: list[float] = []
         arms: list[list[ArmPose]] = []
-        pictures: list[Pictures] = []
+        images: list[Images] = []
         while self.world.time_s < LIMIT_S and not self._done(scene, arms):
             times.append(self.world.time_s)
             arms.append([self.world.tool_pose(name) for name in self.embodiment.arm_names])
-            pictures.append(self._look())
+            images.append(self._look())
             self._advance(scene, arms[-1])
         return Episode(
             name=f'scene {scene.seed}/{scene.episode}',
@@ -57,10 +57,10 @@ class Demonstrator:
             positions=np.array([[pose.position for pose in row] for row in arms]),
             quaternions=np.array([[pose.quaternion for pose in row] for row in arms]),
             openings=np.array([[pose.gripper for pose in row] for row in arms]),
-            look=pictures.__getitem__,
+            look=images.__getitem__,
         )
 
-    def _look(self) -> Pictures:
+    def _look(self) -> Images:
         size = self.sim.image_width, self.sim.image_height
         return tuple(self.world.render(name, *size) for name in self.embodiment.camera_names)
 

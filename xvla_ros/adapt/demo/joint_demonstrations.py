@@ -16,7 +16,7 @@ from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.joint_profile import JointProfile
 from xvla_ros.core.resources import shared_file
-from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.data.episodes import Episode, Images
 from xvla_ros.sim.scenes import TRAIN
 
 # States that are recorded in each scene.
@@ -83,8 +83,8 @@ class PlanEpisodes:
             joints=np.hstack(joints),
             joint_names=self.names,
             look=partial(self._look, index),
-            starts=(0, 1),  # later frames have no pictures of their own
+            starts=(0, 1),  # later frames have no images of their own
         )
 
-    def _look(self, index: int, frame: int) -> Pictures:
+    def _look(self, index: int, frame: int) -> Images:
         return tuple(np.array(self.samples.images[index]))

@@ -13,10 +13,10 @@ from xvla_ros.core.joint_profile import JointProfile
 from xvla_ros.sim.expert import ArmPlan
 from xvla_ros.sim.scenes import Scene
 
-# Standard deviation of what each joint of a visited state is off by [rad].
+# Standard deviation of the noise on each joint of a visited state [rad].
 JOINT_RAD = 0.03
-# A plan whose end no joints reach nearer than this is not a label [m]. On the way the nearest
-# joints do: five joints cannot take every orientation at every place.
+# A plan whose end no joints reach nearer than this is not a label [m]. Along the way the nearest
+# joints are accepted: five joints cannot take every orientation at every place.
 REACHED_M = 0.005
 # Inverse kinematics runs this far apart along a plan; joints between are interpolated [m].
 KNOT_M = 0.01
@@ -29,7 +29,7 @@ class JointRecorder(SampleRecorder):
     Records samples of one simulated robot that is driven by its joints.
 
     States and plans are in the units of the robot's joints table. The first action of a plan is
-    due with the picture, as in data of LeRobot: it is the present state.
+    due with the image, as in data of LeRobot: it is the present state.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Record what the scripted expert would do, from states that a clumsy expert passes through.
+Record plans of the scripted expert from the states of a noisy motion.
 
 An arm is put at each state by inverse kinematics, the cameras are drawn, and the label is the
-expert's clean plan from there, towards each of the blocks: what the words name is then the only
-way to tell them apart. Noise in the visited states, never in the labels, teaches the policy to
-come back from its own errors (DART, Laskey et al. 2017).
+expert's clean plan from there, towards each of the blocks: only the instruction tells which of
+them applies. Noise in the visited states, never in the labels, teaches the policy to come back
+from its own errors (DART, Laskey et al. 2017).
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from xvla_ros.sim.world import World
 ANCHORS = 30
 # Between two recorded states: this many anchors of the expert's plan.
 STRIDE = (1, 5)
-# Standard deviations of what a visited state is off by: drift, slip or kick, and in orientation.
+# Standard deviations of the noise on a visited state: drift, slip or kick, and orientation.
 SPREADS_M = (0.006, 0.02, 0.04)
 SPREAD_SHARES = (0.5, 0.35, 0.15)
 TILT_RAD = 0.03
@@ -116,7 +116,7 @@ class SampleRecorder:
         }
 
     def _look(self, camera: str) -> NDArray[np.uint8]:
-        """Draw a camera at its own size and shrink the picture as inference does."""
+        """Draw a camera at its own size and shrink the image as inference does."""
         sim = self.embodiment.sim
         assert sim is not None  # the world refuses an embodiment without a simulation
         image = self.world.render(camera, sim.image_width, sim.image_height)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which numbers a network is trained: by the statistics of its data, or those that it has."""
+"""The units that a network is trained in: from its data's statistics, or its own ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ from xvla_ros.model.normalisation import (
 from xvla_ros.model.xvla import XVLA
 
 Array = NDArray[np.float64]
-# What the statistics of new data are used for. LeRobot's processors apply it as we do.
+# How new data is normalised. LeRobot's processors apply this mode in the same way.
 MODE = 'MEAN_STD'
-# A channel counts as spread by at least this much of a radian, or of a gripper's way. A channel
-# that stands still in the data would else be magnified until its sensor's noise is all there is.
+# A channel counts as spread by at least this much of a radian, or of a gripper's way. Otherwise a
+# channel that stands still in the data would be scaled up to mere sensor noise.
 LEAST_SPREAD = 0.02
 QUANTILES = {'q01': 0.01, 'q10': 0.1, 'q90': 0.9, 'q99': 0.99}
 
@@ -36,7 +36,7 @@ QUANTILES = {'q01': 0.01, 'q10': 0.1, 'q90': 0.9, 'q99': 0.99}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Units:
     """
-    Between the data's numbers and the network's.
+    Converts between the data's numbers and the network's.
 
     mode: of the statistics, IDENTITY for none. statistics: by `<feature>.<statistic>`, of new
     data. kept: folder whose processor files say it, where a checkpoint keeps its own.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the joints in an episode to what a network in joint space is trained on."""
+"""Turns the joints of an episode into samples for a network in joint space."""
 
 from typing import ClassVar
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xvla_ros.adapt.lift.rollouts import Frame, Rollouts
+from xvla_ros.bags.images import compressed_image
 from xvla_ros.bags.manifest import Recording, recording_message, RECORDING_TOPIC
 from xvla_ros.bags.message_types import typestore, write_message
-from xvla_ros.bags.pictures import compressed_image
 from xvla_ros.bags.topics import (
     CHUNK_KIND,
     COMPRESSED,
@@ -38,7 +38,7 @@ PAUSE_NS = NANOSECONDS
 
 def record_bag(folder: Path, file: Path, scenes: list[Scene]) -> Embodiment:
     """
-    Record a demonstration of each scene into a bag; pictures are JPEG.
+    Record a demonstration of each scene into a bag; images are JPEG.
 
     :param file: of the embodiment. It must take its poses from topics, not from TF.
     :raises ConfigError: the folder is not empty.
@@ -85,7 +85,7 @@ class DemonstrationMessages:
         }
 
     def of(self, frame: Frame, rollouts: Rollouts, now_ns: int) -> list[tuple[str, bytes]]:
-        """Return the messages of a frame by topic: plan, arms, pictures."""
+        """Return the messages of a frame by topic: plan, arms, images."""
         header = header_at(now_ns)
         found = [('/' + PLAN, plan_message(self._embodiment, frame.plans, header))]
         for (name, arm), tool in zip(self._embodiment.arms.items(), frame.tools, strict=True):
@@ -94,9 +94,9 @@ class DemonstrationMessages:
                 found.append((absolute(arm.pose_topic), write_message(POSE, pose)))
             q = rollouts.world.joint_positions(name)
             found += self._joints(name, q, tool.gripper, header)
-        for name, picture in zip(self._embodiment.camera_names, frame.pictures, strict=True):
+        for name, image in zip(self._embodiment.camera_names, frame.images, strict=True):
             topic = absolute(self._embodiment.cameras[name].topic) + SUFFIX
-            found.append((topic, jpeg_of(picture, header_at(now_ns, f'{name}_optical_frame'))))
+            found.append((topic, jpeg_of(image, header_at(now_ns, f'{name}_optical_frame'))))
         return found
 
     def _joints(
@@ -127,7 +127,7 @@ class DemonstrationMessages:
 
 
 def plan_message(embodiment: Embodiment, plans: tuple[ArmPlan, ...], header: Any) -> bytes:
-    """Return plans as an ActionChunk; a gripper's value is the model's own, as in all of them."""
+    """Return plans as an ActionChunk; gripper values are the model's, as in every chunk."""
     period_ns = round(embodiment.policy.anchor_period_s * NANOSECONDS)
     steps = []
     for number, poses in enumerate(zip(*(plan.poses() for plan in plans), strict=True), 1):
@@ -175,12 +175,12 @@ def pose_of(tool: ArmPose) -> Any:
     return make('geometry_msgs/msg/Pose', position=position, orientation=orientation)
 
 
-def jpeg_of(picture: NDArray[np.uint8], header: Any) -> bytes:
-    """Return a picture (H, W, 3) RGB as a CompressedImage."""
-    height, width, _ = picture.shape
+def jpeg_of(image: NDArray[np.uint8], header: Any) -> bytes:
+    """Return an image (H, W, 3) RGB as a CompressedImage."""
+    height, width, _ = image.shape
     raw = make(
         IMAGE, header=header, height=height, width=width, encoding='rgb8', is_bigendian=0,
-        step=3 * width, data=picture.ravel(),
+        step=3 * width, data=image.ravel(),
     )  # fmt: skip
     packed = compressed_image(write_message(IMAGE, raw), 'jpeg')
     assert packed is not None  # rgb8 can be compressed

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The expert picks blocks up in the simulation, pushed off its way, and says what it would do.
+The expert picks blocks up in the simulation under noise; its plan is kept at each frame.
 
-The motion is noisy, the plans are not: from every state that the arm comes to, the clean plan is
-written down. A policy thereby sees how to come back from its own errors (DART, Laskey et al.
-2017).
+The motion is noisy, the plans are not: the clean plan is recorded from each state that the arm
+reaches. A policy thereby learns to come back from its own errors (DART, Laskey et al. 2017).
 """
 
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ ANCHORS = 30
 STRIDE = 2
 # A demonstration ends when the blocks are lifted, or after so long.
 LIMIT_S = 8.0
-# What the targets are off by: a drift that decays over DRIFT_FRAMES, and now and then a kick.
+# Noise of the targets: a drift that decays over DRIFT_FRAMES, and occasional kicks.
 DRIFT_M, DRIFT_FRAMES = 0.004, 4.0
 KICK_M, KICK_SHARE = 0.03, 0.04
 # Share of the frames in which an open gripper closes for no reason, or a closed one opens.
@@ -40,12 +39,12 @@ class Frame:
     """
     One look of a demonstration.
 
-    time_s: since it began. pictures: (H, W, 3) uint8 RGB, in the order of the cameras. tools: each
+    time_s: since it began. images: (H, W, 3) uint8 RGB, in the order of the cameras. tools: each
     arm's pose and opening. plans: each arm's clean plan from here, steps one anchor period apart.
     """
 
     time_s: float
-    pictures: tuple[NDArray[np.uint8], ...]
+    images: tuple[NDArray[np.uint8], ...]
     tools: tuple[ArmPose, ...]
     plans: tuple[ArmPlan, ...]
 
@@ -82,8 +81,8 @@ class Rollouts:
             lift=True, also=blocks,
         )  # fmt: skip
         cameras = self.embodiment.camera_names
-        pictures = tuple(self.world.render(name, *size) for name in cameras)
-        return Frame(time_s=self.world.time_s, pictures=pictures, tools=tools, plans=plans)
+        images = tuple(self.world.render(name, *size) for name in cameras)
+        return Frame(time_s=self.world.time_s, images=images, tools=tools, plans=plans)
 
     def _advance(self, frame: Frame, noise: list['Noise'], judge: LiftJudge) -> None:
         """Move the arms along the plan, off by some noise."""
@@ -105,7 +104,7 @@ class Rollouts:
 
 
 class Noise:
-    """What one arm's targets are off by."""
+    """The noise of one arm's targets."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self._random, self._drift = random, np.zeros(3)

@@ -38,7 +38,7 @@ class Together:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Return batches as one; what the encoder says is known of all of them or of none."""
+    """Return batches as one; all of them hold the encoder's outputs, or none does."""
     parts: dict[str, Any] = {}
     for field in fields(Batch):
         values = [getattr(batch, field.name) for batch in batches]

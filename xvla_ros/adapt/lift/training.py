@@ -107,7 +107,7 @@ class LiftTraining:
         if resume:
             self.best = restore_state(state, self.trainer)['best']
         for name in self.data:
-            self.data[name].shrink(state / f'pictures-{name}.npy')
+            self.data[name].shrink(state / f'images-{name}.npy')
             self.held_out[name].shrink(state / f'held-out-{name}.npy')
         with Progress(self.trainer, state, tensorboard=self.options.tensorboard) as progress:
             if not resume:
@@ -148,7 +148,7 @@ class LiftTraining:
         return measure(policy, data, samples, self.rows[name], options.denoising)
 
     def _write(self, errors: Mapping[str, AnyErrors], step: int) -> None:
-        """Write the checkpoint, halves as the shipped one, and what it measures."""
+        """Write the checkpoint in float16, as the shipped one, and the held-out errors."""
         options, network = self.options, self.student.network
         state = {name: tensor.half() for name, tensor in network.state_dict().items()}
         images = self.preparation.images

@@ -61,8 +61,8 @@ class Sampler:
     """
     Which samples a step draws from several sources, each with the same share.
 
-    Every source is walked in random order, each sample once before any comes again. The seed and
-    the step say all, so there is no state to save.
+    Every source is walked in random order, each sample once before any comes again. The draw
+    depends on the seed and the step alone, so no state is saved.
     """
 
     def __init__(self, sizes: Sequence[int], batch: int, seed: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the encoder says to each sample, kept while it is not trained."""
+"""The encoder's output for each sample, kept while the encoder is not trained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

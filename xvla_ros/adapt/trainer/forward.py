@@ -41,7 +41,7 @@ def encode(network: XVLA, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 def encode_maps(
     network: XVLA, batch: Batch, maps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encode a batch whose pictures have been through the vision tower."""
+    """Encode a batch whose images have been through the vision tower."""
     projected = network.vlm.multi_modal_projector(maps)
     views = projected.new_zeros(*batch.mask.shape, *projected.shape[1:])
     views = views.masked_scatter(batch.mask[:, :, None, None], projected)

@@ -33,7 +33,7 @@ class Memory:
         return self.weights + self.gradients + self.optimiser + self.copies + self.activations
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return the estimate as text."""
         names = ('weights', 'gradients', 'optimiser', 'copies', 'activations')
         parts = ', '.join(f'{name} {getattr(self, name) / 1e9:.2f}' for name in names)
         return f'{self.total / 1e9:.2f} GB ({parts})'
@@ -45,7 +45,7 @@ def expected(
     """
     Return what a stage is expected to take.
 
-    :param batch: samples per step and process. size: height and width of pictures. mean: a running
+    :param batch: samples per step and process. size: height and width of images. mean: a running
         mean of the weights is kept.
     """
     parts = parameters_of(student.network, student.heads)
@@ -83,7 +83,7 @@ def activations(student: Student, stage: Stage, size: tuple[int, int]) -> int:
 
 
 def encoder(config: NetworkConfig, maps: Sequence[int], words: int) -> int:
-    """Return the numbers that the encoder keeps for one sample with a picture in each slot."""
+    """Return the numbers that the encoder keeps for one sample with an image in each slot."""
     text, vision = config.florence['text_config'], config.florence['vision_config']
     widths = vision.get('embed_dim') or vision['dim_embed']
     blocks = [2 * depth for depth in vision['depths']]

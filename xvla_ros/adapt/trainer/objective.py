@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step lowers: X-VLA's own loss, of a network in training."""
+"""The loss of a training step: X-VLA's own, of a network in training."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -37,7 +37,7 @@ def parameters_of(
     Return the parameters of each part by name.
 
     prompts: the soft prompts. heads: all other tables with a row per domain. core: the rest of the
-    transformer. vlm: the encoder of pictures and words. extra: the heads that only training has.
+    transformer. vlm: the encoder of images and words. extra: the heads that only training has.
     """
     parts: dict[str, dict[str, nn.Parameter]] = {part: {} for part in PARTS}
     tables = {id(p) for p in domain_tables(network)}

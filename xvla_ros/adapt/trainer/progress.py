@@ -32,7 +32,7 @@ class Progress(AbstractContextManager['Progress']):
         """
         Open the log.
 
-        :param quiet: of several processes, all but one only compute.
+        :param quiet: write nothing; of several processes all but one are quiet.
         :raises ConfigError: TensorBoard is asked for and not installed.
         """
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained when, and how fast: stages with a learning rate for each part of the network."""
+"""The stages of a training, with a learning rate for each part of the network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Stage:
     Some steps with the same parts in training.
 
     rates: of the parts that are trained; all others need no gradient. fresh: the optimiser begins
-    anew. caches: the encoder is not trained and sees pictures without jitter, so its output is
+    anew. caches: the encoder is not trained and sees images without jitter, so its output is
     kept. lora: of core and vlm, train the low-rank updates alone.
     """
 
@@ -44,7 +44,7 @@ class Stage:
     lora: bool = False
 
     def __str__(self) -> str:
-        """Return all that the steps depend on, for people."""
+        """Return everything that the steps depend on, as text."""
         rates = ', '.join(
             f'{p} {r.peak:g}/{r.warmup}/{r.falling:g}' for p, r in self.rates.items()
         )

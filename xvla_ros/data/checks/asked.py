@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What data is checked for."""
+"""The settings of a check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Asked:
     """
     The robot and the checkpoint that the data is for, as far as they are known.
 
-    tokens: returns how many tokens an instruction has. pictures: how many frames of an episode to
+    tokens: returns how many tokens an instruction has. images: how many frames of an episode to
     decode. grippers_begin, window_s: as the source says.
     """
 
@@ -25,7 +25,7 @@ class Asked:
     tokens: Callable[[str], int] | None = None
     most_tokens: int = TOKENS
     anchors: int = ANCHORS
-    pictures: int = 5
+    images: int = 5
     grippers_begin: str = 'open'
     window_s: float = 0.0
 

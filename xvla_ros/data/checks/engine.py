@@ -9,8 +9,8 @@ import numpy as np
 from xvla_ros.core.findings import Finding, OK, PROBLEM, WARNING
 from xvla_ros.data.checks.asked import Asked
 from xvla_ros.data.checks.grippers import Grippers
+from xvla_ros.data.checks.images import check_images
 from xvla_ros.data.checks.motion import check_motion, still_frames
-from xvla_ros.data.checks.pictures import check_pictures
 from xvla_ros.data.checks.words import check_instruction
 from xvla_ros.data.context import Result
 from xvla_ros.data.episodes import Episode
@@ -21,7 +21,7 @@ SPAN_SHARE = 0.1
 
 
 class Checker:
-    """Looks at one episode after the other; `findings` says what is true of all."""
+    """Checks one episode after the other; `findings` reports on all of them."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked, self._grippers = asked, Grippers(asked)
@@ -41,7 +41,7 @@ class Checker:
         self._count(result)
         yield from check_motion(result, self._asked)
         yield from check_instruction(result, self._asked)
-        yield from check_pictures(result, self._asked)
+        yield from check_images(result, self._asked)
 
     def _count(self, episode: Episode) -> None:
         self.episodes += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What grippers do, over all episodes: which way is open shows in how episodes begin."""
+"""Checks grippers over all episodes: how episodes begin shows which way is open."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from xvla_ros.data.episodes import Episode
 
 # Below this opening a gripper counts as closed.
 CLOSED = 0.5
-# So much of an opening is a change.
+# A gripper counts as moved when its opening changes by this much.
 CHANGE = 0.2
 
 

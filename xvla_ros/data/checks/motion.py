@@ -14,13 +14,14 @@ from xvla_ros.data.checks.asked import Asked, at, share
 from xvla_ros.data.checks.recorded_motion import JUMP_M_S, Recorded
 from xvla_ros.data.episodes import Episode
 
-# A step so many times the usual one is a gap.
+# A step this many times the usual one is a gap.
 GAP = 3.0
-# A tool does not turn faster [rad/s].
+# A tool that turns faster is reported [rad/s].
 TURN_RAD_S = 20.0
-# Positions beyond are no metres, and all of them within are no millimetres [m].
+# A position larger than the first is in millimetres. If all are smaller than the second, metres
+# were declared to be millimetres [m].
 FARTHEST_M, NEAREST_M = 3.0, 0.01
-# Largest change of a tool's pose from frame to frame that is none, as in X-VLA's filter.
+# A tool whose pose changes by less from frame to frame stands still, as in X-VLA's filter.
 STILL = 1e-5
 MOSTLY_STILL = 0.5
 # Poses from recorded joints differ by less, the median of these frames [m].

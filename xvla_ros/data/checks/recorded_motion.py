@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 # Speeds are taken over about this long: from sample to sample they would be noise [s].
 SPEED_SPAN_S = 0.1
-# No arm that is driven here is faster [m/s]: beyond is a jump, as where a scene begins anew.
+# A faster motion is a jump [m/s], for example where a new scene begins.
 JUMP_M_S = 3.0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What instructions say."""
+"""Checks instructions."""
 
 from collections.abc import Iterator
 

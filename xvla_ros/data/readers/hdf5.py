@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from xvla_ros.core.errors import XvlaError
 from xvla_ros.data.assembly import assemble, Recording
 from xvla_ros.data.context import Context, Result
-from xvla_ros.data.episodes import Pictures
+from xvla_ros.data.episodes import Images
 from xvla_ros.data.errors import DataError
-from xvla_ros.data.pictures import stored_picture
+from xvla_ros.data.images import stored_image
 from xvla_ros.data.source import CameraKeys, Source
 
-# Lengths of pictures that are padded to one size, by camera and frame (ALOHA).
+# Lengths of images that are padded to one size, by camera and frame (ALOHA).
 LENGTHS = 'compress_len'
 META_KEYS = ('datalist', 'observation_key', 'language_instruction_key')
 
@@ -101,16 +101,16 @@ def _groups(opened: Any, pattern: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Group:
-    """One episode in a file, which is opened for every look: workers may be forked."""
+    """One episode in a file. Each read opens the file, because workers may be forked."""
 
     file: Path
     group: str
     source: Source
 
     def recording(self, index: int) -> Recording:
-        """Return the episode, its pictures not yet decoded."""
+        """Return the episode, its images not yet decoded."""
         for name, keys in self.source.cameras.items():
-            self._check_pictures(name, keys)
+            self._check_images(name, keys)
         return Recording(
             name=self.name,
             index=index,
@@ -132,7 +132,7 @@ class _Group:
 
     def rows(self, key: str) -> NDArray[Any]:
         """
-        Return a data set.
+        Return a dataset.
 
         :raises KeyError: there is none.
         """
@@ -158,8 +158,8 @@ class _Group:
     def _error(self, text: str, frame: int | None, what: str = 'damaged') -> DataError:
         return DataError(text, file=self.file, episode=self.name, frame=frame, what=what)
 
-    def _check_pictures(self, name: str, keys: CameraKeys) -> None:
-        """Look whether there are as many pictures as rows, without reading them."""
+    def _check_images(self, name: str, keys: CameraKeys) -> None:
+        """Look whether there are as many images as rows, without reading them."""
         first = next(iter(self.source.arms.values())).state
         column = (first.position or first.joints).partition('[')[0]
 
@@ -169,15 +169,15 @@ class _Group:
             rows = group.get(column)
             return len(group[keys.key]), len(rows) if rows is not None else -1
 
-        pictures, rows = self._with(count)
-        if 0 <= pictures < rows:
+        images, rows = self._with(count)
+        if 0 <= images < rows:
             raise self._error(
-                f'camera {name}: has {pictures} pictures of {rows} frames', pictures, 'missing'
+                f'camera {name}: has {images} images of {rows} frames', images, 'missing'
             )
 
-    def look(self, frame: int) -> Pictures:
+    def look(self, frame: int) -> Images:
         """
-        Return the pictures of a frame.
+        Return the images of a frame.
 
         :raises DataError: one is missing or cannot be decoded.
         """
@@ -186,17 +186,17 @@ class _Group:
         def take(group: Any) -> list[Any]:
             return [_element(group, keys.key, frame, i) for i, (_, keys) in enumerate(cameras)]
 
-        pictures = []
+        images = []
         for (name, keys), element in zip(cameras, self._with(take), strict=True):
             try:
-                pictures.append(stored_picture(element, keys))
+                images.append(stored_image(element, keys))
             except (ValueError, XvlaError) as error:
-                raise self._error(f'camera {name}: {error}', frame, 'picture') from error
-        return tuple(pictures)
+                raise self._error(f'camera {name}: {error}', frame, 'image') from error
+        return tuple(images)
 
 
 def _element(group: Any, key: str, frame: int, camera: int) -> Any:
-    """Return a stored picture without its padding."""
+    """Return a stored image without its padding."""
     element = group[key][frame]
     if LENGTHS in group and np.ndim(element) == 1:
         return element[: int(group[LENGTHS][camera, frame])]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes of a LeRobot data set, v2.0, v2.1 or v3.0."""
+"""Episodes of a LeRobot dataset, v2.0, v2.1 or v3.0."""
 
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
@@ -13,7 +13,7 @@ from xvla_ros.core.errors import XvlaError
 from xvla_ros.data.assembly import assemble, Recording
 from xvla_ros.data.context import Context, Result
 from xvla_ros.data.errors import DataError
-from xvla_ros.data.pictures import stored_picture, turned
+from xvla_ros.data.images import stored_image, turned
 from xvla_ros.data.readers.lerobot_tables import column, Entry, IMAGES, Tables
 from xvla_ros.data.source import CameraKeys, Source
 from xvla_ros.data.video import Video
@@ -27,7 +27,7 @@ PREFIX = 'observation.images.'
 
 def read(path: Path, source: Source, context: Context) -> Iterator[Result]:
     """
-    Yield the episodes of a data set, and an error for each that cannot be used.
+    Yield the episodes of a dataset, and an error for each that cannot be used.
 
     :raises DataError: its meta files cannot be read.
     """
@@ -40,7 +40,7 @@ def read(path: Path, source: Source, context: Context) -> Iterator[Result]:
 
 
 class _Reader:
-    """One data set and what a source file says of it."""
+    """One dataset and what a source file says of it."""
 
     def __init__(self, tables: Tables, source: Source) -> None:
         self.tables, self._source = tables, source
@@ -48,16 +48,16 @@ class _Reader:
         for name, keys in self._cameras.items():
             if tables.features.get(keys.key, {}).get('dtype') not in IMAGES:
                 raise DataError(
-                    f"camera {name}: '{keys.key}' is no picture; pictures are "
+                    f"camera {name}: '{keys.key}' is not an image; images are "
                     f'{", ".join(k.key for k in self._all_cameras().values())}',
                     file=tables.folder,
                 )
         self._video = cache(Video)
-        # Those of the episode that is read now: a data set does not fit into memory.
-        self._stored = lru_cache(maxsize=len(self._cameras))(self._pictures)
+        # Only the present episode's are kept, because a dataset does not fit into memory.
+        self._stored = lru_cache(maxsize=len(self._cameras))(self._images)
 
-    def _pictures(self, entry: Entry, key: str) -> pa.ChunkedArray:
-        return self.tables.pictures(entry, key)
+    def _images(self, entry: Entry, key: str) -> pa.ChunkedArray:
+        return self.tables.images(entry, key)
 
     def _all_cameras(self) -> dict[str, CameraKeys]:
         features = self.tables.features
@@ -75,7 +75,7 @@ class _Reader:
 
     def recording(self, entry: Entry) -> Recording:
         """
-        Return one episode, its pictures not yet decoded.
+        Return one episode, its images not yet decoded.
 
         :raises DataError: rows or frames are missing.
         """
@@ -109,7 +109,7 @@ class _Reader:
         return self._of_video(keys, entry, table)
 
     def _of_table(self, keys: CameraKeys, entry: Entry) -> Look:
-        """Return what decodes pictures that are stored as files in the table."""
+        """Return what decodes images that are stored as files in the table."""
 
         def error(text: str, frame: int) -> DataError:
             file = self.tables.data_file(entry)
@@ -118,16 +118,16 @@ class _Reader:
         def look(frame: int) -> NDArray[np.uint8]:
             stored = self._stored(entry, keys.key)[frame].as_py()
             if not stored or not stored.get('bytes'):
-                raise error(f"has no picture of '{keys.key}'", frame)
+                raise error(f"has no image of '{keys.key}'", frame)
             try:
-                return stored_picture(stored['bytes'], keys)
+                return stored_image(stored['bytes'], keys)
             except (ValueError, XvlaError) as reason:
-                raise error(f"picture of '{keys.key}': {reason}", frame) from reason
+                raise error(f"image of '{keys.key}': {reason}", frame) from reason
 
         return look
 
     def _of_video(self, keys: CameraKeys, entry: Entry, table: pa.Table) -> Look:
-        """Return what decodes pictures of a video, once it is known that it has them all."""
+        """Return what decodes images of a video, once it is known that it has them all."""
         path, begin = self.tables.video(keys.key, entry)
         video, tolerance = self._video(path), NEAR_SHARE / self.tables.fps
         times = np.asarray(column(table, 'timestamp'), np.float64).reshape(-1) + begin

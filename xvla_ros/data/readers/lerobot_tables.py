@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a LeRobot data set, v2.0, v2.1 and v3.0, without lerobot."""
+"""The tables of a LeRobot dataset, v2.0, v2.1 and v3.0, without lerobot."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ STATISTICS = 'stats/'
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One episode as the meta files tell of it."""
+    """One episode as the meta files describe it."""
 
     index: int
     length: int
@@ -32,7 +32,7 @@ class Entry:
 
 
 class Tables:
-    """The meta files of one data set, and its rows."""
+    """The meta files of one dataset, and its rows."""
 
     def __init__(self, folder: Path) -> None:
         """
@@ -148,7 +148,7 @@ class Tables:
         return table
 
     def _numbers(self, file: Path) -> pa.Table:
-        """Return all of a file but pictures; the last one is kept, for episodes share files."""
+        """Return all of a file but images; the last one is kept, for episodes share files."""
         if self._last[0] != file:
             opened = _open(file)
             stored = {k for k, feature in self.features.items() if feature['dtype'] == 'image'}
@@ -156,8 +156,8 @@ class Tables:
             self._last = file, opened.read(columns=names)
         return self._last[1]
 
-    def pictures(self, entry: Entry, key: str) -> pa.ChunkedArray:
-        """Return the picture files of an episode that are stored in its table, in its order."""
+    def images(self, entry: Entry, key: str) -> pa.ChunkedArray:
+        """Return the image files of an episode that are stored in its table, in its order."""
         file = self.data_file(entry)
         opened, (_, begin, count) = _open(file), self._places.get(entry.index, (file, 0, None))
         groups, start, first = [], 0, 0

@@ -59,5 +59,5 @@ def numbers(target: Any) -> NDArray[np.float64]:
 
 
 def nothing() -> NDArray[np.float64]:
-    """Return a target that is not there."""
+    """Return NaN for a missing target."""
     return np.full(POSE_SIZE, np.nan)

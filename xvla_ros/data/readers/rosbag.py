@@ -2,7 +2,7 @@
 """
 Episodes of a rosbag: each frame is the observation that the live node would have made.
 
-The classes that read cameras and arms live subscribe to the bag (`replay.graph`), so pictures,
+The classes that read cameras and arms live subscribe to the bag (`replay.graph`), so images,
 poses, checks of ages and skew are theirs. An instruction on the task's topic begins an episode.
 """
 
@@ -32,7 +32,7 @@ from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.embodiment import Embodiment
 from xvla_ros.core.errors import ObservationError
 from xvla_ros.data.context import Context, Result
-from xvla_ros.data.episodes import Episode, Pictures
+from xvla_ros.data.episodes import Episode, Images
 from xvla_ros.data.errors import DataError
 from xvla_ros.data.readers.plans import planned
 from xvla_ros.data.source import Source
@@ -107,7 +107,7 @@ class _BagReader:
         self._spool, self._refused = Spool(), ''
 
     def takes(self, source: Source) -> Iterator[_Take]:
-        """Read the bag once; yield its episodes, pictures on disk."""
+        """Read the bag once; yield its episodes, images on disk."""
         topic, told = self._told(source)
         take = None if topic else _Take(instruction=told)
         period_ns = round((1 - EARLY_SHARE) * NANOSECONDS / source.fps) if source.fps else 1
@@ -141,7 +141,7 @@ class _BagReader:
         return topic, source.instruction or (recording.instruction if recording else '')
 
     def _look(self) -> Seen | None:
-        """Return an observation; remember why where there can be none."""
+        """Return an observation, or None; then the reason is kept."""
         try:
             return self._inputs.look()
         except ObservationError as error:
@@ -179,22 +179,22 @@ class _BagReader:
             positions=np.array([[arm.position for arm in arms] for arms in take.arms]),
             quaternions=np.array([[arm.quaternion for arm in arms] for arms in take.arms]),
             openings=np.array([[arm.gripper for arm in arms] for arms in take.arms]),
-            look=lambda frame: self._pictures(take, name, file, frame),
+            look=lambda frame: self._images(take, name, file, frame),
             file=file,
             index=number,
             cameras=self._embodiment.camera_names,
             planned=planned(take.stamps_ns, take.plans, self._embodiment.arm_names),
         )
 
-    def _pictures(self, take: _Take, episode: str, file: str, frame: int) -> Pictures:
+    def _images(self, take: _Take, episode: str, file: str, frame: int) -> Images:
         try:
-            return tuple(self._picture(c, p) for c, p in take.places[frame].items())
+            return tuple(self._image(c, p) for c, p in take.places[frame].items())
         except ObservationError as error:
             raise DataError(
-                str(error), file=file, episode=episode, frame=frame, what='picture'
+                str(error), file=file, episode=episode, frame=frame, what='image'
             ) from error
 
-    def _picture(self, camera: str, place: Place) -> Any:
+    def _image(self, camera: str, place: Place) -> Any:
         settings = self._embodiment.cameras[camera]
         message = read_message(self._kind(camera), self._spool.get(place))
         return image_from_message(message, settings.topic, settings.rotate_180, settings.encoding)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes as folders: numbers in an HDF5 file, each picture a file of its own (AGIWorld)."""
+"""Episodes as folders: numbers in an HDF5 file, each image a file of its own (AGIWorld)."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from xvla_ros.core.errors import XvlaError
 from xvla_ros.data.assembly import assemble, Recording
 from xvla_ros.data.context import Context, Result
-from xvla_ros.data.episodes import Pictures
+from xvla_ros.data.episodes import Images
 from xvla_ros.data.errors import DataError
-from xvla_ros.data.pictures import stored_picture
+from xvla_ros.data.images import stored_image
 from xvla_ros.data.source import Source
 
 FRAME = '{frame}'
@@ -40,7 +40,7 @@ def read(path: Path, source: Source, context: Context) -> Iterator[Result]:
 
 def _recording(table: Path, index: int, source: Source) -> Recording:
     folder = table.parent
-    _check_pictures(folder, source)
+    _check_images(folder, source)
     return Recording(
         name=folder.name,
         index=index,
@@ -59,11 +59,11 @@ def _rows(file: Path, key: str) -> NDArray[Any]:
         return np.asarray(opened[key][()])
 
 
-def _check_pictures(folder: Path, source: Source) -> None:
+def _check_images(folder: Path, source: Source) -> None:
     """
-    Look whether each row of the table has its pictures.
+    Look whether each row of the table has its images.
 
-    :raises DataError: a picture is missing.
+    :raises DataError: an image is missing.
     """
     keys = next(iter(source.arms.values())).state
     rows = _rows(folder / source.table, (keys.position or keys.joints).partition('[')[0])
@@ -72,21 +72,21 @@ def _check_pictures(folder: Path, source: Source) -> None:
             file = folder / camera.key.replace(FRAME, str(frame))
             if not file.is_file():
                 raise DataError(
-                    f'camera {name}: no such picture', file=file, episode=folder.name,
+                    f'camera {name}: no such image', file=file, episode=folder.name,
                     frame=frame, what='missing',
                 )  # fmt: skip
 
 
-def _look(folder: Path, source: Source) -> Callable[[int], Pictures]:
-    def picture(name: str, frame: int) -> NDArray[np.uint8]:
+def _look(folder: Path, source: Source) -> Callable[[int], Images]:
+    def image(name: str, frame: int) -> NDArray[np.uint8]:
         keys = source.cameras[name]
         file = folder / keys.key.replace(FRAME, str(frame))
         try:
-            return stored_picture(file.read_bytes(), keys)
+            return stored_image(file.read_bytes(), keys)
         except (OSError, ValueError, XvlaError) as error:
             raise DataError(
                 f'camera {name}: {error}', file=file, episode=folder.name, frame=frame,
-                what='picture',
+                what='image',
             ) from error  # fmt: skip
 
-    return lambda frame: tuple(picture(name, frame) for name in source.cameras)
+    return lambda frame: tuple(image(name, frame) for name in source.cameras)

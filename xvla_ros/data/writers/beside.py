@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The source file beside a data set that was written here: it reads the data back."""
+"""The source file beside a dataset that was written here: it reads the data back."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures into video files and picture files."""
+"""Writes images to video files and image files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 # Codec of the file -> encoder, its pixel format and options. LeRobot's own defaults for av1:
-# every second picture a key frame, so that any is found fast.
+# every second image a key frame, so that any is found fast.
 CODECS: dict[str, tuple[str, str, dict[str, str]]] = {
     'av1': ('libsvtav1', 'yuv420p', {'g': '2', 'crf': '30', 'preset': '12'}),
     'h264': ('libx264', 'yuv420p', {'g': '2', 'crf': '23'}),
 }
-LOSSLESS = 'png'  # pictures in the table, as they are
-PICTURES = (*CODECS, LOSSLESS)
+LOSSLESS = 'png'  # images in the table, as they are
 
 
 class VideoWriter:
-    """One video file of pictures of one size, at a steady rate."""
+    """One video file of images of one size, at a steady rate."""
 
     def __init__(self, path: Path, codec: str, fps: int) -> None:
         os.environ.setdefault('SVT_LOG', '1')  # of the av1 encoder: errors only
@@ -48,11 +47,11 @@ class VideoWriter:
         """How many bytes have been written."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def add(self, picture: NDArray[np.uint8]) -> None:
-        """Append a picture (H, W, 3) uint8 RGB."""
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Append an image (H, W, 3) uint8 RGB."""
         if not self.frames:
-            self._stream.height, self._stream.width = picture.shape[:2]
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
+            self._stream.height, self._stream.width = image.shape[:2]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24')
         frame.pts, frame.time_base = self.frames, Fraction(1, self._fps)
         with nullcontext() if self.frames else ordinary_threads():  # the first opens the encoder
             packets = self._stream.encode(frame)
@@ -94,15 +93,15 @@ def _policies() -> dict[int, int]:
     return found
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """Return a picture as a PNG file, bit for bit."""
+def png(image: NDArray[np.uint8]) -> bytes:
+    """Return an image as a PNG file, bit for bit."""
     packed = BytesIO()
-    Image.fromarray(picture).save(packed, 'png', compress_level=1)
+    Image.fromarray(image).save(packed, 'png', compress_level=1)
     return packed.getvalue()
 
 
-def jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """Return a picture as a JPEG file in which hardly a difference can be seen."""
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """Return an image as a JPEG file of quality 95."""
     packed = BytesIO()
-    Image.fromarray(picture).save(packed, 'jpeg', quality=95)
+    Image.fromarray(image).save(packed, 'jpeg', quality=95)
     return packed.getvalue()

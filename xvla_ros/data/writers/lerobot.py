@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Episodes as a LeRobot v3.0 data set, with the source file that reads it back beside.
+Episodes as a LeRobot v3.0 dataset, with the source file that reads it back beside.
 
 State and action are EE6D (20,), as X-VLA in LeRobot takes them: grippers 1 for closed, Rotate6D
 interleaved. LeRobot's own `timestamp` is frame_index / fps; the real times are a feature.
@@ -29,10 +29,10 @@ from xvla_ros.data.writers.lerobot_meta import (
     episode_row,
     Feature,
     FILES_PER_CHUNK,
+    image_feature,
     IMAGES,
     JOINTS,
     number_feature,
-    picture_feature,
     STAMP,
     STATE,
     VIDEO_MB,
@@ -44,9 +44,9 @@ from xvla_ros.data.writers.lerobot_meta import (
 )
 from xvla_ros.data.writers.options import WriteOptions
 from xvla_ros.data.writers.statistics import (
-    MOST_PICTURES,
+    MOST_IMAGES,
+    of_images,
     of_numbers,
-    of_pictures,
     Statistics,
     together,
 )
@@ -69,7 +69,7 @@ class _Place:
 
 @dataclass(kw_only=True)
 class _Writer:
-    """A data set that grows by one episode at a time."""
+    """A dataset that grows by one episode at a time."""
 
     folder: Path
     options: WriteOptions
@@ -92,7 +92,7 @@ class _Writer:
         task = self.tasks.setdefault(episode.instruction, len(self.tasks))
         columns, facts = self._numbers(episode, task), self._facts(episode)
         found = {key: of_numbers(values) for key, values in columns.items()}
-        facts |= self._pictures(episode, columns, found)
+        facts |= self._images(episode, columns, found)
         self._write(columns)
         self.frames += len(episode)
         self.statistics.append(found)
@@ -125,26 +125,26 @@ class _Writer:
             'dataset_to_index': self.frames + len(episode),
         }
 
-    def _pictures(
+    def _images(
         self, episode: Episode, columns: dict[str, Any], found: dict[str, Statistics]
     ) -> dict[str, Any]:
-        """Write the pictures of an episode, one frame in memory; return where videos begin."""
+        """Write the images of an episode, one frame in memory; return where videos begin."""
         keys = [key for key in self.features if key.startswith(IMAGES)]
-        begins = {} if self.options.pictures == LOSSLESS else self._begin_videos(keys)
-        every = max(1, len(episode) // MOST_PICTURES)
+        begins = {} if self.options.images == LOSSLESS else self._begin_videos(keys)
+        every = max(1, len(episode) // MOST_IMAGES)
         seen: dict[str, list[NDArray[np.uint8]]] = {key: [] for key in keys}
         files: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
         for frame in range(len(episode)):
-            for key, picture in zip(keys, episode.look(frame), strict=True):
-                self._check_size(episode, frame, key, picture)
+            for key, image in zip(keys, episode.look(frame), strict=True):
+                self._check_size(episode, frame, key, image)
                 if key in self.videos:
-                    self.videos[key].add(picture)
+                    self.videos[key].add(image)
                 else:
-                    files[key].append({'bytes': png(picture), 'path': f'frame_{frame:06d}.png'})
+                    files[key].append({'bytes': png(image), 'path': f'frame_{frame:06d}.png'})
                 if frame % every == 0:
-                    seen[key].append(picture)
+                    seen[key].append(image)
         for key in keys:
-            found[key] = of_pictures(seen[key], len(episode))
+            found[key] = of_images(seen[key], len(episode))
             if key in self.videos:
                 begins[f'videos/{key}/to_timestamp'] = self.videos[key].end_s
             else:
@@ -152,12 +152,12 @@ class _Writer:
         return begins
 
     def _check_size(
-        self, episode: Episode, frame: int, key: str, picture: NDArray[np.uint8]
+        self, episode: Episode, frame: int, key: str, image: NDArray[np.uint8]
     ) -> None:
         expected = tuple(self.features[key]['shape'])
-        if picture.shape != expected:
+        if image.shape != expected:
             raise episode.error(
-                f"the picture of '{key}' is {picture.shape}, others are {expected}", frame, 'shape'
+                f"the image of '{key}' is {image.shape}, others are {expected}", frame, 'shape'
             )
 
     def _begin_videos(self, keys: Sequence[str]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class _Writer:
                 place.number, video = place.number + 1, None
             if video is None:
                 path = self.folder / VIDEO_PATH.format(video_key=key, **place.parts)
-                self.videos[key] = VideoWriter(path, self.options.pictures, self.fps)
+                self.videos[key] = VideoWriter(path, self.options.images, self.fps)
             facts |= {f'videos/{key}/{name}': value for name, value in place.parts.items()}
             facts[f'videos/{key}/from_timestamp'] = self.videos[key].end_s
         return facts
@@ -214,9 +214,9 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array:
 
 def write(folder: Path, episodes: Iterable[Episode], options: WriteOptions) -> int:
     """
-    Write a data set; return how many episodes it has.
+    Write a dataset; return how many episodes it has.
 
-    :raises DataError: an episode cannot be read, or its pictures have another size.
+    :raises DataError: an episode cannot be read, or its images have another size.
     """
     writer: _Writer | None = None
     for episode in episodes:
@@ -244,8 +244,8 @@ def _begin(folder: Path, episode: Episode, options: WriteOptions) -> _Writer:
     }
     if episode.joints is not None:
         features[JOINTS] = number_feature(episode.joint_names)
-    for name, picture in zip(episode.cameras, episode.look(0), strict=True):
-        features[IMAGES + name] = picture_feature(picture.shape, options.pictures, fps)
+    for name, image in zip(episode.cameras, episode.look(0), strict=True):
+        features[IMAGES + name] = image_feature(image.shape, options.images, fps)
     return _Writer(
         folder=folder, options=options, fps=fps, features=features | automatic_features(),
         arms=arms, cameras=episode.cameras, commanded=episode.commanded is not None,

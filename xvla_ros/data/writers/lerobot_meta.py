@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The features and meta files of a LeRobot v3.0 data set."""
+"""The features and meta files of a LeRobot v3.0 dataset."""
 
 from collections.abc import Mapping, Sequence
 import json
@@ -17,7 +17,7 @@ STATE, ACTION, STAMP, JOINTS = (
     'observation.state', 'action', 'observation.stamp', 'observation.joints',
 )  # fmt: skip
 IMAGES = 'observation.images.'
-# One number a frame, which LeRobot expects of every data set.
+# One number a frame, which LeRobot expects of every dataset.
 AUTOMATIC = {
     'timestamp': 'float32',
     'frame_index': 'int64',
@@ -38,16 +38,16 @@ def number_feature(names: Sequence[str], dtype: str = 'float32') -> Feature:
     return {'dtype': dtype, 'shape': [len(names)], 'names': list(names)}
 
 
-def picture_feature(shape: tuple[int, ...], pictures: str, fps: int) -> Feature:
-    """Describe a camera whose pictures are (H, W, 3)."""
+def image_feature(shape: tuple[int, ...], images: str, fps: int) -> Feature:
+    """Describe a camera whose images are (H, W, 3)."""
     feature = {'dtype': 'video', 'shape': list(shape), 'names': ['height', 'width', 'channels']}
-    if pictures == LOSSLESS:
+    if images == LOSSLESS:
         return feature | {'dtype': 'image'}
     info = {
         'video.height': shape[0],
         'video.width': shape[1],
-        'video.codec': pictures,
-        'video.pix_fmt': PIXELS[pictures],
+        'video.codec': images,
+        'video.pix_fmt': PIXELS[images],
         'video.is_depth_map': False,
         'video.fps': fps,
         'video.channels': 3,
@@ -57,7 +57,7 @@ def picture_feature(shape: tuple[int, ...], pictures: str, fps: int) -> Feature:
 
 
 def automatic_features() -> dict[str, Feature]:
-    """Return the features that every data set has."""
+    """Return the features that every dataset has."""
     return {n: {'dtype': d, 'shape': [1], 'names': None} for n, d in AUTOMATIC.items()}
 
 

@@ -11,11 +11,11 @@ class WriteOptions:
     """
     How to write.
 
-    pictures: codec of videos, or png for pictures bit for bit. robot: the name of the embodiment.
+    images: codec of videos, or png for images bit for bit. robot: the name of the embodiment.
     arms: their names, empty for the usual ones. grippers_begin: as the source said.
     """
 
-    pictures: str = 'av1'
+    images: str = 'av1'
     robot: str = ''
     arms: tuple[str, ...] = ()
     grippers_begin: str = 'open'

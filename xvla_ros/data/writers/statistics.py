@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Statistics = dict[str, Array]
 QUANTILES = {'q01': 0.01, 'q10': 0.10, 'q50': 0.50, 'q90': 0.90, 'q99': 0.99}
-# Pictures of an episode that statistics are of, and every which pixel.
-MOST_PICTURES, PIXEL_STEP = 8, 4
+# Statistics use at most this many images of an episode, and every PIXEL_STEP-th pixel.
+MOST_IMAGES, PIXEL_STEP = 8, 4
 
 
 def of_numbers(values: NDArray[np.generic]) -> Statistics:
@@ -19,9 +19,9 @@ def of_numbers(values: NDArray[np.generic]) -> Statistics:
     return _statistics(rows, len(rows))
 
 
-def of_pictures(pictures: Sequence[NDArray[np.uint8]], count: int) -> Statistics:
-    """Return the statistics of pictures (H, W, 3) by colour, 0 to 1: each (3, 1, 1)."""
-    flat = [p[::PIXEL_STEP, ::PIXEL_STEP].reshape(-1, 3) for p in pictures]
+def of_images(images: Sequence[NDArray[np.uint8]], count: int) -> Statistics:
+    """Return the statistics of images (H, W, 3) by colour, 0 to 1: each (3, 1, 1)."""
+    flat = [p[::PIXEL_STEP, ::PIXEL_STEP].reshape(-1, 3) for p in images]
     found = _statistics(np.concatenate(flat) / 255.0, count)
     return {name: v if name == 'count' else v.reshape(3, 1, 1) for name, v in found.items()}
 

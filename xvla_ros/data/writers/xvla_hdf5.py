@@ -3,7 +3,7 @@
 Episodes as HDF5 files with a meta file, as the authors' train.py reads them.
 
 One arm is written as their domain AIRBOT, two as AIR-AGILEX-HQ, because the authors' readers are
-one per domain. Their reader takes pictures as cv2 decodes them, so those are stored with red and
+one per domain. Their reader takes images as cv2 decodes them, so those are stored with red and
 blue swapped: what it takes is RGB.
 """
 
@@ -68,14 +68,14 @@ def _write_episode(file: Any, episode: Episode, options: WriteOptions) -> None:
         for name in TIMES:
             file[name] = episode.times_s
     file[INSTRUCTION] = episode.instruction
-    pack = png if options.pictures == LOSSLESS else jpeg
+    pack = png if options.images == LOSSLESS else jpeg
     stored = [
         file.create_dataset(IMAGES + name, (len(episode),), h5py.vlen_dtype(np.uint8))
         for name in episode.cameras
     ]
     for frame in range(len(episode)):
-        for data, picture in zip(stored, episode.look(frame), strict=True):
-            data[frame] = np.frombuffer(pack(picture[..., ::-1]), np.uint8)
+        for data, image in zip(stored, episode.look(frame), strict=True):
+            data[frame] = np.frombuffer(pack(image[..., ::-1]), np.uint8)
 
 
 def _write_meta(folder: Path, first: Episode, files: list[str]) -> None:

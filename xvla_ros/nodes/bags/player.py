@@ -24,8 +24,8 @@ from std_srvs.srv import Trigger
 
 from xvla_ros.bags.bag import Bag, open_bag
 from xvla_ros.bags.formats.storage import Raw
+from xvla_ros.bags.images import raw_image
 from xvla_ros.bags.message_types import begins_with_header, header_stamp_ns, moved_stamp
-from xvla_ros.bags.pictures import raw_image
 from xvla_ros.bags.qos import read_offers
 from xvla_ros.bags.timeline import clock_offset_ns
 from xvla_ros.bags.topics import COMPRESSED, IMAGE

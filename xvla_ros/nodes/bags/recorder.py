@@ -11,8 +11,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from xvla_ros.bags.audit import Audit
+from xvla_ros.bags.images import compressed_image
 from xvla_ros.bags.manifest import Recording, recording_message, RECORDING_TOPIC
-from xvla_ros.bags.pictures import compressed_image
 from xvla_ros.bags.qos import Latched, Offer, profiles_text
 from xvla_ros.bags.topics import COMPRESSED, IMAGE, Stream, STRING, SUFFIX
 from xvla_ros.bags.writer import BagWriter, Bounds, Channel
@@ -35,13 +35,13 @@ class Wanted:
     """
     What to record: the robot's streams, and topics whose whole names match patterns.
 
-    exclude has priority over both. pictures: 'jpeg', 'png' or 'raw', the format for raw images.
+    exclude has priority over both. images: 'jpeg', 'png' or 'raw', the format for raw images.
     """
 
     streams: tuple[Stream, ...]
     include: tuple[re.Pattern[str], ...] = ()
     exclude: tuple[re.Pattern[str], ...] = ()
-    pictures: str = 'jpeg'
+    images: str = 'jpeg'
     bounds: Bounds = field(default_factory=Bounds)
 
     def excluded(self, name: str) -> bool:
@@ -162,7 +162,7 @@ class Recorder(Node):
         stream = self._streams.get(name)
         is_image = (kind or (stream.kind if stream else '')) == IMAGE
         taken = name + SUFFIX in self._streams or self._wanted.included(name + SUFFIX)
-        return name + SUFFIX if is_image and self._wanted.pictures != 'raw' and not taken else name
+        return name + SUFFIX if is_image and self._wanted.images != 'raw' and not taken else name
 
     def _add(self, topic: str, channel: Channel) -> None:
         if self.writer is not None:
@@ -176,7 +176,7 @@ class Recorder(Node):
                 return
             if self.writer is None:
                 return
-            packed = compressed_image(data, self._wanted.pictures)
+            packed = compressed_image(data, self._wanted.images)
             if packed is not None:
                 self._keep(written, packed)
                 return

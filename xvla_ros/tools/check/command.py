@@ -39,8 +39,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--embodiment', help='robot or parameter file (default: the recorded one)')
     parser.add_argument('--checkpoint', type=Path, help='its tokenizer counts the tokens')
     parser.add_argument(
-        '--pictures', type=count, default=5, help='images of each camera and episode to decode'
-    )
+        '--images', '--pictures', type=count, default=5,
+        help='images of each camera and episode to decode',
+    )  # fmt: skip
     parser.add_argument('--json', action='store_true', help='print everything as JSON instead')
     parser.add_argument('--page', type=Path, metavar='FILE', help='also write an HTML page')
 
@@ -75,7 +76,7 @@ def findings(
     from xvla_ros.data.checks.engine import check_all
     from xvla_ros.data.opening import read_all
 
-    asked = asked_of(source, embodiment, tokens=tokens_of(args.checkpoint), pictures=args.pictures)
+    asked = asked_of(source, embodiment, tokens=tokens_of(args.checkpoint), images=args.images)
     yield from bag_findings(source, embodiment)
     yield from check_all(sample.keep(read_all(source, context_of(args, embodiment))), asked)
 

@@ -95,17 +95,17 @@ def _sheet(episodes: Sequence[Episode]) -> list[str]:
 
 
 def _look(episode: Episode, frame: int) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Return the pictures of a frame by camera; none where they cannot be decoded."""
+    """Return the images of a frame by camera; none where they cannot be decoded."""
     try:
-        pictures = episode.look(frame)
+        images = episode.look(frame)
     except DataError:
         return []
-    names = episode.cameras or tuple(map(str, range(len(pictures))))
-    return list(zip(names, pictures, strict=True))
+    names = episode.cameras or tuple(map(str, range(len(images))))
+    return list(zip(names, images, strict=True))
 
 
-def _cell(picture: NDArray[np.uint8], caption: str) -> str:
-    data = b64encode(jpeg(np.ascontiguousarray(picture), WIDTH)).decode()
+def _cell(image: NDArray[np.uint8], caption: str) -> str:
+    data = b64encode(jpeg(np.ascontiguousarray(image), WIDTH)).decode()
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}">'
         f'<figcaption>{escape(caption)}</figcaption></figure>'

@@ -6,7 +6,7 @@ Convert demonstrations to another format, from a bag or the data of a source fil
     xvla convert-data mine.yaml --to xvla-hdf5 --out out/hdf5        # for the authors' train.py
     xvla convert-data data/pick.hdf5 --as robomimic --to lerobot --out out/pick
 
-A source file is written beside the new data. --pictures png keeps every bit.
+A source file is written beside the new data. --images png keeps every bit.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xvla_ros.data.source import Source
 
 WRITERS = {'lerobot': 'lerobot', 'xvla-hdf5': 'xvla_hdf5'}
-PICTURES = ('av1', 'h264', 'png')
+FORMATS = ('av1', 'h264', 'png')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,8 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
     parser.add_argument('--embodiment', help='robot or parameter file (default: the recorded one)')
     parser.add_argument(
+        '--images',
         '--pictures',
-        choices=PICTURES,
+        choices=FORMATS,
         default='av1',
         help='codec of videos; png keeps every bit. HDF5 holds JPEG, or with png PNG',
     )
@@ -52,7 +53,7 @@ def run(args: Namespace) -> int:
     source = open_source(args.data, args.description)
     embodiment = named_robot(args.embodiment, source)
     options = WriteOptions(
-        pictures=args.pictures,
+        images=args.images,
         robot=embodiment.robot if embodiment else '',
         arms=tuple(source.arms) or (embodiment.arm_names if embodiment else ()),
         grippers_begin=source.grippers_begin,

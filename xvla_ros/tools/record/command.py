@@ -57,7 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--split-bytes', type=byte_count, default=2**30, help='size of one file')
     parser.add_argument('--split-s', type=float, default=0.0, help='length of one file [s]')
     parser.add_argument(
-        '--pictures', choices=('jpeg', 'png', 'raw'), default='jpeg',
+        '--images', '--pictures', choices=('jpeg', 'png', 'raw'), default='jpeg',
         help='format for raw images: JPEG of quality 95, PNG (lossless), or unchanged',
     )  # fmt: skip
     parser.add_argument(
@@ -125,7 +125,7 @@ def _settings(args: Namespace) -> 'tuple[Wanted, Recording, Embodiment, Path]':
         streams=(*recorded_streams(embodiment), *map(_extra, args.topic)),
         include=tuple(args.include),
         exclude=tuple(args.exclude),
-        pictures=args.pictures,
+        images=args.images,
         bounds=Bounds(
             max_bytes=args.max_bytes, split_bytes=args.split_bytes, split_s=args.split_s
         ),
