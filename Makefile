@@ -4,9 +4,9 @@
 SHELL := /bin/bash
 PYTHON_BIN := .venv/bin/python
 PYTEST := $(PYTHON_BIN) -m pytest -q
-# First what can run beside each other, one process per core, then what needs the machine for itself.
+# One process per core: first what only computes, then what talks over DDS and keeps time.
 JOBS := $(shell nproc)
-TESTS = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist loadfile -m "not serial" && $(PYTEST) -m serial)
+TESTS = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist loadfile -m "not live" && $(PYTEST) -n $(JOBS) --dist loadfile -m live)
 # Beside an installed ROS, the libraries of our messages are found as after `source .venv/setup.bash`.
 ifneq ($(ROS_DISTRO),)
 export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv/lib

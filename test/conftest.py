@@ -16,15 +16,15 @@ from counts import FULL
 from hypothesis import HealthCheck, settings
 import missing_packages
 
-# Tests that neither talk over DDS nor need the processor for themselves run beside each other: of
-# these folders and files all, of any other none. `make test` runs them first.
-PARALLEL = (
+# Tests that neither talk over DDS nor keep time: of these folders and files all, of any other none.
+# `make test` runs them first, because they use every core all the time.
+COMPUTING = (
     *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/', 'data/'),
     *('control/test_kinematics.py', 'embodiments/test_files.py'),
     *('embodiments/test_reference_page.py', 'replay/test_deterministic.py'),
     *('replay/test_report.py', 'replay/test_testing.py', 'tools/'),
 )
-SERIAL = (
+LIVE = (
     'package/test_fastdds.py',
     'tools/test_doctor.py',
     'data/test_rosbag_live.py',
@@ -81,13 +81,13 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """
-    Mark what needs the machine for itself as serial, and sort by layers.
+    Mark what talks over DDS or keeps time as live, and sort by layers.
 
     Quick layers come first, so that a broken rotation is not found after ten minutes.
     """
     for item in items:
-        if _is_serial(_place(item)):
-            item.add_marker('serial')
+        if _is_live(_place(item)):
+            item.add_marker('live')
     items.sort(key=_rank)
 
 
@@ -95,8 +95,8 @@ def _place(item):
     return item.path.relative_to(Path(__file__).parent).as_posix()
 
 
-def _is_serial(place):
-    return not place.startswith(PARALLEL) or place in SERIAL
+def _is_live(place):
+    return not place.startswith(COMPUTING) or place in LIVE
 
 
 def _rank(item):

@@ -17,7 +17,7 @@ from bench.faults.server import JOINT_ANCHOR_S, joint_circle, JOINT_SPEED_DEG_S
 from bench.faults.table import Outcome, page, save, UNITS
 from xvla_ros.core.reason_codes import MEANING
 
-pytestmark = [pytest.mark.ros, pytest.mark.serial, needs_torch]
+pytestmark = [pytest.mark.ros, pytest.mark.live, needs_torch]
 TRIED = (
     'a camera freezes, newly stamped',
     'a joint is NaN',
