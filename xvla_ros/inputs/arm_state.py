@@ -5,7 +5,7 @@ The measured state of all arms from topics: tool poses and gripper openings with
 A message is taken and read when somebody asks for the state, in the asking thread.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 import threading
 from typing import Any
@@ -82,17 +82,17 @@ class PoseTopic:
 class JointsTopic:
     """The tool pose from joint positions through the URDF."""
 
-    def __init__(self, topics: Topics, arm: ArmSettings) -> None:
-        """Subscribe and read the URDF."""
+    def __init__(self, topics: Topics, arm: ArmSettings, postures: bool = False) -> None:
+        """Subscribe and read the URDF; with `postures`, or in joint space, return joints, too."""
         from xvla_ros.control.arm_kinematics import arm_kinematics
 
         self._kinematics = arm_kinematics(arm)
-        self._view, self._joint_space = arm_joints(arm), bool(arm.joints)
+        self._view, self._postures = arm_joints(arm), postures or bool(arm.joints)
         topics.show(JOINTS, self._view)
 
     def read(self, stamp_ns: int | None) -> Pose | None:
         """
-        Return stamp and pose; in joint space the joints, too.
+        Return stamp and pose, and the joints where they are wanted.
 
         :raises ObservationError: a joint is missing, or the positions cannot be radians.
         """
@@ -103,13 +103,7 @@ class JointsTopic:
         if reason := self._kinematics.limits.implausible(positions):
             raise ObservationError(f'{self._view.topic}: {reason}', code='joint_implausible')
         pose = found[0], *self._kinematics.forward(positions)
-        return (*pose, positions) if self._joint_space else pose
-
-
-SOURCES: Mapping[str, Callable[[Topics, ArmSettings], PoseSource]] = {
-    'pose': PoseTopic,
-    'joints': JointsTopic,
-}
+        return (*pose, positions) if self._postures else pose
 
 
 def arm_joints(arm: ArmSettings) -> JointView:
@@ -144,17 +138,20 @@ class ArmsRead:
 class ArmStates:
     """The state of all arms of an embodiment. Any thread may ask."""
 
-    def __init__(self, graph: Graph, embodiment: Embodiment, joints: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, embodiment: Embodiment, joints: bool = False, postures: bool = False
+    ) -> None:
         """
         Subscribe to the arms' topics.
 
         :param joints: also read each arm's joint positions, as streams of their own.
+        :param postures: poses that are computed from joints have the joints with them.
         """
         self._graph, self._embodiment = graph, embodiment
         self._lock = threading.Lock()  # topics and pinocchio's data are for one thread at a time
         self._topics = Topics(graph)
         arms = embodiment.arms.items()
-        self._poses = {name: self._pose_source(arm) for name, arm in arms}
+        self._poses = {name: self._pose_source(arm, postures) for name, arm in arms}
         self._grippers = {name: first_finger(arm) for name, arm in arms}
         self._joints = {name: arm_joints(arm) for name, arm in arms if joints}
         for view in (*self._grippers.values(), *self._joints.values()):
@@ -169,10 +166,12 @@ class ArmStates:
             for stream in streams
         )
 
-    def _pose_source(self, arm: ArmSettings) -> PoseSource:
+    def _pose_source(self, arm: ArmSettings, postures: bool) -> PoseSource:
         if arm.pose_source == 'tf':
             return self._graph.transforms(arm)
-        return SOURCES[arm.pose_source](self._topics, arm)
+        if arm.pose_source == 'joints':
+            return JointsTopic(self._topics, arm, postures)
+        return PoseTopic(self._topics, arm)
 
     def close(self) -> None:
         """Unsubscribe."""

@@ -102,7 +102,8 @@ class ObservationInputs:
         self._used_ns: dict[str, int] = {}
         self._frozen = {n: FrozenWatch(n, c.max_frozen_m) for n, c in embodiment.cameras.items()}
         self._gathering_ns: int | None = None
-        self._arms = ArmStates(graph, embodiment)
+        postures = embodiment.limits.check_collisions  # chunks are checked from there
+        self._arms = ArmStates(graph, embodiment, postures=postures)
         cameras = tuple(
             StreamLimit(name=f'camera {n}', max_age_s=c.max_age_s)
             for n, c in embodiment.cameras.items()

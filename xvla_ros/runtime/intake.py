@@ -6,7 +6,7 @@ from dataclasses import replace
 import math
 from typing import NamedTuple
 
-from xvla_ros.control.spaces import make_model, make_space
+from xvla_ros.control.spaces import make_chunk_collisions, make_model, make_space
 from xvla_ros.core.chunk import Chunk, NANOSECONDS
 from xvla_ros.core.chunk_queue import ChunkQueue
 from xvla_ros.core.ee6d import ArmPose
@@ -50,6 +50,7 @@ class Intake:
         self.sequence = self.refused_steps = 0
         self._model = make_model(embodiment)
         self._gate = make_chunk_gate(embodiment, self._model)
+        self._collisions = make_chunk_collisions(embodiment)
         self.begin_task()
 
     def limit(self, embodiment: Embodiment) -> None:
@@ -72,7 +73,13 @@ class Intake:
 
     def check(self, chunk: Chunk, measured: Sequence[ArmPose]) -> Verdict:
         """Check a chunk. This takes long and needs no lock; one thread may call."""
-        return self._gate.check(chunk, measured)
+        verdict = self._gate.check(chunk, measured)
+        if verdict.chunk is None or self._collisions is None:
+            return verdict
+        if not (links := self._collisions.touching(verdict.chunk, measured)):
+            return verdict
+        reasons, text = ('collision', *verdict.reasons), f'collision: {links}'
+        return Verdict(accepted=False, reasons=reasons, message=text)
 
     def restart(self) -> None:
         """Make a new queue after the clock was set back."""

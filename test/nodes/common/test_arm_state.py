@@ -165,6 +165,22 @@ def test_a_message_that_waits_to_be_taken_grows_old(arm):
         waited_s = (now_ns - widowx.states.read().stamps_ns['arm arm']) * 1e-9
 
 
+@pytest.mark.parametrize('postures', [False, True])
+def test_poses_have_the_joints_they_are_computed_from_where_wanted(make_node, postures):
+    embodiment = load_embodiment(shared_file('config', 'widowx_sim.yaml'))
+    node = make_node('states')
+    arm = _Arm(node, embodiment, ArmStates(RosGraph(node), embodiment, postures=postures))
+    joints, until = np.array(arm.settings.home_rad) + 0.1, time.monotonic() + PATIENCE_S
+    while not (poses := arm.states.read().poses):
+        assert time.monotonic() < until, 'no pose came'
+        arm.send(joints=joints)
+        time.sleep(0.02)
+    if postures:
+        np.testing.assert_array_equal(poses[0].joints, joints)
+    else:
+        assert poses[0].joints is None
+
+
 def test_pose_and_joints_of_one_topic_are_always_of_one_message(make_node):
     """They once came from two subscriptions: a controller could see two samples as one."""
     embodiment = load_embodiment(shared_file('config', 'widowx_sim.yaml'))
