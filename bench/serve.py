@@ -9,7 +9,7 @@ measured the same way, with the times of batches: each robot asks once a period,
 one period later.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -33,60 +33,79 @@ CURVE = (1, 2, 4, 8, 16, 32, 64)
 SLACK_S = (0.15, 3.0)
 PERIOD_S = 1.0
 LOADS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)
+# One entry of `make bench` by the names of its numbers.
+Figures = dict[str, Any]
 
 
-def run() -> dict[str, dict[str, Any]]:
+def run() -> dict[str, Figures]:
     """Return the figures of `make bench`."""
     policy = load_policy(checkpoint_folder('demo_policy'))
-    curve = {}
-    for clients in CURVE:
-        curve[clients] = throughput(policy, clients, BATCH)
-    alone, batched = throughput(policy, CLIENTS, 1), curve[CLIENTS]
-    single_ms = curve[1]['p99_ms']
-    cost_s = 1 / curve[1]['per_s']
-    fifo, deadline, load = deadlines(cost_s)
-    batch_s = {n: n / row['per_s'] for n, row in curve.items() if n <= BATCH}
-    late = {n: robots_late(batch_s, n) for n in CURVE}
+    curve = {clients: throughput(policy, clients, BATCH) for clients in CURVE}
+    one_at_a_time = throughput(policy, CLIENTS, 1)
     return {
-        'serve.throughput': {
-            'ours': batched['per_s'] / alone['per_s'],
-            'unit': 'x',
-            'n': batched['n'],
-            'batched_per_s': batched['per_s'],
-            'single_per_s': alone['per_s'],
-        },
-        'serve.p99': {
-            'ours': batched['p99_ms'] / single_ms,
-            'unit': 'x single',
-            'n': batched['n'],
-            'p99_ms': batched['p99_ms'],
-            'single_p99_ms': single_ms,
-        },
-        'serve.deadline_missed_percent': {
-            'ours': deadline,
-            'unit': '%',
-            'n': round(LOAD_S * load / cost_s),
-            'anchor': fifo,
-            'load': load,
-        },
-        'serve.robots': {
-            'ours': max((n for n, percent in late.items() if percent == 0.0), default=0),
-            'unit': 'robots',
-            'n': round(LOAD_S / PERIOD_S) * sum(CURVE),
-            'plan_slack_s': PERIOD_S,
-            **{f'late_percent_{n}': round(percent, 2) for n, percent in late.items()},
-        },
-        'serve.curve': {
-            'ours': max(row['per_s'] for row in curve.values()),
-            'unit': '1/s',
-            'n': sum(row['n'] for row in curve.values()),
-            **{f'clients_{n}': _figures(row) for n, row in curve.items()},
-        },
+        'serve.throughput': throughput_figures(curve[CLIENTS], one_at_a_time),
+        'serve.p99': latency_figures(curve[CLIENTS], curve[1]),
+        'serve.deadline_missed_percent': deadline_figures(1 / curve[1]['per_s']),
+        'serve.robots': robot_figures({n: n / curve[n]['per_s'] for n in CURVE if n <= BATCH}),
+        'serve.curve': curve_figures(curve),
     }
 
 
-def _figures(row: dict[str, Any]) -> list[float]:
-    return [round(row[name], 1) for name in ('per_s', 'p50_ms', 'p99_ms')]
+def throughput_figures(batched: Figures, one_at_a_time: Figures) -> Figures:
+    """Compare the throughput of CLIENTS clients in batches with that of single requests."""
+    return {
+        'ours': batched['per_s'] / one_at_a_time['per_s'],
+        'unit': 'x',
+        'n': batched['n'],
+        'batched_per_s': batched['per_s'],
+        'single_per_s': one_at_a_time['per_s'],
+    }
+
+
+def latency_figures(batched: Figures, single: Figures) -> Figures:
+    """Compare the 99th percentile of the latency with that of a client alone."""
+    return {
+        'ours': batched['p99_ms'] / single['p99_ms'],
+        'unit': 'x single',
+        'n': batched['n'],
+        'p99_ms': batched['p99_ms'],
+        'single_p99_ms': single['p99_ms'],
+    }
+
+
+def deadline_figures(cost_s: float) -> Figures:
+    """Return the share of late answers [%] by deadline; `anchor` is that by order of arrival."""
+    fifo, deadline, load = deadlines(cost_s)
+    return {
+        'ours': deadline,
+        'unit': '%',
+        'n': round(LOAD_S * load / cost_s),
+        'anchor': fifo,
+        'load': load,
+    }
+
+
+def robot_figures(batch_s: Mapping[int, float]) -> Figures:
+    """Return the largest number of robots of which no answer was late (see `robots_late`)."""
+    late = {n: robots_late(batch_s, n) for n in CURVE}
+    return {
+        'ours': max((n for n, percent in late.items() if percent == 0.0), default=0),
+        'unit': 'robots',
+        'n': round(LOAD_S / PERIOD_S) * sum(CURVE),
+        'plan_slack_s': PERIOD_S,
+        **{f'late_percent_{n}': round(percent, 2) for n, percent in late.items()},
+    }
+
+
+def curve_figures(curve: Mapping[int, Figures]) -> Figures:
+    """Return answers per second [1/s], p50 and p99 [ms] by number of clients."""
+    shown = ('per_s', 'p50_ms', 'p99_ms')
+    return {
+        'ours': max(row['per_s'] for row in curve.values()),
+        'unit': '1/s',
+        'n': sum(row['n'] for row in curve.values()),
+        **{f'clients_{n}': [round(row[k], 1) for k in shown] for n, row in curve.items()},
+    }
 
 
 def request(number: int) -> InferenceRequest:
@@ -101,7 +120,7 @@ def request(number: int) -> InferenceRequest:
     )
 
 
-def throughput(policy: Policy, clients: int, batch: int) -> dict[str, Any]:
+def throughput(policy: Policy, clients: int, batch: int) -> Figures:
     """Return answers per second and latencies of clients that ask again as soon as answered."""
     batcher = Batcher(partial(answers, policy), batch_key, batch, waiting=128)
     latencies: list[float] = []
@@ -114,12 +133,8 @@ def throughput(policy: Policy, clients: int, batch: int) -> dict[str, Any]:
             batcher.submit(asked).result()
             latencies.append(time.monotonic() - begun_s)
 
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(clients)]
     begun_s = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(ask, range(clients))
     took_s = time.monotonic() - begun_s
     batcher.close()
     p50, p99 = np.percentile(latencies, (50, 99)) * 1000
@@ -177,13 +192,18 @@ def robots_late(batch_s: Mapping[int, float], robots: int) -> float:
             late.append(time.monotonic() - begun_s > PERIOD_S)
 
     starts = np.random.default_rng(1).uniform(0.0, PERIOD_S, robots) + time.monotonic()
-    threads = [threading.Thread(target=ask, args=(start,)) for start in starts.tolist()]
+    run_threads(ask, starts.tolist())
+    batcher.close()
+    return 100 * sum(late) / len(late)
+
+
+def run_threads(work: Callable[[Any], None], arguments: Iterable[Any]) -> None:
+    """Call a function in one thread per argument, and wait until all have ended."""
+    threads = [threading.Thread(target=work, args=(argument,)) for argument in arguments]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    batcher.close()
-    return 100 * sum(late) / len(late)
 
 
 def slow_model(batch_s: Mapping[int, float]) -> Predict:

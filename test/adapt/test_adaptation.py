@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from counts import FULL
-from demonstrations import demonstrations, FREE, robot, TRAINED, write_checkpoint
+from demonstrations import demonstrations, FREE, losses, robot, TRAINED, write_checkpoint
 import numpy as np
 import pytest
 import torch
@@ -22,7 +22,7 @@ from xvla_ros.adapt.options import Options
 from xvla_ros.adapt.rows import candidates, fingerprints, retrieve, trained_rows
 from xvla_ros.adapt.trainer.forward import act, encode
 from xvla_ros.adapt.trainer.optimisation import parameters_of
-from xvla_ros.adapt.trainer.progress import lines, LOG, training_folder
+from xvla_ros.adapt.trainer.progress import training_folder
 from xvla_ros.adapt.trainer.stages import two_steps
 from xvla_ros.core.errors import CheckpointError, ConfigError
 from xvla_ros.model.checkpoint import load_network
@@ -31,16 +31,6 @@ from xvla_ros.model.loading import load_policy
 ROOT = Path(__file__).resolve().parents[2]
 FROZEN, ALL = 3, 4
 PLAN = two_steps(frozen_steps=FROZEN, steps=ALL, rate=1e-3, warmup=2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp('base'))
 
 
 @pytest.fixture
@@ -57,15 +47,10 @@ def adaptation(options, episodes=None):
     return made
 
 
-def losses(options):
-    found = lines(training_folder(options.out) / LOG)
-    return {line['step']: line['loss'] for line in found if 'loss' in line}
-
-
 def test_it_trains_writes_the_best_and_says_how_good_it_is(options):
     told = []
     metrics = adaptation(options).run(told.append)
-    assert len(losses(options)) == FROZEN + ALL
+    assert len(losses(options.out)) == FROZEN + ALL
     assert metrics['other_rows_unchanged']
     assert 0 < metrics['steps'] <= FROZEN + ALL
     held_out = metrics['held_out']
@@ -129,7 +114,7 @@ class Killed(Exception):
 
 def test_a_killed_run_is_taken_up_from_its_files(options, monkeypatch):
     adaptation(replace(options, out=options.out.with_name('whole'))).run(lambda line: None)
-    whole = losses(replace(options, out=options.out.with_name('whole')))
+    whole = losses(options.out.with_name('whole'))
 
     def kill(step):
         if step.number == 5:
@@ -140,9 +125,9 @@ def test_a_killed_run_is_taken_up_from_its_files(options, monkeypatch):
     monkeypatch.setattr(made, '_after', lambda step, *more: (after(step, *more), kill(step)))
     with pytest.raises(Killed):
         made.run(lambda line: None)
-    assert sorted(losses(options)) == [1, 2, 3, 4, 5]
+    assert sorted(losses(options.out)) == [1, 2, 3, 4, 5]
     adaptation(options).run(lambda line: None, resume=True)  # from step 4, the last check
-    assert losses(options) == whole
+    assert losses(options.out) == whole
 
 
 def test_a_state_of_another_run_is_refused(options):

@@ -22,11 +22,6 @@ from xvla_ros.model.xvla import build_network
 from xvla_ros.tools.cli import main
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize('dtype', DTYPES.values(), ids=DTYPES)
 def test_weights_gradients_and_optimiser_stay_in_float32(dtype):
     student = Student(network=build_network(demo_config(), attention='eager'), dtype=dtype)

@@ -39,11 +39,6 @@ from xvla_ros.model.xvla import build_network
 TABLES = ('soft_prompt_hub.weight', 'action_encoder.fc.weight', 'action_decoder.bias.weight')
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def invented(path, domain, views):
     """Return samples with random contents: only shapes matter here."""
     layout = SampleLayout(

@@ -4,7 +4,7 @@
 from dataclasses import replace
 import json
 
-from demonstrations import demonstration, FRAMES, robot, TASKS, write_checkpoint
+from demonstrations import demonstration, FRAMES, losses, robot, TASKS
 import numpy as np
 import pytest
 import torch
@@ -18,7 +18,6 @@ from xvla_ros.adapt.joints.windows import JointWindowMaker
 from xvla_ros.adapt.judging import ask, padded
 from xvla_ros.adapt.options import Options
 from xvla_ros.adapt.split import split
-from xvla_ros.adapt.trainer.progress import lines, LOG, training_folder
 from xvla_ros.adapt.trainer.stages import two_steps
 from xvla_ros.core.errors import CheckpointError, ConfigError
 from xvla_ros.data.errors import DataError
@@ -28,16 +27,6 @@ from xvla_ros.runtime.predictor import check_fit, facts_of
 ROW = 2
 # An opening of 1 in the units of the shipped tables.
 OPEN = 100.0
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp('base'))
 
 
 @pytest.fixture
@@ -70,11 +59,6 @@ def adaptation(options, name='so101_sim', episodes=None):
     )
     made.prepare()
     return made
-
-
-def losses(options):
-    found = lines(training_folder(options.out) / LOG)
-    return {line['step']: line['loss'] for line in found if 'loss' in line}
 
 
 @pytest.mark.parametrize(('name', 'width'), [('so101_sim', 6), ('so101_pair_sim', 12)])
@@ -132,7 +116,7 @@ def test_a_stopped_run_goes_on_with_the_same_losses(options, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         adaptation(options).run(stop)
     adaptation(options).run(lambda line: None, resume=True)
-    assert losses(options) == pytest.approx(losses(whole), rel=1e-6)
+    assert losses(options.out) == pytest.approx(losses(whole.out), rel=1e-6)
 
 
 def test_a_checkpoint_of_joints_keeps_its_statistics(options, tmp_path):

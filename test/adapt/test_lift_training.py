@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+from demonstrations import losses
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,6 @@ from xvla_ros.adapt.lift import rollouts
 from xvla_ros.adapt.lift.recording import Demonstrations
 from xvla_ros.adapt.lift.training import LiftTraining, Robot, rows_of
 from xvla_ros.adapt.options import Options
-from xvla_ros.adapt.trainer.progress import lines, LOG, training_folder
 from xvla_ros.adapt.trainer.stages import two_steps
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.errors import ConfigError
@@ -41,12 +41,6 @@ def training(robots, out, frozen=2, steps=4):
         denoising=1, mean=0.5,
     )  # fmt: skip
     return LiftTraining(robots, options)
-
-
-def losses(out):
-    return {
-        line['step']: line['loss'] for line in lines(training_folder(out) / LOG) if 'loss' in line
-    }
 
 
 @pytest.fixture(scope='module')

@@ -4,6 +4,7 @@
 import numpy as np
 import torch
 
+from xvla_ros.adapt.trainer.progress import lines, LOG, training_folder
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
 from xvla_ros.data.episodes import Episode
@@ -53,3 +54,9 @@ def demonstration(number, frames=FRAMES, cameras=2, arms=1):
 
 def demonstrations(count=6, **options):
     return [demonstration(number, **options) for number in range(count)]
+
+
+def losses(out):
+    """Return the loss of each step of the run that wrote its policy to this folder."""
+    found = lines(training_folder(out) / LOG)
+    return {line['step']: line['loss'] for line in found if 'loss' in line}

@@ -9,7 +9,6 @@ does not need. Each file begins with the latched messages, so that it can be rea
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from mcap.writer import CompressionType, Writer
@@ -90,12 +89,7 @@ class BagWriter:
         """Return the writer."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Complete the bag."""
         self.close()
 

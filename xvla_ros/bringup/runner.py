@@ -19,7 +19,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from types import TracebackType
 
 from xvla_ros.bringup.table import Process
 from xvla_ros.core.errors import XvlaError
@@ -53,12 +52,7 @@ class Runner:
         """Return the runner."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End every process."""
         self.stop()
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import re
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +48,7 @@ class ResultFiles:
         """Return the files."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the files."""
         for file in (self._targets, self._chunks, self._verdicts):
             file.close()

@@ -2,8 +2,9 @@
 """A client for a policy on a server, with the same call as a local policy."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from threading import Lock, Thread
 import time
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from xvla_ros.core.errors import InferenceError
 from xvla_ros.core.warm_start import WarmStart
 from xvla_ros.serve.encoded_images import encode_jpeg
+from xvla_ros.serve.fields import array_fields, deadline_fields, pair, start_fields
 from xvla_ros.serve.transports import open_transport, Transport
 
 T = TypeVar('T')
@@ -136,22 +138,24 @@ class RemotePredictor:
         """
         deadline_s = time.monotonic() + self.timeout_s
         payload = self._payload(images, proprio, instruction, domain_id, steps)
-        arrays = {'noise': noise, 'prefix': prefix, 'tolerance': pair(tolerance)}
-        wanted: dict[str, Any] = {n: np.asarray(v) for n, v in arrays.items() if v is not None}
-        if warm_start is not None:
-            wanted['warm_start_time'] = float(warm_start.time)
-            if warm_start.plan is not None:
-                wanted['warm_start'] = np.asarray(warm_start.plan)
-        if slack_s is not None:
-            wanted['slack_s'] = float(slack_s)
-        if least_steps is not None:
-            wanted['least_steps'] = int(least_steps)
+        wanted = array_fields(noise=noise, prefix=prefix, tolerance=pair(tolerance))
+        wanted |= start_fields(warm_start) | deadline_fields(slack_s, least_steps)
+        with self._one_request():
+            return self._ask(payload, wanted, deadline_s)
+
+    @contextmanager
+    def _one_request(self) -> Iterator[None]:
+        """
+        Keep other callers out; after an error the next request connects anew.
+
+        :raises InferenceError: another request took too long.
+        """
         if not self._one_caller.acquire(timeout=self.timeout_s):
             raise InferenceError(
                 f'{self.url}: another request took {self.timeout_s:g} s', code='server_slow'
             )
         try:
-            return self._ask(payload, wanted, deadline_s)
+            yield
         except InferenceError:
             self._connected = False  # another server may come up in its place
             raise
@@ -236,11 +240,3 @@ class RemotePredictor:
     def __exit__(self, *_: object) -> None:
         """Close the connection."""
         self.close()
-
-
-def pair(tolerance: Any) -> tuple[float, float] | None:
-    """Return (millimetres, degrees) of the model's `Tolerance`, or of a pair."""
-    told: tuple[float, float] | None = tolerance
-    if hasattr(tolerance, 'position_mm'):
-        told = (tolerance.position_mm, tolerance.rotation_deg)
-    return told

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of a request: each is accepted or refused with its name."""
+"""The fields of a request: a client writes them, a server accepts or refuses each by its name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -197,3 +197,30 @@ def bytes_of_list(array: NDArray[Any], value: Any, name: str) -> NDArray[Any]:
     if array.min() < 0 or array.max() > 255:
         raise RequestError(f'{name}: has values outside 0 to 255')
     return array.astype(np.uint8)
+
+
+def array_fields(**arrays: Any) -> dict[str, Any]:
+    """Return those of the request's optional arrays that are given, by the protocol's names."""
+    return {name: np.asarray(values) for name, values in arrays.items() if values is not None}
+
+
+def start_fields(warm_start: WarmStart | None) -> dict[str, Any]:
+    """Return the fields of a request whose sampling starts from a plan; none without one."""
+    if warm_start is None:
+        return {}
+    fields: dict[str, Any] = {'warm_start_time': float(warm_start.time)}
+    return fields | array_fields(warm_start=warm_start.plan)
+
+
+def deadline_fields(slack_s: float | None, least_steps: int | None) -> dict[str, Any]:
+    """Return the fields that say when an answer is late, and how few steps a late one may have."""
+    fields: dict[str, Any] = {} if slack_s is None else {'slack_s': float(slack_s)}
+    return fields if least_steps is None else fields | {'least_steps': int(least_steps)}
+
+
+def pair(tolerance: Any) -> tuple[float, float] | None:
+    """Return (millimetres, degrees) of the model's `Tolerance`, or of a pair."""
+    told: tuple[float, float] | None = tolerance
+    if hasattr(tolerance, 'position_mm'):
+        told = (tolerance.position_mm, tolerance.rotation_deg)
+    return told
