@@ -16,7 +16,7 @@ from counts import FULL
 from hypothesis import HealthCheck, settings
 import missing_packages
 
-# Tests that neither talk over DDS nor keep time: of these folders and files all, of any other none.
+# Tests that neither talk over DDS nor keep time: all of these folders and files, none of any other.
 # `make test` runs them first, because they use every core all the time.
 COMPUTING = (
     *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/', 'data/'),
