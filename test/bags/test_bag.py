@@ -9,6 +9,7 @@ import sys
 import time
 
 from bags import ROOT, STRING, string, write_strings
+from checkout import with_checkout
 from mcap.reader import make_reader
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_a_killed_recorder_loses_half_a_second_and_less_than_a_megabyte(tmp_path
     folder = tmp_path / 'bag'
     process = subprocess.Popen(
         [sys.executable, '-c', WRITE_FOR_EVER, str(folder)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, env=with_checkout(),
     )  # fmt: skip
     for _ in range(count):
         last = int(process.stdout.readline())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from bags import copy_bag, ROOT, string, write_strings
+from checkout import with_checkout
 import numpy as np
 import pytest
 
@@ -55,7 +56,7 @@ def test_another_process_gives_the_same_bytes(simulated, replayed, tmp_path):
     command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'replay', str(simulated)]
     subprocess.run(
         [*command, '--deterministic', '--no-model', '--out', str(tmp_path)],
-        cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT), PYTHONHASHSEED='7'), check=True,
+        cwd=tmp_path, env=with_checkout(PYTHONHASHSEED='7'), check=True,
     )  # fmt: skip
     for name in ('targets.csv', 'verdicts.jsonl'):
         assert (replayed / name).read_bytes() == (tmp_path / name).read_bytes()

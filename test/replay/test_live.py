@@ -5,7 +5,6 @@
 from argparse import ArgumentParser
 from contextlib import contextmanager
 from dataclasses import replace
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import threading
 import time
 
 from bags import ROOT
+from checkout import with_checkout
 import numpy as np
 import pytest
 
@@ -47,7 +47,7 @@ def ros():
 @contextmanager
 def process(*command):
     """Run one of our commands; it must end cleanly when it is told to."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    env = with_checkout(OMP_NUM_THREADS='1')
     running = subprocess.Popen([sys.executable, '-m', *command], env=env, cwd=ROOT)
     try:
         yield running

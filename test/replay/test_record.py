@@ -2,7 +2,6 @@
 """The recorder on live topics: what it writes first, what survives its death, what it refuses."""
 
 import array
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import threading
 import time
 
 from bags import ROOT
+from checkout import with_checkout
 import numpy as np
 import pytest
 
@@ -80,7 +80,7 @@ def robot():
 def record(out, *arguments, size=200_000):
     """Start a recorder, and return its process once images are in the bag."""
     command = [sys.executable, '-m', 'xvla_ros.tools.cli', 'record', '--embodiment', str(CONFIG)]
-    env = dict(os.environ, PYTHONPATH=str(ROOT))
+    env = with_checkout()
     process = subprocess.Popen([*command, '--out', str(out), *arguments], env=env)
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
@@ -186,7 +186,7 @@ def test_episodes_are_bags_of_their_own(robot, tmp_path):
     out = tmp_path / 'takes'
     process = subprocess.Popen(
         [*command, '--checkpoint', checkpoint, '--episodes', '--include', '/lab/.*', '--out', out],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        env=with_checkout(),
     )  # fmt: skip
     context = rclpy.Context()
     rclpy.init(context=context)

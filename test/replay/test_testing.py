@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The regression suite that users adopt: a YAML file of bags, or a few lines of Python."""
 
-import os
 import subprocess
 import sys
 
-from bags import ROOT
+from checkout import with_checkout
 import pytest
 import yaml
 
@@ -20,7 +19,7 @@ def suite(cases, *options):
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'xvla_ros.testing.plugin']
     done = subprocess.run(
         [*command, '--pyargs', 'xvla_ros.testing', '--replay-cases', str(cases), *options],
-        cwd=cases.parent, env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True,
+        cwd=cases.parent, env=with_checkout(), capture_output=True,
         text=True,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr

@@ -2,7 +2,6 @@
 """A real server process with a small X-VLA of random weights, and requests to it."""
 
 from dataclasses import dataclass
-import os
 from pathlib import Path
 import re
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import threading
 import time
 
+from checkout import with_checkout
 import json_numpy
 import numpy as np
 import psutil
@@ -58,8 +58,7 @@ def launch(checkpoint, folder, *arguments, environment=None):
         str(checkpoint),
     ]
     log = folder / f'server-{time.monotonic_ns()}.log'
-    root = str(Path(__file__).parents[2])
-    variables = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=root) | (environment or {})
+    variables = with_checkout(OMP_NUM_THREADS='1') | (environment or {})
     with log.open('w') as out:
         process = subprocess.Popen(
             [*command, '--port', '0', *arguments],

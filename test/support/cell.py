@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from checkout import with_checkout
 import numpy as np
 from rcl_interfaces.srv import SetParameters
 import rclpy
@@ -41,7 +42,7 @@ def take_priority():
 @contextmanager
 def processes(config, names=('sim_node', 'controller_node'), arguments=()):
     """Run nodes of the package with one parameter file; on exit each must end cleanly."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
+    env = with_checkout(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
     ros = ('--ros-args', '--params-file', str(config))
     running = [
         subprocess.Popen(

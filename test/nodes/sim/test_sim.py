@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_node over real DDS: rates, stamps, images, scenes, and commands that it drops."""
 
-import os
 import subprocess
 import sys
 
 from cell import Client, processes, ROOT
+from checkout import with_checkout
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 import pytest
@@ -184,7 +184,7 @@ def run_until_it_ends(config, *command, **environment):
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), **environment},
+        env=with_checkout(**environment),
     )
 
 
