@@ -16,8 +16,8 @@ from counts import FULL
 from hypothesis import HealthCheck, settings
 import missing_packages
 
-# Tests that neither talk over DDS nor keep time: all of these folders and files, none of any other.
-# `make test` runs them first, because they use every core all the time.
+# All tests of these folders and files neither talk over DDS nor keep time. `make test` runs them
+# first, because they use every core all the time.
 COMPUTING = (
     *('core/', 'runtime/', 'model/', 'sim/', 'serve/', 'adapt/', 'bags/', 'package/', 'data/'),
     *('control/test_kinematics.py', 'embodiments/test_files.py'),
