@@ -15,6 +15,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """Parse a whole number of at least 0; raise an ArgumentTypeError for another text."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"'{text}': expected a whole number, 0 or more")
+    return int(text)
+
+
 def duration(text: str) -> float:
     """Parse a finite number of at least 0; raise an ArgumentTypeError for another text."""
     try:

@@ -10,7 +10,7 @@ unchanged to the bit.
     xvla adapt --simulated 30 --checkpoint demo_policy --embodiment ur5e --row 3 --out out/ur5e
     xvla adapt --simulated 30 --checkpoint demo_policy --embodiment ur5e --rows  # compare rows
     xvla adapt --demo                                                            # the demo policy
-    xvla adapt --demo --lift 600 --out out/lift_policy                           # it grasps, too
+    xvla adapt --demo --checkpoint demo_policy --out out/longer                  # lift for longer
 
 docs/data.md describes --source. The robot of a bag is the recorded one unless you name another.
 """

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the demo policy from scratch on the simulated robots (docs/training.md)."""
+"""Train the demo policy on the simulated robots: to reach, then to lift (docs/training.md)."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xvla_ros.bringup import embodiment_file
 from xvla_ros.core.errors import ConfigError
-from xvla_ros.tools.adapt import lift
-from xvla_ros.tools.arguments import count
+from xvla_ros.tools.adapt import lift, robot
+from xvla_ros.tools.arguments import count, natural
 
 if TYPE_CHECKING:  # these import torch and mujoco, which --help does not need
     from argparse import _ArgumentGroup
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # these import torch and mujoco, which --help does not need
 
 OUT = Path('out/demo_policy')
 SAMPLES = Path('/dev/shm/xvla_demo_samples')
+# Arguments of an adaptation that also apply to the demo policy.
+SHARED = {'checkpoint', 'tensorboard', 'device'}
 
 
 def add_arguments(group: '_ArgumentGroup') -> None:
@@ -28,33 +30,63 @@ def add_arguments(group: '_ArgumentGroup') -> None:
     group.add_argument(
         '--samples', type=Path, default=SAMPLES, help='folder of recordings; reused when complete'
     )
-    group.add_argument('--scenes', type=count, default=1200, help='scenes recorded per robot')
+    group.add_argument(
+        '--scenes', type=count, default=1200, help='scenes recorded per robot for reaching'
+    )
     group.add_argument(
         '--lift',
-        type=count,
-        default=0,
+        type=natural,
+        default=600,
         metavar='N',
-        help='teach --checkpoint (default: demo_policy) to grasp and lift, by so many '
-        'demonstrations of each robot, recorded as bags; steps and rates as for a robot',
+        help='demonstrations of grasping and lifting recorded per robot; 0: teach only to reach',
     )
-    group.add_argument('--tower-steps', type=int, default=300)
-    group.add_argument('--grounding-steps', type=int, default=600)
-    group.add_argument('--policy-steps', type=int, default=3000)
+    group.add_argument('--tower-steps', type=natural, default=300)
+    group.add_argument('--grounding-steps', type=natural, default=600)
+    group.add_argument('--policy-steps', type=natural, default=3000)
+    group.add_argument('--lift-steps', type=natural, default=6000)
 
 
 def run(args: Namespace) -> int:
-    """Record demonstrations, train, and write the checkpoint."""
+    """Teach a new policy to reach, unless --checkpoint names one, then to lift."""
+    if others := foreign(args):
+        raise ConfigError(
+            f'xvla adapt --demo: {", ".join(others)} does not apply, expected the options of the '
+            'demo policy (xvla adapt --help)'
+        )
+    named, out = trainable(robots(args.embodiment)), args.out or OUT
+    start = args.checkpoint
+    if start is None:
+        start = out.with_name(f'{out.name}-reach') if args.lift else out
+        if not (args.resume and args.lift and (start / 'config.json').exists()):
+            reach(args, named, start)
     if args.lift:
-        return lift.run(args)
+        lift.run(args, named, start, out)
+    chosen = ''.join(f' --embodiment {name}' for name in args.embodiment or ())
+    lifts = ' --lift' if args.lift else ''
+    print(f'measure it: xvla evaluate{lifts} --checkpoint {out}{chosen}')
+    return 0
+
+
+def foreign(args: Namespace) -> list[str]:
+    """Return the options that were given and do not apply to the demo policy."""
+    parser = ArgumentParser()
+    robot.add_arguments(parser)
+    defaults = vars(parser.parse_args([]))
+    return [
+        '--' + name.replace('_', '-')
+        for name, value in defaults.items()
+        if name not in SHARED and getattr(args, name) != value
+    ]
+
+
+def reach(args: Namespace, named: list['Embodiment'], out: Path) -> None:
+    """Record the expert, train a new policy to reach the named block, and write it."""
     from xvla_ros.adapt.demo.demo_policy import DemoTraining, record_all
 
-    job = demo_job(args)
+    job = demo_job(args, out)
     print(f'training in {str(job.dtype).removeprefix("torch.")}{reason(args.dtype)}')
-    DemoTraining(record_all(trainable(robots(args.embodiment)), job), job).run(args.resume)
-    named = ''.join(f' --embodiment {name}' for name in args.embodiment or ())
-    out = job.checkpoint
-    print(f'checkpoint: {out}; measure it: xvla evaluate --checkpoint {out}{named}')
-    return 0
+    DemoTraining(record_all(named, job), job).run(args.resume)
+    print(f'checkpoint: {out}')
 
 
 def reason(dtype: str) -> str:
@@ -65,8 +97,8 @@ def reason(dtype: str) -> str:
     return f': per sample {listed(step_times())} on this processor' if dtype == 'auto' else ''
 
 
-def demo_job(args: Namespace) -> 'Job':
-    """Collect the arguments."""
+def demo_job(args: Namespace, out: Path) -> 'Job':
+    """Collect the arguments of reaching."""
     from xvla_ros.adapt.demo.demo_policy import Job
     from xvla_ros.adapt.demo.objectives import Recipe
     from xvla_ros.adapt.trainer.arithmetic import training_dtype
@@ -79,7 +111,7 @@ def demo_job(args: Namespace) -> 'Job':
     )
     return Job(
         samples=args.samples,
-        checkpoint=args.out or OUT,
+        checkpoint=out,
         recipe=recipe,
         scenes=args.scenes,
         dtype=training_dtype(args.dtype),

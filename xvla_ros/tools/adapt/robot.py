@@ -13,7 +13,7 @@ from xvla_ros.tools.arguments import count, duration
 from xvla_ros.tools.sources import add_source_arguments, episodes_of, robot_of
 
 if TYPE_CHECKING:  # these import torch, which --help does not need
-    from argparse import _ArgumentGroup
+    from argparse import _ArgumentGroup, ArgumentParser
 
     from xvla_ros.adapt.job import Adaptation
     from xvla_ros.adapt.options import Options
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # these import torch, which --help does not need
 OUT = Path('out/adapted')
 
 
-def add_arguments(group: '_ArgumentGroup') -> None:
+def add_arguments(group: 'ArgumentParser | _ArgumentGroup') -> None:
     """Declare the arguments of an adaptation."""
     add = group.add_argument
     add('--checkpoint', type=Path, help='checkpoint folder to start from, any layout')
