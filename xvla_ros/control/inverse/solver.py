@@ -22,8 +22,8 @@ POSITION_TOLERANCE_M = 1e-4
 ROTATION_TOLERANCE_RAD = 5e-4
 # One radian of rotation error counts as much as this many metres: about the length of a hand.
 METRES_PER_RADIAN = 0.2
-# Position alone is solved for to a tenth of its tolerance, so that turns have room.
-PLACED = (0.1 * POSITION_TOLERANCE_M, np.inf)
+# After a turn the position is solved for to a tenth of its tolerance, so that turns have room.
+PLACED_M = 0.1 * POSITION_TOLERANCE_M
 NEARER_RAD = 1e-6  # a turn must bring the rotation nearer by more
 HALVINGS = 8  # how often a turn that does not is halved
 LONGEST_TURN_RAD = 0.1  # of a joint in one turn: what it moves the tool is taken back afterwards
@@ -81,7 +81,7 @@ class PoseSolver:
 
         A turn that does not bring the rotation nearer is not made, so that the arm comes to rest.
         """
-        best = self._descend(target, start, box, iterations, 0.0)
+        best = self._descend(target, start, box, iterations, 0.0, POSITION_TOLERANCE_M)
         near_m = max(POSITION_TOLERANCE_M, best.first)
         for _ in range(iterations):
             found = self._nearer(target, best, box, iterations, near_m)
@@ -126,9 +126,19 @@ class PoseSolver:
         return np.zeros_like(q)
 
     def _descend(
-        self, target: pin.SE3, start: Vector, box: Box, iterations: int, weight: float
+        self,
+        target: pin.SE3,
+        start: Vector,
+        box: Box,
+        iterations: int,
+        weight: float,
+        placed_m: float = PLACED_M,
     ) -> Descent:
-        """Descend from one start; `weight` is what a radian counts [m], 0: position alone."""
+        """
+        Descend from one start; `weight` is what a radian counts [m], 0: position alone.
+
+        :param placed_m: the error at which that ends.
+        """
 
         def residual(q: Vector) -> tuple[Vector, float, float]:
             error = self._error(self.placement(q), target)
@@ -149,7 +159,9 @@ class PoseSolver:
             box=box,
             posture=self._limits.nearest_turn(self._posture, start) if spare else None,
             posture_gain=POSTURE_GAIN,
-            tolerances=(POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD) if weight else PLACED,
+            tolerances=(POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD)
+            if weight
+            else (placed_m, np.inf),
             iterations=iterations,
         )
 
