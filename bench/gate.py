@@ -1,28 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The gate in joint space: time to judge a chunk of 30 anchors, and a step, collisions on, one core.
+The gate: time to judge a chunk of 30 anchors, and a step, collisions on, one core.
 
-The robots are a Franka (7 joints) and ALOHA (2 x 6 joints); the worse is reported. Chunks and
-steps are ordinary: within the limits, so that every rule is looked at to its end. `cpu` is the
-same percentile of processor time, which other work on the machine cannot lengthen.
+In joint space the robots are a Franka (7 joints) and ALOHA (2 x 6 joints); the worse is reported.
+Chunks and steps are ordinary: within the limits, so that every rule is looked at to its end.
+Chunks of tool poses are looked at for collisions with one WidowX and with two Pipers, which follow
+them by inverse kinematics. `cpu` is the same percentile of processor time, which other work on the
+machine cannot lengthen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xvla_ros.control.arm_kinematics import arm_kinematics
+from xvla_ros.control.collisions.chunks import ChunkCollisions
 from xvla_ros.control.robot_model import joint_space, RobotModel
 from xvla_ros.core.chunk import Chunk
 from xvla_ros.core.chunk_queue import ChunkQueue
-from xvla_ros.core.ee6d import ArmPose
+from xvla_ros.core.ee6d import ArmPose, pack
 from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.resources import shared_file
 from xvla_ros.core.safety import SafetyGate
 
 ROBOTS = ('franka_joint_sim', 'aloha')
+POSE_ROBOTS = ('widowx_sim', 'agilex_sim')
 CHUNKS, TICKS = 300, 3000
 ANCHORS, PERIOD_S, RATE_HZ, MS = 30, 0.05, 50.0, 1_000_000
 # How far joints swing [rad], and how fast [Hz].
@@ -30,14 +35,20 @@ SWING_RAD, SWING_HZ = 0.12, 0.2
 
 
 def run() -> dict[str, dict[str, Any]]:
-    """Return gate.chunk_ms_p99 and gate.tick_ms_p99, keyed by name."""
+    """Return gate.chunk_ms_p99, gate.tick_ms_p99 and gate.pose_chunk_ms_p99, keyed by name."""
     chunks, ticks = zip(*(_measured(_embodiment(name)) for name in ROBOTS), strict=True)
-    return {'gate.chunk_ms_p99': _worst(chunks), 'gate.tick_ms_p99': _worst(ticks)}
+    poses = tuple(_followed(_embodiment(name)) for name in POSE_ROBOTS)
+    return {
+        'gate.chunk_ms_p99': _worst(ROBOTS, chunks),
+        'gate.tick_ms_p99': _worst(ROBOTS, ticks),
+        'gate.pose_chunk_ms_p99': _worst(POSE_ROBOTS, poses),
+    }
 
 
 def _embodiment(name: str) -> Embodiment:
-    """Return a robot in joint space, with collisions."""
-    return load_embodiment(shared_file('config', f'{name}.yaml'))
+    """Return a robot with collisions."""
+    known = {'limits.check_collisions': True}
+    return load_embodiment(shared_file('config', f'{name}.yaml'), known)
 
 
 class _Robot:
@@ -106,6 +117,31 @@ def _ticks(robot: _Robot) -> Iterator[tuple[float, float]]:
         yield spent.pop()
 
 
+def _followed(embodiment: Embodiment) -> Spent:
+    """Return milliseconds of the collision check of each chunk of tool poses."""
+    check = ChunkCollisions(embodiment)
+    arms = tuple((arm_kinematics(a), np.array(a.home_rad)) for a in embodiment.arms.values())
+    layout = embodiment.policy.rotation_6d_layout
+    spent: Spent = []
+
+    def tools(time_s: float) -> tuple[ArmPose, ...]:
+        swing = SWING_RAD * np.cos(2 * np.pi * SWING_HZ * time_s + 0.4 * np.arange(6))
+        each = [(kinematics.forward(home + swing), home + swing) for kinematics, home in arms]
+        return tuple(
+            ArmPose(position=place, quaternion=turn, gripper=0.5, joints=q)
+            for (place, turn), q in each
+        )
+
+    for number in range(CHUNKS):
+        times = 0.1 * number + PERIOD_S * np.arange(ANCHORS + 1)
+        here, *way = [tools(time_s) for time_s in times.tolist()]
+        rows = np.array([pack(poses, layout) for poses in way])
+        chunk = Chunk(stamp_ns=0, period_s=PERIOD_S, actions=rows)
+        touching = _timed(spent, lambda chunk=chunk, here=here: check.touching(chunk, here))
+        assert not touching, touching
+    return spent
+
+
 def _timed(spent: Spent, work: Callable[[], Any]) -> Any:
     """Do some work and note its wall and processor milliseconds."""
     wall, cpu = time.perf_counter(), time.thread_time()
@@ -114,9 +150,9 @@ def _timed(spent: Spent, work: Callable[[], Any]) -> Any:
     return done
 
 
-def _worst(each: tuple[Spent, ...]) -> dict[str, Any]:
+def _worst(names: Sequence[str], each: tuple[Spent, ...]) -> dict[str, Any]:
     """Return the entry of the robot that took longest."""
     found = [np.percentile(spent, 99, axis=0).round(3).tolist() for spent in each]
     wall, cpu = max(found, key=lambda pair: pair[1])
-    robots = {name: pair[0] for name, pair in zip(ROBOTS, found, strict=True)}
+    robots = {name: pair[0] for name, pair in zip(names, found, strict=True)}
     return {'ours': wall, 'unit': 'ms', 'n': sum(map(len, each)), 'cpu': cpu, 'robots': robots}

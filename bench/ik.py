@@ -12,7 +12,8 @@ import time
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from xvla_ros.control.kinematics import IkResult, Kinematics
+from xvla_ros.control.inverse.solver import IkResult
+from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.embodiment import load_embodiment
 from xvla_ros.core.resources import shared_file
 

@@ -71,7 +71,7 @@ def test_a_robot_is_evaluated_by_its_name(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('command', 'name', 'words'),
     [
-        ('evaluate', 'no_such_robot', 'expected one of agilex, franka, .*ur5e, widowx'),
+        ('evaluate', 'no_such_robot', 'expected one of agilex, aloha, franka, .*ur5e, widowx'),
         ('evaluate', 'so101', "its action mode is 'ee6d', not 'auto'"),
         ('adapt', 'so101', "policy.action_mode is 'auto', expected 'ee6d'"),
         (
@@ -79,7 +79,7 @@ def test_a_robot_is_evaluated_by_its_name(tmp_path, capsys):
             'ur5e',
             r"was not trained for embodiment 'ur5e'.* is 12, expected one of \[0, 1, 2\]",
         ),
-        ('adapt', 'no_such_robot', 'expected one of agilex, franka, .*ur5e, widowx'),
+        ('adapt', 'no_such_robot', 'expected one of agilex, aloha, franka, .*ur5e, widowx'),
         ('adapt', 'ur5e', "embodiment 'ur5e': policy.domain_id is 12, .*; 3 is free"),
     ],
 )

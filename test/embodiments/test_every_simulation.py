@@ -166,7 +166,7 @@ class JointWanderer:
 
 
 def drive(client, count, rng):
-    """Send `count` targets as the policy does: a chunk per second, through gate and queue."""
+    """Send `count` targets as the policy does: new chunks in time, through gate and queue."""
     embodiment = client.embodiment
     control = embodiment.control
     gate, start = SafetyGate(embodiment, make_model(embodiment)), client.tools()
@@ -174,6 +174,7 @@ def drive(client, count, rng):
     wanders = JointWanderer if embodiment.joint_space else Wanderer
     wanderer = wanders(embodiment, start, rng)
     period_s = 1.0 / control.rate_hz
+    renewed_s = min(1.0, 0.6 * ANCHORS * embodiment.policy.anchor_period_s)
     begin = deadline = time.monotonic()
     queue, next_chunk, holds, sequence, sent = None, begin, -1, 0, 0
     while sent < count:
@@ -185,7 +186,7 @@ def drive(client, count, rng):
             queue.engage(client.tools(), now_ns)
             gate.reset()
         if time.monotonic() >= next_chunk:
-            sequence, next_chunk = sequence + 1, time.monotonic() + 1.0
+            sequence, next_chunk = sequence + 1, time.monotonic() + renewed_s
             at = queue.take(now_ns) or client.tools()
             verdict = gate.check(wanderer.chunk(at, now_ns, sequence), client.tools())
             if verdict.reasons == ('first_step',):  # the robot stood still meanwhile: engage anew

@@ -158,7 +158,10 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        (['--embodiment', 'no_such_robot'], "'no_such_robot': expected one of agilex, franka"),
+        (
+            ['--embodiment', 'no_such_robot'],
+            "'no_such_robot': expected one of agilex, aloha, franka",
+        ),
         (['--embodiment', 'ur5e'], "no policy for 'ur5e'"),
         (['--checkpoint', 'no_such_policy'], 'no_such_policy'),
     ],

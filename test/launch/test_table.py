@@ -61,7 +61,7 @@ def test_the_command_line_holds_parameters_as_yaml():
 @pytest.mark.parametrize(
     ('sim', 'known'),
     [
-        (True, 'agilex, franka, franka_joint, .*ur5e, widowx,'),
+        (True, 'agilex, aloha, franka, franka_joint, .*ur5e, widowx,'),
         (False, 'franka, franka_joint, .*franka_sim, '),
     ],
 )

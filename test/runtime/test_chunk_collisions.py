@@ -64,7 +64,7 @@ def touches(check, joints, margin_m):
     return found
 
 
-@pytest.mark.parametrize('name', ['widowx', 'agilex'])
+@pytest.mark.parametrize('name', ['widowx', 'agilex', 'so101'])
 def test_a_chunk_is_refused_if_and_only_if_its_joints_make_links_touch(name):
     robot, rng = Robot(name), np.random.default_rng(5)
     check, seen = ChunkCollisions(robot.embodiment), {True: 0, False: 0}

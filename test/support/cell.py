@@ -31,6 +31,9 @@ from xvla_ros.nodes.controller.condition import State
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 40.0
+# Until the arms are seen first. A simulation compiles its world and renders every camera once,
+# which took more than 40 s with five other jobs per core.
+START_S = 180.0
 
 
 def take_priority():
@@ -138,7 +141,7 @@ class Client:
 
     def wait_until_ready(self):
         """Wait for the arms, for the controller to listen and for it to see the arms."""
-        self.wait(lambda: self.tools() is not None, 'arms are seen')
+        self.wait(lambda: self.tools() is not None, 'arms are seen', START_S)
         self.wait(lambda: self._targets.get_subscription_count() > 0, 'controller listens')
         self.wait(lambda: self.statuses, 'controller reports')
         self.begin()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xvla_ros.control.least_squares import Box
+from xvla_ros.control.inverse.least_squares import Box
 
 Vector = NDArray[np.float64]
 

@@ -2,12 +2,13 @@
 """
 One arm's kinematics from its URDF: forward, Jacobian, and inverse without joint jumps.
 
+Position comes first for an arm of fewer than six joints, which cannot take every rotation.
+
 Poses are of the tool frame in the root link of the URDF, or in another fixed link: position (3,)
 in metres, quaternion (x, y, z, w). Joints that are not listed, such as fingers, stay at neutral.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,20 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 import pinocchio as pin
 
-from xvla_ros.control.least_squares import Box, descend
-from xvla_ros.control.seeds import SeedTable
+from xvla_ros.control.inverse.seeds import SeedTable
+from xvla_ros.control.inverse.solver import IkResult, PoseSolver, taken
 from xvla_ros.control.urdf import read_chain
 from xvla_ros.core.errors import ConfigError
 
 Vector = NDArray[np.float64]
 
-# A pose counts as reached within a tenth of what drivers need (1 mm, 0.5 degrees).
-POSITION_TOLERANCE_M = 1e-4
-ROTATION_TOLERANCE_RAD = 5e-4
-# One radian of rotation error counts as much as this many metres: about the length of a hand.
-METRES_PER_RADIAN = 0.2
-# Share of the distance to the posture that redundant joints move per iteration.
-POSTURE_GAIN = 0.05
 WARM_ITERATIONS = 30
 TRACK_ITERATIONS = 4
 # `follow`: largest error [m and rad together], small against the 5 mm that links keep apart. It
@@ -36,21 +30,6 @@ TRACK_ITERATIONS = 4
 CLOSE = 2e-3
 FOLLOW_ITERATIONS = 8
 FOLLOW_DAMPING = 1e-6 * np.eye(6)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class IkResult:
-    """
-    The best joints q (n,) [rad] that were found for a target, and their errors.
-
-    converged: both errors are within tolerance. reason: why not, otherwise.
-    """
-
-    q: Vector
-    position_error_m: float
-    rotation_error_rad: float
-    converged: bool
-    reason: str
 
 
 class Kinematics:
@@ -88,10 +67,16 @@ class Kinematics:
         self.lower, self.upper = self.limits.lower, self.limits.upper
         self.velocity_limit = self.limits.velocity
         self.posture = self._check(self.limits.middle if posture is None else posture, 'posture')
+        self._solver = PoseSolver(self._model, self._data, self._frame, self.limits, self.posture)
+
+    @property
+    def position_first(self) -> bool:
+        """Whether the tool goes to its position first, because rotations are out of reach."""
+        return self._solver.position_first
 
     def forward(self, q: ArrayLike) -> tuple[Vector, Vector]:
         """Return the tool's position (3,) [m] and quaternion (4,) xyzw for joints q (n,) [rad]."""
-        vector = pin.SE3ToXYZQUAT(self._placement(self._check(q, 'q')))
+        vector = pin.SE3ToXYZQUAT(self._solver.placement(self._check(q, 'q')))
         return vector[:3], vector[3:]
 
     def jacobian(self, q: ArrayLike) -> Vector:
@@ -113,6 +98,9 @@ class Kinematics:
         """
         Return joints for a tool pose. The search starts at the seed, then at stored postures.
 
+        It ends at the first that takes the pose, also where position comes first: there the
+        smallest error of the rotation is the best of all.
+
         :param position: (3,) metres.
         :param quaternion: (4,) xyzw.
         :param seed: (n,) radians.
@@ -120,15 +108,15 @@ class Kinematics:
         """
         target = _pose(position, quaternion)
         seed, box = self._check(seed, 'seed'), self.limits.box
-        best = self._solve(target, seed, box, WARM_ITERATIONS)
-        if best.converged or restarts == 0:
+        best = self._solver.solve(target, seed, box, WARM_ITERATIONS)
+        if taken(best) or restarts == 0:
             return best
         for start in self._seeds.nearest(target.translation, target.rotation, restarts):
             start = self.limits.nearest_turn(start, seed)
-            found = self._solve(target, start, box, WARM_ITERATIONS)
-            if _cost(found) < _cost(best):
+            found = self._solver.solve(target, start, box, WARM_ITERATIONS)
+            if self._solver.cost(found) < self._solver.cost(best):
                 best = found
-            if best.converged:
+            if taken(best):
                 break
         return best
 
@@ -144,7 +132,7 @@ class Kinematics:
         """
         q = self._check(q, 'q')
         box = self.limits.step(q, dt_s)
-        return self._solve(_pose(position, quaternion), q, box, TRACK_ITERATIONS)
+        return self._solver.solve(_pose(position, quaternion), q, box, TRACK_ITERATIONS)
 
     def follow(self, q: ArrayLike, position: ArrayLike, rotation: ArrayLike) -> Vector | None:
         """
@@ -156,6 +144,9 @@ class Kinematics:
         :param position: (3,) metres. :param rotation: (3, 3).
         """
         q, target = self._check(q, 'q'), pin.SE3(np.asarray(rotation), np.asarray(position))
+        if self._solver.position_first:
+            found = self._solver.solve(target, q, self.limits.box, FOLLOW_ITERATIONS)
+            return found.q if found.position_error_m < CLOSE else None
         for _ in range(FOLLOW_ITERATIONS):
             pin.computeJointJacobians(self._model, self._data, q)
             placement = pin.updateFramePlacement(self._model, self._data, self._frame)
@@ -171,77 +162,17 @@ class Kinematics:
 
     @cached_property
     def _seeds(self) -> SeedTable:
-        return SeedTable(self._matrix, *self.limits.finite)
+        return SeedTable(self._matrix, *self.limits.finite, self.position_first)
 
     def _matrix(self, q: Vector) -> tuple[Vector, Vector]:
-        placement = self._placement(q)
+        placement = self._solver.placement(q)
         return placement.translation.copy(), placement.rotation.copy()
-
-    def _placement(self, q: Vector) -> pin.SE3:
-        pin.forwardKinematics(self._model, self._data, q)
-        return pin.updateFramePlacement(self._model, self._data, self._frame)
 
     def _check(self, q: ArrayLike, what: str) -> Vector:
         vector = np.array(q, dtype=np.float64)
         if vector.shape != (self._model.nq,) or not np.isfinite(vector).all():
             raise ValueError(f'{what} must be {self._model.nq} finite joint positions, got {q!r}')
         return vector
-
-    def _solve(self, target: pin.SE3, start: Vector, box: Box, iterations: int) -> IkResult:
-        """Return the result of the descent from one start within a box of joints."""
-
-        def residual(q: Vector) -> tuple[Vector, float, float]:
-            error = pin.log6(self._placement(q).actInv(target)).vector
-            rotation = float(np.linalg.norm(error[3:]))
-            error[3:] *= METRES_PER_RADIAN
-            return error, float(np.linalg.norm(error[:3])), rotation
-
-        def jacobian(q: Vector) -> Vector:
-            pin.computeJointJacobians(self._model, self._data, q)
-            rows: Vector = pin.getFrameJacobian(
-                self._model, self._data, self._frame, pin.ReferenceFrame.LOCAL
-            )
-            rows[3:] *= METRES_PER_RADIAN
-            return rows
-
-        found = descend(
-            residual,
-            jacobian,
-            start=box.clip(start),
-            box=box,
-            posture=self.limits.nearest_turn(self.posture, start) if self._model.nv > 6 else None,
-            posture_gain=POSTURE_GAIN,
-            tolerances=(POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD),
-            iterations=iterations,
-        )
-        return self._result(found.q, found.first, found.second, box)
-
-    def _result(
-        self, q: Vector, position_error: float, rotation_error: float, box: Box
-    ) -> IkResult:
-        converged = (
-            position_error <= POSITION_TOLERANCE_M and rotation_error <= ROTATION_TOLERANCE_RAD
-        )
-        return IkResult(
-            q=q,
-            position_error_m=position_error,
-            rotation_error_rad=rotation_error,
-            converged=converged,
-            reason='' if converged else self._reason(q, box),
-        )
-
-    def _reason(self, q: Vector, box: Box) -> str:
-        """Return the joints whose limits stopped the descent, as text."""
-        held = [i for i in range(len(q)) if q[i] <= box.lower[i] or q[i] >= box.upper[i]]
-        if not held:
-            return 'the target is out of reach or next to a singularity'
-        at_limit = [i for i in held if q[i] <= self.lower[i] or q[i] >= self.upper[i]]
-        what = 'position limit' if at_limit else 'speed limit'
-        return f'{what} of {", ".join(self.joint_names[i] for i in at_limit or held)}'
-
-
-def _cost(result: IkResult) -> float:
-    return result.position_error_m + METRES_PER_RADIAN * result.rotation_error_rad
 
 
 def _pose(position: ArrayLike, quaternion: ArrayLike) -> pin.SE3:

@@ -59,8 +59,9 @@ class Collisions:
         self._data, self._shapes = self._model.createData(), self._geometry.createData()
         for request in self._shapes.collisionRequests:
             request.security_margin = CLEARANCE_M
-        # Most pairs are far apart: a tree of boxes rules them out at once.
-        self._tree = pin.BroadPhaseManager_DynamicAABBTreeCollisionManager(
+        # Most pairs are far apart: boxes around the shapes rule them out. With these few shapes,
+        # comparing all boxes takes a twelfth to a half of what building a tree of them takes.
+        self._boxes = pin.BroadPhaseManager_NaiveCollisionManager(
             self._model, self._geometry, self._shapes
         )
 
@@ -80,11 +81,13 @@ class Collisions:
         :param q: joints of all arms, in order (N,) [rad].
         """
         model, data, geometry, shapes = self._model, self._data, self._geometry, self._shapes
-        if not pin.computeCollisions(model, data, self._tree, q, True):
+        if not pin.computeCollisions(model, data, self._boxes, q, True):
             return ''
         pin.computeCollisions(model, data, geometry, shapes, q, True)
-        results = enumerate(shapes.collisionResults)
-        pair = geometry.collisionPairs[next(i for i, r in results if r.isCollision())]
+        found = [i for i, r in enumerate(shapes.collisionResults) if r.isCollision()]
+        if not found:  # exactly at the distance that counts, where answers differ by a micrometre
+            return ''
+        pair = geometry.collisionPairs[found[0]]
         if pair.second in self._scene:
             return f"link '{self._link(pair.first)}' touches '{self._scene[pair.second]}'"
         return f"links '{self._link(pair.first)}' and '{self._link(pair.second)}' touch"

@@ -2,12 +2,14 @@
 """Arms that take joint positions: converts each tool target into a step of the joints."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xvla_ros.control.drivers.driver import ArmDriver, ArmStep, Vector
-from xvla_ros.control.kinematics import IkResult, Kinematics
+from xvla_ros.control.inverse.solver import IkResult
+from xvla_ros.control.kinematics import Kinematics
 from xvla_ros.core.ee6d import ArmPose
 from xvla_ros.core.errors import ConfigError
 from xvla_ros.core.settings import ArmSettings
@@ -29,6 +31,8 @@ class JointArmDriver(ArmDriver):
 
     A step starts from the last commanded joints, so that the arm's following error, such as sag,
     does not enter the command. The first step of a motion starts from the measured joints.
+    An arm of fewer than six joints reaches a target when it is at its position. The target of its
+    step has the rotation that the arm takes instead of the wanted one.
     """
 
     def __init__(self, node: Any, arm: ArmSettings, kinematics: Kinematics | None) -> None:
@@ -50,7 +54,7 @@ class JointArmDriver(ArmDriver):
         if target.joints is not None:
             return ''
         near = self._near(joints, target)
-        if near or _reached(
+        if near or self._reached(
             found := self._solver.inverse(
                 target.position, target.quaternion, self._start(joints), restarts=RESTARTS
             )
@@ -68,12 +72,15 @@ class JointArmDriver(ArmDriver):
             return ArmStep(target=target, joints=target.joints)
         start = self._start(joints)
         step = self._solver.track(start, target.position, target.quaternion, dt_s)
-        if _reached(step):
+        reasons = self._turned(step)
+        if self._reached(step):
             beyond = self._solver.limits.beyond(start)
-            return ArmStep(target=target, joints=step.q, reasons=(beyond,) if beyond else ())
+            reasons += (beyond,) if beyond else ()
+            return ArmStep(target=self._taken(target, step), joints=step.q, reasons=reasons)
         goal = self._solver.inverse(target.position, target.quaternion, seed=start, restarts=0)
-        if _reached(goal):
-            return ArmStep(target=target, joints=step.q, reasons=(f'slowed: {step.reason}',))
+        if self._reached(goal):
+            reasons += (f'slowed: {step.reason}',)
+            return ArmStep(target=self._taken(target, step), joints=step.q, reasons=reasons)
         off_mm = 1000 * goal.position_error_m
         reason = f'clamped to the nearest reachable pose, {off_mm:.0f} mm off: {goal.reason}'
         return ArmStep(target=target, joints=step.q, reachable=False, reasons=(reason,))
@@ -102,12 +109,27 @@ class JointArmDriver(ArmDriver):
         position, quaternion = self._solver.forward(self._start(joints))
         turn = 2 * np.arccos(min(1.0, abs(float(quaternion @ target.quaternion))))
         distance = float(np.linalg.norm(position - target.position))
-        return distance < NEAR_M and bool(turn < NEAR_RAD)
+        return distance < NEAR_M and (self._solver.position_first or bool(turn < NEAR_RAD))
 
     def _start(self, joints: Vector) -> Vector:
         """Return the joints that the next step starts from."""
         return joints if self._commanded is None else self._commanded
 
+    def _reached(self, result: IkResult) -> bool:
+        """Tell whether joints are near enough to a target."""
+        turned = self._solver.position_first or result.rotation_error_rad < REACHED_RAD
+        return result.position_error_m < REACHED_M and turned
 
-def _reached(result: IkResult) -> bool:
-    return result.position_error_m < REACHED_M and result.rotation_error_rad < REACHED_RAD
+    def _taken(self, target: ArmPose, step: IkResult) -> ArmPose:
+        """Return a target with the rotation that an arm of too few joints takes instead."""
+        if not self._solver.position_first:
+            return target
+        return replace(target, quaternion=self._solver.forward(step.q)[1])
+
+    def _turned(self, step: IkResult) -> tuple[str, ...]:
+        """Return that an arm of too few joints does not take a rotation; nothing if it does."""
+        if not self._solver.position_first or step.rotation_error_rad < REACHED_RAD:
+            return ()
+        count = len(self._solver.joint_names)
+        off = f'{step.rotation_error_rad:.1f} rad off'
+        return (f'turned as far as {count} joints go at this position, {off}',)

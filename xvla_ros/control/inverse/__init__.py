@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inverse kinematics: descent inside a box of joints, and where it starts."""
