@@ -76,6 +76,19 @@ def test_a_test_that_needs_torch_late_is_skipped(tmp_path):
     assert 'torch is not installed' in done.stdout
 
 
+def test_a_plugin_that_imports_each_file_does_not_end_the_run(tmp_path):
+    """That of launch_testing does, which a machine with ROS has."""
+    plugin = (
+        'import runpy\ndef pytest_pycollect_makemodule(module_path):\n    runpy.run_path({})\n'
+    )
+    (tmp_path / 'imports_first.py').write_text(plugin.format('str(module_path)'))
+    (tmp_path / 'test_needs.py').write_text('import torch\n')
+    (tmp_path / 'test_plain.py').write_text('def test_plain():\n    pass\n')
+    plugins = ('-p', 'missing_packages', '-p', 'imports_first')
+    done = collected(tmp_path, *plugins, '-c', str(ROOT / 'pyproject.toml'), str(tmp_path))
+    assert '1 passed, 1 skipped' in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize(
     ('text', 'name'),
     [
