@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+make bench --only adapt: our training against lerobot's (0.4.4), same network, weights and batch.
+
+`adapt.step` is a step of all weights, `adapt.frozen_step` one of prompts and heads with the
+encoder's output kept; the anchor of both is a step of lerobot's trainer, which trains all weights.
+`adapt.data` is how fast a LeRobot dataset with AV1 videos becomes batches. Both sides use one
+thread, as `xvla adapt` does, and take turns; medians count. Where lerobot cannot be installed, ours
+is measured alone.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.adapt_data import Feeding, make_dataset
+from bench.adapt_steps import OurTraining, STAGES, their_batch, write_checkpoints
+from bench.inference import entry
+from bench.reference_environment import make_reference, MissingReferenceError
+from xvla_ros.adapt.trainer.arithmetic import training_dtype
+
+FOLDER = Path('out/bench/adapt')
+SCRIPT = Path(__file__).with_name('reference_trainer.py')
+# libavcodec-7ee0753d.so.61.19.101
+DIGEST = re.compile(r'(lib\w+)-[0-9a-f]{8}\.so\.(\d+)\..*')
+THREADS, BATCH = 1, 16
+ROUNDS, DATA_ROUNDS = 15, 3
+
+
+class Theirs(AbstractContextManager['Theirs']):
+    """lerobot in a process of its own environment that answers on a pipe with seconds."""
+
+    def __init__(self, python: Path, log: Path, *arguments: object) -> None:
+        """
+        Start it, and wait until it is ready.
+
+        :raises MissingReferenceError: it stopped; the log says why.
+        """
+        self.log = log
+        command = [python, SCRIPT, '--threads', THREADS, *arguments]
+        with log.open('w') as stream:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                env=library_path(python),
+            )
+        try:
+            self.ready = self._answer()
+        except MissingReferenceError:
+            self.__exit__()
+            raise
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if not line:
+            raise MissingReferenceError(f'lerobot stopped, see {self.log}')
+        return line
+
+    def seconds(self, question: object) -> float:
+        """Return the seconds that it answers to a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f'{question}\n')
+        self.process.stdin.flush()
+        return float(self._answer())
+
+    def __exit__(self, *error: object) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def run(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """Return the figures whose names begin with `adapt.`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        python = make_reference('--trainer')
+    except MissingReferenceError as error:
+        print(f'  lerobot is left out: {error}', file=sys.stderr)
+        python = None
+    try:
+        return steps(folder, python) | data(folder, python)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def steps(
+    folder: Path, python: Path | None, rounds: int = ROUNDS, batch: int = BATCH
+) -> dict[str, dict[str, Any]]:
+    """
+    Measure steps of training, ours and lerobot's in turns.
+
+    :param python: of lerobot's environment; None measures ours alone.
+    """
+    dtype = training_dtype()
+    mine, lerobots = write_checkpoints(folder)
+    ours = {name: OurTraining(mine, name, dtype, batch) for name in STAGES}
+    np.savez(folder / 'batch.npz', **their_batch(ours['all'].batch))
+    askers: dict[str, Callable[[], float]] = {name: one.step for name, one in ours.items()}
+    mixed = 'bf16' if dtype == torch.bfloat16 else 'no'
+    options = '--checkpoint', lerobots, '--batch', folder / 'batch.npz', '--mixed', mixed
+    with reference(python, folder / 'steps.log', 'steps', *options) as theirs:
+        if theirs:
+            askers |= {f'lerobot {name}': asker(theirs, name) for name in STAGES}
+            check_same(theirs, ours['all'])
+        times = in_turns(askers, rounds)
+    for training in ours.values():
+        training.close()
+    found = {}
+    for name, key in STAGES.items():
+        facts = {'dtype': str(dtype).removeprefix('torch.'), 'batch': batch, 'threads': THREADS}
+        if theirs:
+            frozen = np.median(times[f'lerobot {name}']) / np.median(times[name])
+            facts |= {'ratio_like_for_like': round(float(frozen), 3)} if name == 'frozen' else {}
+            found[key] = entry(times[name], times['lerobot all'], **facts)
+        else:
+            found[key] = alone(times[name], **facts)
+    return found
+
+
+def asker(theirs: Theirs, question: object) -> Callable[[], float]:
+    """Return what asks a question."""
+    return lambda: theirs.seconds(question)
+
+
+def check_same(theirs: Theirs, ours: OurTraining) -> None:
+    """Check that both sides train the same numbers, as many as there are."""
+    count = int(theirs.ready.split()[1])
+    assert count == ours.trained, f'lerobot trains {count} numbers, we {ours.trained}'
+
+
+@contextmanager
+def reference(
+    python: Path | None, log: Path, *arguments: object
+) -> Iterator[Theirs | None]:
+    """Run lerobot in the block, if there is one."""
+    if python is None:
+        yield None
+        return
+    with Theirs(python, log, *arguments) as theirs:
+        yield theirs
+
+
+def in_turns(askers: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Ask everyone in turns; the first two rounds warm up."""
+    times: dict[str, list[float]] = {name: [] for name in askers}
+    for turn in range(-2, rounds):
+        for name, ask in askers.items():
+            seconds = ask()
+            times[name] += [seconds] if turn >= 0 else []
+        print(f'adapt: round {turn + 1} of {rounds}', file=sys.stderr, flush=True)
+    return times
+
+
+def data(
+    folder: Path, python: Path | None, rounds: int = DATA_ROUNDS, episodes: int = 12
+) -> dict[str, dict[str, Any]]:
+    """Measure how fast samples come from a dataset: ours with its first reading, and after it."""
+    dataset = make_dataset(folder / 'dataset', episodes)
+    mine, _ = write_checkpoints(folder)
+    ours = Feeding(dataset, mine, BATCH)
+    options = [
+        '--dataset', dataset, '--anchors', ours.anchors, '--period', ours.period_s,
+        '--batch-size', BATCH,
+    ]  # fmt: skip
+    with reference(python, folder / 'data.log', 'read', *options) as theirs:
+        askers: dict[str, Callable[[], float]] = {
+            'first': lambda: ours.read() + ours.draw(),
+            'later': ours.draw,
+        }
+        if theirs:
+            askers['lerobot'] = asker(theirs, ours.batches)
+        times = in_turns(askers, rounds)
+    rates = {name: round(ours.samples / float(np.median(t)), 1) for name, t in times.items()}
+    found = {'ours': rates['first'], 'later': rates['later']}
+    if theirs:
+        found |= {
+            'anchor': rates['lerobot'],
+            'ratio': round(rates['first'] / rates['lerobot'], 3),
+            'ratio_later': round(rates['later'] / rates['lerobot'], 3),
+        }
+    facts = {'unit': 'samples/s', 'n': rounds, 'views': ours.views, 'size': ours.size}
+    return {'adapt.data': found | facts}
+
+
+def library_path(python: Path) -> dict[str, str]:
+    """Return the environment in which torchcodec finds FFmpeg: the one inside PyAV's wheel."""
+    return os.environ | {'LD_LIBRARY_PATH': ':'.join(map(str, ffmpeg_folders(python)))}
+
+
+def ffmpeg_folders(python: Path) -> list[Path]:
+    """
+    Return the folders of FFmpeg's libraries, by the names under which they are asked for.
+
+    PyAV's wheel has them with a digest in each name.
+    """
+    (bundled,) = python.parents[1].glob('lib/python*/site-packages/av.libs')
+    named = python.parents[1] / 'ffmpeg'
+    named.mkdir(exist_ok=True)
+    for library in bundled.iterdir():
+        if found := DIGEST.fullmatch(library.name):
+            link = named / f'{found[1]}.so.{found[2]}'
+            if not link.exists():
+                link.symlink_to(library)
+    return [named, bundled]
+
+
+def alone(seconds: list[float], **facts: object) -> dict[str, Any]:
+    """Return the entry of a figure that has no anchor."""
+    mine = round(1e3 * float(np.median(seconds)), 3)
+    return {'ours': mine, 'unit': 'ms', 'n': len(seconds), **facts}
