@@ -3,10 +3,12 @@
 make bench --only adapt: our training against lerobot's (0.4.4), same network, weights and batch.
 
 `adapt.step` is a step of all weights, `adapt.frozen_step` one of prompts and heads with the
-encoder's output kept; the anchor of both is a step of lerobot's trainer, which trains all weights.
-`adapt.data` is how fast a LeRobot dataset with AV1 videos becomes batches. Both sides use one
-thread, as `xvla adapt` does, and take turns; medians count. Where lerobot cannot be installed, ours
-is measured alone.
+encoder's output kept. The anchor of both is a step of lerobot's trainer, which trains all weights;
+`ratio_like_for_like` is against lerobot's with all but prompts and heads frozen. `adapt.data` is
+how fast a LeRobot dataset with AV1 videos becomes batches: `ours` reads every image once from the
+videos and draws each sample once, `later` is every further pass; lerobot's reader decodes again in
+each. Both sides use one thread, as `xvla adapt` does, and take turns; medians count. Where lerobot
+cannot be installed, ours is measured alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -118,7 +120,7 @@ def steps(
     with reference(python, folder / 'steps.log', 'steps', *options) as theirs:
         if theirs:
             askers |= {f'lerobot {name}': asker(theirs, name) for name in STAGES}
-            check_same(theirs, ours['all'])
+            check_same(theirs, ours)
         times = in_turns(askers, rounds)
     for training in ours.values():
         training.close()
@@ -139,16 +141,15 @@ def asker(theirs: Theirs, question: object) -> Callable[[], float]:
     return lambda: theirs.seconds(question)
 
 
-def check_same(theirs: Theirs, ours: OurTraining) -> None:
-    """Check that both sides train the same numbers, as many as there are."""
-    count = int(theirs.ready.split()[1])
-    assert count == ours.trained, f'lerobot trains {count} numbers, we {ours.trained}'
+def check_same(theirs: Theirs, ours: dict[str, OurTraining]) -> None:
+    """Check that both sides train as many numbers."""
+    counts = [int(word) for word in theirs.ready.split()[1:]]
+    mine = [training.trained for training in ours.values()]
+    assert counts == mine, f'lerobot trains {counts} numbers, we {mine}'
 
 
 @contextmanager
-def reference(
-    python: Path | None, log: Path, *arguments: object
-) -> Iterator[Theirs | None]:
+def reference(python: Path | None, log: Path, *arguments: object) -> Iterator[Theirs | None]:
     """Run lerobot in the block, if there is one."""
     if python is None:
         yield None

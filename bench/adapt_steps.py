@@ -14,7 +14,7 @@ from xvla_ros.adapt.trainer.arithmetic import invented_batch, VIEWS
 from xvla_ros.adapt.trainer.batches import Batch
 from xvla_ros.adapt.trainer.forward import encode
 from xvla_ros.adapt.trainer.objective import Student
-from xvla_ros.adapt.trainer.optimisation import Descent
+from xvla_ros.adapt.trainer.optimisation import Descent, parameters_of
 from xvla_ros.adapt.trainer.stages import Stage, two_steps
 from xvla_ros.adapt.trainer.trainer import Trainer
 from xvla_ros.model.checkpoint import load_network
@@ -76,12 +76,12 @@ class OurTraining:
         network = load_network(checkpoint, read_config(checkpoint), torch.float32)
         student = Student(network=network, dtype=dtype)
         frozen = MANY if stage == 'frozen' else 0
-        plan = two_steps(frozen_steps=frozen, steps=MANY - frozen)
+        plan = two_steps(frozen_steps=frozen, steps=MANY - frozen, warmup=1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.batch = invented_batch(batch)
-        source = Again(self.batch, student)
-        self._trainer = Trainer(student, source, plan, Descent(), enter=source.enter)
+        self.network, self.source = network, Again(self.batch, student)
+        self._trainer = Trainer(student, self.source, plan, Descent(), enter=self.source.enter)
 
     def step(self) -> float:
         """Return the seconds of one step."""
@@ -91,8 +91,10 @@ class OurTraining:
 
     @property
     def trained(self) -> int:
-        """How many numbers are trained; all of them before the first step."""
-        return sum(p.numel() for p in self._trainer.student.network.parameters())
+        """How many numbers a step trains."""
+        parts = parameters_of(self.network)
+        rates = self._trainer.plan.stages[self._trainer.plan.locate(0)[0]].rates
+        return sum(p.numel() for part in rates for p in parts[part].values())
 
     def close(self) -> None:
         """End the thread that reads ahead."""

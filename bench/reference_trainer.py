@@ -6,8 +6,8 @@ Runs in `.venv-reference` with the pins of requirements/reference-trainer.txt, s
 of this project. lerobot's policy, optimiser, `update_policy` and dataset are its own; what they
 import beside (environments, robots, other policies, torchvision) becomes empty modules. Commands:
 
-steps  load a checkpoint, then answer each line on stdin with the seconds of one training step of
-       the policy that it names
+steps  load a checkpoint, then answer each line on stdin, `all` or `frozen`, with the seconds of
+       a training step of those weights
 read   answer each line on stdin with the seconds that so many samples take, one after the other
 """
 
@@ -38,20 +38,17 @@ ABSENT = (
 )
 # Packages whose own `__init__` would import everything.
 OPENED = ('policies', 'policies/xvla', 'optim')
-FROZEN = {
-    'freeze_vision_encoder': True,
-    'freeze_language_encoder': True,
-    'train_policy_transformer': False,
-}
+# What is trained, by parts of the names: everything, or prompts and heads alone. lerobot has no
+# setting for the second: its `train_policy_transformer: false` freezes the prompts, too.
+TRAINED = {'all': ('',), 'frozen': ('soft_prompt_hub', 'action_encoder', 'action_decoder')}
 CLIP = 10.0  # optimizer_grad_clip_norm
 
 
 class Empty(ModuleType):
     """A module that has a class of every name."""
 
-    __path__: list[str] = []
-
     def __getattr__(self, name: str) -> object:
+        """Return an empty class."""
         if name.startswith('__'):
             raise AttributeError(name)
         return type(name, (), {'__class_getitem__': classmethod(lambda cls, item: cls)})
@@ -61,15 +58,17 @@ class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds empty modules in place of those of ABSENT."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        """Return the empty module of a name, if it is one of these."""
         if any(name == root or name.startswith(f'{root}.') for root in ABSENT):
             return importlib.util.spec_from_loader(name, self, is_package=True)
         return None
 
     def create_module(self, spec: object) -> ModuleType:
+        """Return the empty module."""
         return Empty(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        pass
+        """Run nothing."""
 
 
 def prepare() -> None:
@@ -90,11 +89,11 @@ def prepare() -> None:
 class Training:
     """One policy in training, as `lerobot-train` has it."""
 
-    def __init__(self, folder: Path, mixed: str, changes: dict) -> None:
+    def __init__(self, folder: Path, mixed: str, trained: tuple[str, ...]) -> None:
         """
         Load the policy and make its optimiser.
 
-        :param mixed: precision of accelerate: `no` or `bf16`. changes: of the policy's settings.
+        :param mixed: precision of accelerate: `no` or `bf16`. trained: see TRAINED.
         """
         from accelerate import Accelerator
         from lerobot.configs.policies import PreTrainedConfig
@@ -102,9 +101,10 @@ class Training:
         from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
 
         config = PreTrainedConfig.from_pretrained(folder)
-        for name, value in {'device': 'cpu', **changes}.items():
-            setattr(config, name, value)
+        config.device = 'cpu'
         policy = XVLAPolicy.from_pretrained(folder, config=config)
+        for name, parameter in policy.named_parameters():
+            parameter.requires_grad_(any(part in name for part in trained))
         self.accelerator = Accelerator(
             step_scheduler_with_optimizer=False, mixed_precision=mixed, cpu=True
         )
@@ -141,8 +141,7 @@ def steps(args: argparse.Namespace) -> None:
     prepare()
     batch = {n: torch.from_numpy(values) for n, values in np.load(args.batch).items()}
     policies = {
-        name: Training(args.checkpoint, args.mixed, changes)
-        for name, changes in (('all', {}), ('frozen', FROZEN))
+        name: Training(args.checkpoint, args.mixed, trained) for name, trained in TRAINED.items()
     }
     print('trained', *(policy.trained for policy in policies.values()), flush=True)
     for line in sys.stdin:

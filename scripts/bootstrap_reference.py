@@ -2,9 +2,10 @@
 Make .venv-reference: lerobot 0.4.4 and what its X-VLA network needs, for comparisons.
 
 `--trainer` adds what its trainer and dataset reader need. `--native` makes
-.venv-reference-native: lerobot 0.6.1, whose network is on transformers' own Florence-2. `--sources` installs lerobot's own files alone: seconds instead of minutes, enough to
-read its queue. A stamp per part makes the next run a matter of milliseconds. Run by `make parity`
-and `make bench` through scripts/bootstrap-reference. Standard library only.
+.venv-reference-native: lerobot 0.6.1, whose network is on transformers' own Florence-2.
+`--sources` installs lerobot's own files alone: seconds instead of minutes, enough to read its
+queue. A stamp per part makes the next run a matter of milliseconds. Run by `make parity` and
+`make bench` through scripts/bootstrap-reference. Standard library only.
 """
 
 from __future__ import annotations

@@ -23,9 +23,14 @@ from bench.miniature.pretraining import new_robot, pretrain
 from bench.miniature.size import Place, Size, TOY
 from bench.miniature.ways import pretrained, prompts, row_errors, WAYS
 from xvla_ros.adapt.demo.demo_policy import demo_embodiments
+from xvla_ros.adapt.demo.small_network import NUM_DOMAINS
+from xvla_ros.adapt.rows import trained_rows
 from xvla_ros.adapt.trainer.arithmetic import DTYPES, training_dtype
-from xvla_ros.core.embodiment import Embodiment
+from xvla_ros.bringup import embodiment_file
+from xvla_ros.core.checkpoints import checkpoint_folder
+from xvla_ros.core.embodiment import Embodiment, load_embodiment
 from xvla_ros.core.errors import ConfigError, XvlaError
+from xvla_ros.model.xvla import XVLA
 
 NEW = 'widowx'
 
@@ -36,16 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--toy', action='store_true', help='a size that shows nothing, in seconds')
     parser.add_argument('--out', type=Path, default=Path('out/miniature'))
     parser.add_argument('--samples', type=Path, default=Path('/dev/shm/xvla_miniature'))
-    parser.add_argument('--new', default=NEW, help='robot to adapt to; the others are pre-trained')
+    parser.add_argument(
+        '--new',
+        default=NEW,
+        help='simulated robot to adapt to; the other ones of the demo are known',
+    )
+    parser.add_argument(
+        '--pretrained', help='checkpoint of the known robots, instead of pre-training one'
+    )
     parser.add_argument('--dtype', choices=('auto', *DTYPES), default='auto')
     for field in fields(Size):
         parser.add_argument(f'--{field.name.replace("_", "-")}', type=int)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    given = {f.name: v for f in fields(Size) if (v := getattr(args, f.name)) is not None}
-    size = replace(TOY if args.toy else Size(), **given)
+    counts = {f.name: v for f in fields(Size) if (v := getattr(args, f.name)) is not None}
+    size = replace(TOY if args.toy else Size(), **counts)
     try:
-        place = Place(out=args.out, samples=args.samples, dtype=training_dtype(args.dtype))
+        given = checkpoint_folder(args.pretrained) if args.pretrained else None
+        dtype = training_dtype(args.dtype)
+        place = Place(out=args.out, samples=args.samples, given=given, dtype=dtype)
         result = run(size, place, args.new)
     except XvlaError as error:
         print(error, file=sys.stderr)
@@ -60,6 +74,7 @@ def run(size: Size, place: Place, new: str = NEW) -> dict[str, Any]:
     """Pre-train, adapt in each way, and write result and figure; return the result."""
     known, robot = robots(new)
     pretrain(known, size, place)
+    check_unseen(pretrained(place), robot)
     data = new_robot(robot, size, place)
     errors = row_errors(data, size, place)
     nearest = min(errors, key=errors.__getitem__)
@@ -69,6 +84,7 @@ def run(size: Size, place: Place, new: str = NEW) -> dict[str, Any]:
         'robot': robot.robot,
         'nearest': names[nearest],
         'row_errors_mm': {names[row]: round(error, 1) for row, error in errors.items()},
+        'pretrained': place.given.name if place.given else '',
         'size': asdict(size),
         'prompts': {name: table[row].tolist() for row, name in names.items()},
         'ways': {way: Adapting(way, data, size, place, nearest).run()['looks'] for way in WAYS},
@@ -80,16 +96,29 @@ def run(size: Size, place: Place, new: str = NEW) -> dict[str, Any]:
 
 def robots(new: str) -> tuple[list[Embodiment], Embodiment]:
     """
-    Return the robots to pre-train on, and the new one.
+    Return the known robots, and the new one with a row that none of them has.
 
-    :raises ConfigError: there is no such robot.
+    :raises ConfigError: there is no such robot, or it has no simulation.
     """
-    every = demo_embodiments()
-    found = [e for e in every if e.robot == new]
-    if not found:
-        names = ', '.join(e.robot for e in every)
-        raise ConfigError(f"--new is '{new}', expected one of {names}")
-    return [e for e in every if e.robot != new], found[0]
+    known = [e for e in demo_embodiments() if e.robot != new]
+    robot = load_embodiment(embodiment_file(new, sim=True))
+    used = {e.policy.domain_id for e in known}
+    row = next(row for row in range(NUM_DOMAINS) if row not in used)
+    return known, replace(robot, policy=replace(robot.policy, domain_id=row))
+
+
+def check_unseen(network: XVLA, robot: Embodiment) -> None:
+    """
+    Check that a pre-trained network has not been trained on the new robot.
+
+    :raises ConfigError: it has, as its row shows.
+    """
+    rows = trained_rows(network)
+    if robot.policy.domain_id in rows:
+        raise ConfigError(
+            f'--pretrained: rows {rows} are trained, so {robot.robot} (row '
+            f'{robot.policy.domain_id}) is not new; choose another --new'
+        )
 
 
 def table(result: dict[str, Any]) -> list[str]:

@@ -47,9 +47,7 @@ class Adapting:
         held_out = mixture([(robot.samples, robot.held_out)], size.seed, len(robot.held_out),
                            jitter=False)  # fmt: skip
         self.held_out = held_out.draw(0)
-        self.trainer = Trainer(
-            self.student, batches, plan_of(way, size), DESCENT, seed=size.seed
-        )
+        self.trainer = Trainer(self.student, batches, plan_of(way, size), DESCENT, seed=size.seed)
         self.looks: list[dict[str, Any]] = []
         if (self.folder / STATE).exists():
             restore_state(self.folder, self.trainer)

@@ -42,7 +42,9 @@ def draw(file: Path, result: Mapping[str, Any]) -> None:
     for axes in (errors, success):
         axes.axvline(first, color='tab:green', ls=':', lw=1)
         axes.set(xlabel='steps')
-    errors.set(yscale='log', ylabel='held-out error [mm]', title=f'Adaptation to {result["robot"]}')
+    errors.set(
+        yscale='log', ylabel='held-out error [mm]', title=f'Adaptation to {result["robot"]}'
+    )
     success.set(ylim=(-0.02, 1.02), ylabel='reached (95 % interval)', title='Closed loop')
     errors.legend(fontsize=8)
     prompt_map(places, result)

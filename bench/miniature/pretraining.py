@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.miniature.size import Place, Size
-from xvla_ros.adapt.demo.demo_policy import DemoTraining, Job, record_all
-from xvla_ros.adapt.demo.demo_policy import split
+from xvla_ros.adapt.demo.demo_policy import DemoTraining, Job, record_all, split
 from xvla_ros.adapt.demo.objectives import Recipe
 from xvla_ros.adapt.demo.recording import recorded, SamplePlan, SampleRecorder
 from xvla_ros.adapt.demo.samples import Samples
@@ -30,9 +29,13 @@ class NewRobot:
 
 
 def pretrain(embodiments: Sequence[Embodiment], size: Size, place: Place) -> None:
-    """Write `pretrained`, by the recipe of the demo policy; go on where a run stopped."""
+    """
+    Write the pre-trained checkpoint by the recipe of the demo policy, unless there is one.
+
+    A run that was stopped goes on.
+    """
     job = pretraining(size, place)
-    if (job.checkpoint / 'model.safetensors').exists():
+    if place.given or (job.checkpoint / 'model.safetensors').exists():
         return
     stopped = (training_folder(job.checkpoint) / STATE).exists()
     DemoTraining(record_all(embodiments, job), job).run(resume=stopped)
@@ -45,7 +48,7 @@ def pretraining(size: Size, place: Place) -> Job:
         policy_steps=size.policy_steps, seed=size.seed,
     )  # fmt: skip
     return Job(
-        samples=place.samples, checkpoint=place.out / 'pretrained', recipe=recipe,
+        samples=place.samples, checkpoint=place.pretrained, recipe=recipe,
         scenes=size.scenes, states=size.states, dtype=place.dtype,
     )  # fmt: skip
 

@@ -34,8 +34,8 @@ class Size:
 
 
 TOY = Size(
-    scenes=4, states=3, tower_steps=1, grounding_steps=1, policy_steps=1, few=4, steps=4, first=2,
-    batch=4, check=2, trials=1, last_trials=1,
+    scenes=3, states=2, tower_steps=1, grounding_steps=1, policy_steps=1, few=3, steps=2, first=1,
+    batch=2, check=1, trials=1, last_trials=2,
 )  # fmt: skip
 
 
@@ -44,10 +44,17 @@ class Place:
     """
     Where things go, and the dtype of matrix products in training.
 
-    samples: folder of recordings, reused when complete. limit_s: longest closed-loop episode.
+    samples: folder of recordings, reused when complete. given: a pre-trained checkpoint that is
+    used instead of pre-training. limit_s: longest closed-loop episode.
     """
 
     out: Path
     samples: Path
+    given: Path | None = None
     dtype: torch.dtype = torch.float32
     limit_s: float = 6.0
+
+    @property
+    def pretrained(self) -> Path:
+        """Return the folder of the pre-trained checkpoint."""
+        return self.given or self.out / 'pretrained'

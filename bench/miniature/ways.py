@@ -38,7 +38,7 @@ SAMPLES = 120
 
 def pretrained(place: Place) -> XVLA:
     """Return the pre-trained network."""
-    folder = place.out / 'pretrained'
+    folder = place.pretrained
     network = build_network(demo_config(), attention='eager')
     stored = load_network(folder, read_config(folder), torch.float32)
     network.load_state_dict(stored.state_dict())
