@@ -2,9 +2,10 @@
 """
 lerobot 0.4.4's trainer and dataset reader, behind a pipe; bench/adapt.py asks.
 
-Runs in `.venv-reference` with the pins of requirements/reference-trainer.txt, so it imports nothing
-of this project. lerobot's policy, optimiser, `update_policy` and dataset are its own; what they
-import beside (environments, robots, other policies, torchvision) becomes empty modules. Commands:
+Runs in `.venv-reference` with the pins of requirements/reference-trainer.txt, so it imports
+nothing of this project. lerobot's policy, optimiser, `update_policy` and dataset are its own; what
+they import beside (environments, robots, other policies, torchvision) becomes empty modules.
+Commands:
 
 steps  load a checkpoint, then answer each line on stdin, `all` or `frozen`, with the seconds of
        a training step of those weights

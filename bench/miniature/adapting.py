@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from bench.miniature.pretraining import NewRobot
+from bench.miniature.pretraining import everything, NewRobot
 from bench.miniature.size import Place, Size
 from bench.miniature.ways import network_of, plan_of, prompts
 from xvla_ros.adapt.closed_loop import Conditions, evaluate
@@ -40,12 +40,11 @@ class Adapting:
         """
         self.way, self.robot, self.size, self.place = way, robot, size, place
         self.folder = place.out / way
-        self.row = robot.samples.layout.domain_id
         network = network_of(way, robot, size, place, nearest)
         self.student = Student(network=network, dtype=place.dtype)
-        batches = mixture([(robot.samples, robot.train)], size.seed, size.batch)
-        held_out = mixture([(robot.samples, robot.held_out)], size.seed, len(robot.held_out),
-                           jitter=False)  # fmt: skip
+        batches = mixture([everything(robot.samples)], size.seed, size.batch)
+        count = len(robot.held_out)
+        held_out = mixture([everything(robot.held_out)], size.seed, count, jitter=False)
         self.held_out = held_out.draw(0)
         self.trainer = Trainer(self.student, batches, plan_of(way, size), DESCENT, seed=size.seed)
         self.looks: list[dict[str, Any]] = []
@@ -72,7 +71,7 @@ class Adapting:
         with weights(self.student.network, mean):
             found = {'step': step, **self._errors(), **self._trials(step)}
             table = prompts(self.student.network).detach()
-            found['prompts'] = [round(float(x), 5) for x in table[self.row]]
+            found['prompts'] = [round(float(x), 5) for x in table[self.robot.row]]
         # After a kill between the two, the state is of the look before, and this one comes again.
         self.looks = [*(look for look in self.looks if look['step'] < step), found]
         write(self.folder / LOOKS, self.looks)
@@ -84,7 +83,7 @@ class Adapting:
 
     def _errors(self) -> dict[str, float]:
         errors = anchor_errors_mm(self.student, self.held_out, self.size.seed)
-        mean, last = errors[self.row]
+        mean, last = errors[self.robot.row]
         return {'error_mm': round(mean, 2), 'last_mm': round(last, 2)}
 
     def _trials(self, step: int) -> dict[str, Any]:

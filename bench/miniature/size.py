@@ -13,7 +13,8 @@ class Size:
     Counts of the experiment.
 
     scenes: recorded per robot for pre-training, `states` in each. tower_steps, grounding_steps,
-    policy_steps: of pre-training. few: scenes of the new robot. steps: of each way to adapt, of
+    policy_steps: of pre-training. few: scenes of the new robot, and
+    `held_out` others for its validation error. steps: of each way to adapt, of
     which `first` are the first of two steps. batch: samples per step of these. check: steps
     between two looks. trials: closed-loop episodes at each look, `last_trials` at the last one.
     """
@@ -24,6 +25,7 @@ class Size:
     grounding_steps: int = 300
     policy_steps: int = 900
     few: int = 120
+    held_out: int = 30
     steps: int = 480
     first: int = 120
     batch: int = 16
@@ -34,8 +36,8 @@ class Size:
 
 
 TOY = Size(
-    scenes=3, states=2, tower_steps=1, grounding_steps=1, policy_steps=1, few=3, steps=2, first=1,
-    batch=2, check=1, trials=1, last_trials=2,
+    scenes=3, states=2, tower_steps=1, grounding_steps=1, policy_steps=1, few=3, held_out=2,
+    steps=2, first=1, batch=2, check=1, trials=1, last_trials=2,
 )  # fmt: skip
 
 

@@ -16,14 +16,13 @@ from collections.abc import Mapping
 
 import torch
 
-from bench.miniature.pretraining import NewRobot
+from bench.miniature.pretraining import everything, NewRobot
 from bench.miniature.size import Place, Size
 from xvla_ros.adapt.demo.demo_policy import mixture
 from xvla_ros.adapt.demo.initialisation import set_scales
 from xvla_ros.adapt.demo.small_network import demo_config
 from xvla_ros.adapt.rows import copy_row, guesses, trained_rows
 from xvla_ros.adapt.trainer.objective import Student
-from xvla_ros.adapt.trainer.optimisation import domain_tables
 from xvla_ros.adapt.trainer.stages import PARTS, Plan, Rate, Stage, two_steps
 from xvla_ros.model.checkpoint import load_network
 from xvla_ros.model.reading import read_config
@@ -49,7 +48,7 @@ def pretrained(place: Place) -> XVLA:
 def row_errors(robot: NewRobot, size: Size, place: Place) -> dict[int, float]:
     """Return how far each trained row's predictions are from the robot's data [mm], untrained."""
     student = Student(network=pretrained(place).eval(), dtype=place.dtype)
-    pairs = [(robot.samples, robot.train)]
+    pairs = [everything(robot.samples)]
     batch = mixture(pairs, size.seed, SAMPLES, jitter=False).draw(0)
     found = guesses(student, batch, trained_rows(student.network), size.seed)
     done = batch.actions.unflatten(-1, (2, 10))[..., :3]
@@ -65,7 +64,7 @@ def row_errors(robot: NewRobot, size: Size, place: Place) -> dict[int, float]:
 
 def network_of(way: str, robot: NewRobot, size: Size, place: Place, nearest: int) -> XVLA:
     """Return the network that a way begins with."""
-    row = robot.samples.layout.domain_id
+    row = robot.row
     if way == 'scratch':
         network = build_network(demo_config(), seed=size.seed + 1, attention='eager')
         anchors = network.config.num_actions
@@ -98,9 +97,3 @@ def plan_of(way: str, size: Size) -> Plan:
     if way == 'scratch':
         rates = dict.fromkeys((part for part in PARTS if part != 'extra'), full)
     return Plan(stages=(Stage(name='all', steps=size.steps, rates=rates),))
-
-
-def others(network: XVLA, row: int) -> list[torch.Tensor]:
-    """Return the tables of all rows but one, to see that they stay as they are."""
-    rest = [r for r in range(network.config.num_domains) if r != row]
-    return [table.detach()[rest].clone() for table in domain_tables(network)]
