@@ -25,8 +25,7 @@ import numpy as np
 import torch
 
 from bench.adapt_data import Feeding, make_dataset
-from bench.adapt_steps import OurTraining, STAGES, their_batch, write_checkpoints
-from bench.inference import entry
+from bench.adapt_steps import OurTraining, Spent, STAGES, their_batch, write_checkpoints
 from bench.reference_environment import make_reference, MissingReferenceError
 from xvla_ros.adapt.trainer.arithmetic import training_dtype
 
@@ -71,12 +70,13 @@ class Theirs(AbstractContextManager['Theirs']):
             raise MissingReferenceError(f'lerobot stopped, see {self.log}')
         return line
 
-    def seconds(self, question: object) -> float:
-        """Return the seconds that it answers to a line."""
+    def ask(self, question: object) -> Spent:
+        """Return what it answers to a line."""
         assert self.process.stdin is not None
         self.process.stdin.write(f'{question}\n')
         self.process.stdin.flush()
-        return float(self._answer())
+        wall, cpu = map(float, self._answer().split())
+        return wall, cpu
 
     def __exit__(self, *error: object) -> None:
         """End the process."""
@@ -114,7 +114,7 @@ def steps(
     mine, lerobots = write_checkpoints(folder)
     ours = {name: OurTraining(mine, name, dtype, batch) for name in STAGES}
     np.savez(folder / 'batch.npz', **their_batch(ours['all'].batch))
-    askers: dict[str, Callable[[], float]] = {name: one.step for name, one in ours.items()}
+    askers: dict[str, Callable[[], Spent]] = {name: one.step for name, one in ours.items()}
     mixed = 'bf16' if dtype == torch.bfloat16 else 'no'
     options = '--checkpoint', lerobots, '--batch', folder / 'batch.npz', '--mixed', mixed
     with reference(python, folder / 'steps.log', 'steps', *options) as theirs:
@@ -124,21 +124,33 @@ def steps(
         times = in_turns(askers, rounds)
     for training in ours.values():
         training.close()
-    found = {}
-    for name, key in STAGES.items():
-        facts = {'dtype': str(dtype).removeprefix('torch.'), 'batch': batch, 'threads': THREADS}
-        if theirs:
-            frozen = np.median(times[f'lerobot {name}']) / np.median(times[name])
-            facts |= {'ratio_like_for_like': round(float(frozen), 3)} if name == 'frozen' else {}
-            found[key] = entry(times[name], times['lerobot all'], **facts)
-        else:
-            found[key] = alone(times[name], **facts)
+    facts = {'dtype': str(dtype).removeprefix('torch.'), 'batch': batch, 'threads': THREADS}
+    found = {key: figure(times, name, 'lerobot all') | facts for name, key in STAGES.items()}
+    if theirs:
+        alike = figure(times, 'frozen', 'lerobot frozen')
+        found['adapt.frozen_step']['ratio_like_for_like'] = alike['ratio']
     return found
 
 
-def asker(theirs: Theirs, question: object) -> Callable[[], float]:
+def figure(times: dict[str, list[Spent]], name: str, anchor: str) -> dict[str, Any]:
+    """Return the milliseconds of a name, and how many times as long an anchor took."""
+    spent = {key: np.median(each, axis=0) for key, each in times.items()}
+    found = {
+        'ours': round(1e3 * float(spent[name][0]), 1),
+        'unit': 'ms',
+        'n': len(times[name]),
+        'cpu': round(1e3 * float(spent[name][1]), 1),
+    }
+    if anchor in spent:
+        ratio, cpu_ratio = (spent[anchor] / spent[name]).tolist()
+        found |= {'anchor': round(1e3 * float(spent[anchor][0]), 1), 'ratio': round(ratio, 3)}
+        found |= {'ratio_cpu': round(cpu_ratio, 3)}
+    return found
+
+
+def asker(theirs: Theirs, question: object) -> Callable[[], Spent]:
     """Return what asks a question."""
-    return lambda: theirs.seconds(question)
+    return lambda: theirs.ask(question)
 
 
 def check_same(theirs: Theirs, ours: dict[str, OurTraining]) -> None:
@@ -158,13 +170,13 @@ def reference(python: Path | None, log: Path, *arguments: object) -> Iterator[Th
         yield theirs
 
 
-def in_turns(askers: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def in_turns(askers: dict[str, Callable[[], Spent]], rounds: int) -> dict[str, list[Spent]]:
     """Ask everyone in turns; the first two rounds warm up."""
-    times: dict[str, list[float]] = {name: [] for name in askers}
+    times: dict[str, list[Spent]] = {name: [] for name in askers}
     for turn in range(-2, rounds):
         for name, ask in askers.items():
-            seconds = ask()
-            times[name] += [seconds] if turn >= 0 else []
+            spent = ask()
+            times[name] += [spent] if turn >= 0 else []
         print(f'adapt: round {turn + 1} of {rounds}', file=sys.stderr, flush=True)
     return times
 
@@ -181,19 +193,18 @@ def data(
         '--batch-size', BATCH,
     ]  # fmt: skip
     with reference(python, folder / 'data.log', 'read', *options) as theirs:
-        askers: dict[str, Callable[[], float]] = {
-            'first': lambda: ours.read() + ours.draw(),
-            'later': ours.draw,
-        }
+        askers: dict[str, Callable[[], Spent]] = {'first': ours.first, 'later': ours.later}
         if theirs:
             askers['lerobot'] = asker(theirs, ours.batches)
         times = in_turns(askers, rounds)
-    rates = {name: round(ours.samples / float(np.median(t)), 1) for name, t in times.items()}
-    found = {'ours': rates['first'], 'later': rates['later']}
+    spent = {name: np.median(each, axis=0) for name, each in times.items()}
+    rates = {name: round(float(ours.samples / each[0]), 1) for name, each in spent.items()}
+    found: dict[str, Any] = {'ours': rates['first'], 'later': rates['later']}
     if theirs:
         found |= {
             'anchor': rates['lerobot'],
             'ratio': round(rates['first'] / rates['lerobot'], 3),
+            'ratio_cpu': round(float(spent['lerobot'][1] / spent['first'][1]), 3),
             'ratio_later': round(rates['later'] / rates['lerobot'], 3),
         }
     facts = {'unit': 'samples/s', 'n': rounds, 'views': ours.views, 'size': ours.size}
@@ -220,9 +231,3 @@ def ffmpeg_folders(python: Path) -> list[Path]:
             if not link.exists():
                 link.symlink_to(library)
     return [named, bundled]
-
-
-def alone(seconds: list[float], **facts: object) -> dict[str, Any]:
-    """Return the entry of a figure that has no anchor."""
-    mine = round(1e3 * float(np.median(seconds)), 3)
-    return {'ours': mine, 'unit': 'ms', 'n': len(seconds), **facts}

@@ -3,10 +3,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-import time
 
 import torch
 
+from bench.adapt_steps import Spent, timed
 from xvla_ros.adapt.dataset import Dataset, Preparation
 from xvla_ros.adapt.demo.demonstrations import Demonstrator
 from xvla_ros.adapt.feeding import EpisodeBatches
@@ -63,17 +63,19 @@ class Feeding:
         self.anchors, self.period_s = config.num_actions, embodiment.policy.anchor_period_s
         self.views, self.size = len(embodiment.camera_names), f'{WIDTH}x{HEIGHT}'
 
-    def read(self) -> float:
-        """Return the seconds of reading every image once, from the videos."""
-        self.data._shrunk = None
-        start = time.perf_counter()
-        self.data.shrink(self._file)
-        return time.perf_counter() - start
+    def first(self) -> Spent:
+        """Read every image once, from the videos, and draw each sample once."""
+        return timed(lambda: (self._read(), self._draw()))
 
-    def draw(self) -> float:
-        """Return the seconds of the batches that have each sample once, colours jittered."""
-        start = time.perf_counter()
+    def later(self) -> Spent:
+        """Draw each sample once, colours jittered."""
+        return timed(self._draw)
+
+    def _read(self) -> None:
+        self.data._shrunk = None
+        self.data.shrink(self._file)
+
+    def _draw(self) -> None:
         for _ in range(self.batches):
             self._source.draw(self._step)
             self._step += 1
-        return time.perf_counter() - start

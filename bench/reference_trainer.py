@@ -7,6 +7,8 @@ nothing of this project. lerobot's policy, optimiser, `update_policy` and datase
 they import beside (environments, robots, other policies, torchvision) becomes empty modules.
 Commands:
 
+Answers are seconds, and seconds of processor time.
+
 steps  load a checkpoint, then answer each line on stdin, `all` or `frozen`, with the seconds of
        a training step of those weights
 read   answer each line on stdin with the seconds that so many samples take, one after the other
@@ -119,16 +121,16 @@ class Training:
         meters = {name: AverageMeter(name) for name in names}
         self.metrics = MetricsTracker(1, 1, 1, meters, accelerator=self.accelerator)
 
-    def step(self, batch: dict) -> float:
-        """Return the seconds of one step."""
+    def step(self, batch: dict) -> tuple[float, float]:
+        """Return the seconds of one step, and its seconds of processor time."""
         from lerobot.scripts.lerobot_train import update_policy
 
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         update_policy(
             self.metrics, self.policy, batch, self.optimiser, CLIP,
             accelerator=self.accelerator, lr_scheduler=self.schedule,
         )  # fmt: skip
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - cpu
 
     @property
     def trained(self) -> int:
@@ -146,7 +148,7 @@ def steps(args: argparse.Namespace) -> None:
     }
     print('trained', *(policy.trained for policy in policies.values()), flush=True)
     for line in sys.stdin:
-        print(policies[line.strip()].step(batch), flush=True)
+        print(*policies[line.strip()].step(batch), flush=True)
 
 
 def read(args: argparse.Namespace) -> None:
@@ -160,11 +162,11 @@ def read(args: argparse.Namespace) -> None:
     order = samples(len(data))
     print(len(data), flush=True)
     for line in sys.stdin:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             batch = [data[next(order)] for _ in range(args.batch_size)]
             torch.utils.data.default_collate(batch)
-        print(time.perf_counter() - start, flush=True)
+        print(time.perf_counter() - start, time.process_time() - cpu, flush=True)
 
 
 def samples(count: int) -> Iterator[int]:

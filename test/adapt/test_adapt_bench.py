@@ -20,7 +20,7 @@ def test_a_frozen_step_trains_prompts_and_heads_and_runs_no_encoder(checkpoints)
     network = training.network
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     with_images = len(training.batch.pixels)
-    assert training.step() > 0
+    assert min(training.step()) > 0
     training.close()
     assert with_images == 4
     assert len(training.source.batch.pixels) == 0
@@ -39,7 +39,7 @@ def test_a_step_trains_every_part(checkpoints):
     training.step()
     training.close()
     moved = {n.split('.')[1] for n, p in network.named_parameters() if (p != before[n]).any()}
-    assert {'vision_tower', 'language_model', 'layers', 'soft_prompt_hub'} <= moved
+    assert {'vision_tower', 'language_model', 'blocks', 'soft_prompt_hub'} <= moved
     assert training.trained == sum(p.numel() for p in network.parameters())
 
 
@@ -67,7 +67,7 @@ def test_without_lerobot_figures_have_no_ratio(tmp_path, monkeypatch):
     assert set(found) == {'adapt.step', 'adapt.frozen_step', 'adapt.data'}
     for values in found.values():
         assert values['ours'] > 0
-        assert not {'anchor', 'ratio'} & set(values)
+        assert not {'anchor', 'ratio', 'ratio_cpu', 'ratio_like_for_like'} & set(values)
     assert found['adapt.data']['later'] > found['adapt.data']['ours']
 
 
@@ -83,7 +83,14 @@ def test_a_missing_lerobot_is_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_those_who_are_asked_take_turns():
-    order = []
-    askers = {name: lambda name=name: order.append(name) or 1.0 for name in ('ours', 'theirs')}
-    assert adapt.in_turns(askers, 2) == {'ours': [1.0, 1.0], 'theirs': [1.0, 1.0]}
+    order, names = [], ('ours', 'theirs')
+    askers = {name: lambda name=name: order.append(name) or (1.0, 2.0) for name in names}
+    assert adapt.in_turns(askers, 2) == dict.fromkeys(names, [(1.0, 2.0)] * 2)
     assert order == ['ours', 'theirs'] * 4
+
+
+def test_a_ratio_above_one_is_better_for_us():
+    times = {'all': [(1.0, 0.5)] * 3, 'lerobot all': [(3.0, 1.0), (2.0, 1.0), (9.0, 1.0)]}
+    found = adapt.figure(times, 'all', 'lerobot all')
+    assert (found['ours'], found['anchor'], found['ratio']) == (1000.0, 3000.0, 3.0)
+    assert (found['cpu'], found['ratio_cpu']) == (500.0, 2.0)
