@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,8 @@ COLOURS = {
     'two-step': 'tab:green',
     'scratch': 'tab:grey',
 }
+# Lines that lie on each other are told apart by their dashes.
+DASHES = {'random': '-', 'nearest': '--', 'two-step': ':', 'scratch': '-'}
 LABELS = {
     'random': 'random prompt, frozen',
     'nearest': 'nearest prompt, frozen',
@@ -33,10 +36,10 @@ def draw(file: Path, result: Mapping[str, Any]) -> None:
     first = result['size']['first']
     for way, looks in result['ways'].items():
         steps = [look['step'] for look in looks]
-        style = {'color': COLOURS[way], 'label': LABELS[way], 'lw': 1.5, 'ms': 4}
-        errors.plot(steps, [look['error_mm'] for look in looks], '.-', **style)
+        style = {'color': COLOURS[way], 'label': LABELS[way], 'ls': DASHES[way], 'marker': '.'}
+        errors.plot(steps, [look['error_mm'] for look in looks], **style)
         shares = np.array([look['reached'] / look['trials'] for look in looks])
-        success.plot(steps, shares, '.-', **style)
+        success.plot(steps, shares, **style)
         low, high = np.array([look['interval'] for look in looks]).T
         success.fill_between(steps, low, high, color=COLOURS[way], alpha=0.12, lw=0)
     for axes in (errors, success):
@@ -46,6 +49,9 @@ def draw(file: Path, result: Mapping[str, Any]) -> None:
         yscale='log', ylabel='held-out error [mm]', title=f'Adaptation to {result["robot"]}'
     )
     success.set(ylim=(-0.02, 1.02), ylabel='reached (95 % interval)', title='Closed loop')
+    errors.yaxis.set_major_formatter(ScalarFormatter())
+    errors.yaxis.set_minor_formatter(ScalarFormatter())
+    errors.tick_params(axis='y', which='both', labelsize=8)
     errors.legend(fontsize=8)
     prompt_map(places, result)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +76,7 @@ def prompt_map(axes: Axes, result: Mapping[str, Any]) -> None:
         axes.plot(*flat.T, '.-', color=COLOURS[way], lw=1, ms=4)
         axes.plot(*flat[-1], 'o', color=COLOURS[way], ms=6, label=LABELS[way])
     axes.margins(0.15)
+    axes.locator_params(nbins=5)
     axes.set(xlabel='first component', ylabel='second component', title='Map of the prompts')
     axes.legend(fontsize=8)
 
