@@ -12,7 +12,7 @@ cannot be installed, ours is measured alone.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 import os
 from pathlib import Path
 import re
@@ -94,7 +94,7 @@ def run(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     try:
         python = make_reference('--trainer')
     except MissingReferenceError as error:
-        print(f'  lerobot is left out: {error}', file=sys.stderr)
+        left_out(error)
         python = None
     try:
         return steps(folder, python) | data(folder, python)
@@ -162,12 +162,19 @@ def check_same(theirs: Theirs, ours: dict[str, OurTraining]) -> None:
 
 @contextmanager
 def reference(python: Path | None, log: Path, *arguments: object) -> Iterator[Theirs | None]:
-    """Run lerobot in the block, if there is one."""
-    if python is None:
-        yield None
-        return
-    with Theirs(python, log, *arguments) as theirs:
+    """Run lerobot in the block, if there is one that starts."""
+    try:
+        theirs = Theirs(python, log, *arguments) if python else None
+    except MissingReferenceError as error:
+        left_out(error)
+        theirs = None
+    with theirs or nullcontext():
         yield theirs
+
+
+def left_out(error: MissingReferenceError) -> None:
+    """Say why there is no comparison."""
+    print(f'  lerobot is left out: {error}', file=sys.stderr)
 
 
 def in_turns(askers: dict[str, Callable[[], Spent]], rounds: int) -> dict[str, list[Spent]]:
@@ -222,7 +229,9 @@ def ffmpeg_folders(python: Path) -> list[Path]:
 
     PyAV's wheel has them with a digest in each name.
     """
-    (bundled,) = python.parents[1].glob('lib/python*/site-packages/av.libs')
+    bundled = next(python.parents[1].glob('lib/python*/site-packages/av.libs'), None)
+    if bundled is None:  # a wheel of another platform: the system's libraries have to do
+        return []
     named = python.parents[1] / 'ffmpeg'
     named.mkdir(exist_ok=True)
     for library in bundled.iterdir():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of training measures what it says, at toy size and without lerobot."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,24 @@ def test_a_missing_lerobot_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(adapt, 'data', lambda folder, python: {})
     assert adapt.run(tmp_path / 'bench') == {'python': None}
     assert 'lerobot is left out: no package index answered' in capsys.readouterr().err
+
+
+def test_a_lerobot_that_does_not_start_is_one_line(tmp_path, capsys):
+    with adapt.reference(Path('/bin/false'), tmp_path / 'log', 'read') as theirs:
+        assert theirs is None
+    assert f'lerobot is left out: lerobot stopped, see {tmp_path}' in capsys.readouterr().err
+
+
+def test_ffmpeg_is_found_by_the_names_that_torchcodec_asks_for(tmp_path):
+    bundled = tmp_path / 'lib' / 'python3.11' / 'site-packages' / 'av.libs'
+    bundled.mkdir(parents=True)
+    for name in ('libavcodec-7ee0753d.so.61.19.101', 'libz-1a2b3c4d.so.1.3', 'README'):
+        (bundled / name).write_text(name)
+    named, after = adapt.ffmpeg_folders(tmp_path / 'bin' / 'python')
+    assert after == bundled
+    links = {path.name: path.read_text() for path in named.iterdir()}
+    assert links['libavcodec.so.61'] == 'libavcodec-7ee0753d.so.61.19.101'
+    assert adapt.ffmpeg_folders(tmp_path / 'elsewhere' / 'bin' / 'python') == []
 
 
 def test_those_who_are_asked_take_turns():
