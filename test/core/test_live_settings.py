@@ -68,8 +68,8 @@ def test_a_motion_brakes_to_a_lower_speed_and_keeps_it(speed, goals, change):
     """
     The speed falls until it is allowed, and stays so.
 
-    The velocity moves by at most a * dt towards one that is allowed. Where that one points elsewhere,
-    part of the change turns the velocity, so the speed falls by less than a * dt.
+    The velocity moves by at most a * dt towards one that is allowed. Where that one points
+    elsewhere, part of the change turns the velocity, so the speed falls by less than a * dt.
     """
     embodiment = load_embodiment(shared_file('config', 'franka_sim.yaml'))
     gate, limits = StepGate(embodiment), embodiment.limits
