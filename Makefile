@@ -12,7 +12,7 @@ ifneq ($(ROS_DISTRO),)
 export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv/lib
 endif
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test test-full ros-workspace-test jazzy-rehearsal lint format bench demo-matrix parity evaluate adapt-small faults fuzz soak sbom docs lock clean
+.PHONY: help bootstrap build demo test test-full ros-workspace-test jazzy-rehearsal lint format bench demo-matrix parity evaluate adapt-small miniature faults fuzz soak sbom docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -68,6 +68,9 @@ adapt-small: build  ## Teach the demo policy a robot it has never seen -> out/ad
 		--samples 60 --plot out/adapt-small/anchors.png --json out/adapt-small/open_loop.json
 	@.venv/bin/xvla evaluate --episodes 10 --checkpoint out/adapt-small/policy --embodiment ur5e --row 3 \
 		--json out/adapt-small/closed_loop.json
+
+miniature: build  ## X-VLA's experiment on soft prompts with the demo's network -> out/miniature/
+	@$(PYTHON_BIN) -m bench.miniature $(ARGS)
 
 faults: build  ## Break one thing after the other in a running system -> out/faults.json, docs/reliability.md
 	@$(PYTHON_BIN) -m bench.faults $(if $(ARGS),$(ARGS),--page docs/reliability.md)

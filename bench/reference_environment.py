@@ -20,7 +20,8 @@ def make_reference(*options: str) -> Path:
     Make `.venv-reference`, with lines of progress; milliseconds when it is there.
 
     :param options: of scripts/bootstrap-reference: `--sources` for lerobot's own files alone,
-        `--native` for lerobot 0.6.1 in an environment of its own.
+        `--trainer` for its trainer and dataset reader, too, `--native` for lerobot 0.6.1 in an
+        environment of its own.
     :return: its Python.
     :raises MissingReferenceError: it cannot be made; the message says why.
     """

@@ -1,10 +1,11 @@
 """
 Make .venv-reference: lerobot 0.4.4 and what its X-VLA network needs, for comparisons.
 
-`--native` makes .venv-reference-native: lerobot 0.6.1, whose network is on transformers' own
-Florence-2. `--sources` installs lerobot's own files alone: seconds instead of minutes, enough to
-read its queue. A stamp per part makes the next run a matter of milliseconds. Run by `make parity`
-and `make bench` through scripts/bootstrap-reference. Standard library only.
+`--trainer` adds what its trainer and dataset reader need. `--native` makes
+.venv-reference-native: lerobot 0.6.1, whose network is on transformers' own Florence-2.
+`--sources` installs lerobot's own files alone: seconds instead of minutes, enough to read its
+queue. A stamp per part makes the next run a matter of milliseconds. Run by `make parity` and
+`make bench` through scripts/bootstrap-reference. Standard library only.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ class Reference(NamedTuple):
     venv: Path
     pins: Path
     options: tuple[str, ...] = ()
+    more: Path | None = None
 
 
 OLD = Reference(
     'lerobot==0.4.4',
     bootstrap.ROOT / '.venv-reference',
     bootstrap.ROOT / 'requirements' / 'reference.txt',
+    more=bootstrap.ROOT / 'requirements' / 'reference-trainer.txt',
 )
 # The wheel asks for Python 3.12; its network's files run on older ones.
 NATIVE = Reference(
@@ -52,11 +55,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--sources', action='store_true', help="lerobot's own files alone")
     parser.add_argument('--native', action='store_true', help='lerobot 0.6.1')
+    parser.add_argument('--trainer', action='store_true', help='what the trainer of 0.4.4 needs')
     options = parser.parse_args()
     reference = NATIVE if options.native else OLD
     parts = {'lerobot': install_lerobot}
     if not options.sources:
         parts['pins'] = install_pins
+    if options.trainer and not options.native:
+        parts['trainer'] = install_trainer
     LOG.parent.mkdir(exist_ok=True)
     with LOG.with_suffix('.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -73,6 +79,8 @@ def bring(reference: Reference, name: str, install: Callable[[Reference], None])
     """Install a part unless its stamp tells that it is there."""
     stamp = reference.venv / f'.xvla_{name}'
     told = f'{sys.version}{reference.lerobot}{reference.pins.read_text()}'
+    if name == 'trainer' and reference.more:
+        told += reference.more.read_text()
     wanted = hashlib.sha256(told.encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -94,6 +102,12 @@ def install_pins(reference: Reference) -> None:
     """Install what lerobot's network files import."""
     bootstrap.say(f'installing torch and transformers into {reference.venv.name} (minutes)')
     pip(reference, '-r', str(reference.pins))
+
+
+def install_trainer(reference: Reference) -> None:
+    """Install what lerobot's trainer and its dataset reader import."""
+    bootstrap.say(f'installing what the trainer needs into {reference.venv.name}')
+    pip(reference, '-c', str(reference.pins), '-r', str(reference.more))
 
 
 def pip(reference: Reference, *arguments: str) -> None:

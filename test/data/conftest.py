@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag of two short episodes, simulated by the real parts, on demand."""
 
-from bags import ROOT
+from checkout import ROOT
 import pytest
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 import os
 import signal
 import time
@@ -14,6 +15,8 @@ import pytest
 pytest.importorskip(
     'launch_testing', reason='launch_testing is not installed (apt: ros-jazzy-launch-testing-ros)'
 )
+if not (find_spec('torch') and find_spec('mujoco') and find_spec('pinocchio')):
+    pytest.skip('policy and simulation need torch, mujoco, pinocchio', allow_module_level=True)
 
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource

@@ -9,8 +9,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
+from xvla_ros.adapt.demo.small_network import demo_config, demo_json
 from xvla_ros.core.errors import CheckpointError
 from xvla_ros.model import build_network, load_policy, parse_config
+from xvla_ros.model.config import authors_json
 from xvla_ros.model.conversion import convert
 from xvla_ros.model.florence import vision_settings
 from xvla_ros.model.inspection import inspect
@@ -310,6 +312,17 @@ def test_microsofts_vision_config_is_translated_and_positions_are_never_a_defaul
     config = parse_config(data)
     with pytest.raises(CheckpointError, match='max_position_embeddings missing'):
         build_network(config)
+
+
+def test_transformers_vision_config_is_written_with_microsofts_names_too():
+    """The authors' code and lerobot 0.4 know no others."""
+    vision = demo_json()['florence_config']['vision_config']
+    written = authors_json(demo_config())['florence_config']
+    assert written['projection_dim'] == vision['projection_dim']
+    assert written['vision_config']['dim_embed'] == vision['embed_dim']
+    places = written['vision_config']['image_pos_embed']['max_pos_embeddings']
+    assert places == vision['max_position_embeddings']
+    assert vision_settings(written['vision_config']) == vision_settings(vision)
 
 
 def test_weights_stored_in_half_precision_load_into_the_dtype_asked_for(tmp_path):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags for the tests: one simulated by the real parts, on demand."""
 
-from bags import ROOT
+from checkout import ROOT
 import pytest
 
 

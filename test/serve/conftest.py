@@ -10,7 +10,6 @@ import threading
 import time
 
 from checkout import with_checkout
-import json_numpy
 import numpy as np
 import psutil
 import pytest
@@ -134,6 +133,8 @@ def body(observation):
 
 
 def body_of(images, proprio, instruction, domain_id, steps, noise=None):
+    import json_numpy
+
     fields = {f'image{i}': json_numpy.dumps(image) for i, image in enumerate(images)}
     if noise is not None:
         fields['noise'] = json_numpy.dumps(noise)

@@ -159,7 +159,9 @@ class ChunkGate:
                     step = arm.positions[i] - arm.positions[i - 1]
                     arm.positions[i] = arm.positions[i - 1] + clip_norm(step, step_m)
             turn_rad = limits.max_angular_speed_rad_s * period_s
-            turns = (arm.rotations[1:] * arm.rotations[:-1].inv()).magnitude()
+            turns = np.zeros(0)
+            if len(arm.positions) > 1:  # scipy 1.11, Ubuntu 24.04's, cannot multiply no rotations
+                turns = (arm.rotations[1:] * arm.rotations[:-1].inv()).magnitude()
             if np.any(turns > turn_rad * (1 + 1e-9)):
                 speed = turns.max() / period_s
                 text = f'arm {name}: {speed:.2f} rad/s, limit {limits.max_angular_speed_rad_s}'

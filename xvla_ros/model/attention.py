@@ -8,6 +8,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from xvla_ros.model.dropout import dropout as drop
 from xvla_ros.model.measured import fastest, measured, Measurement, Question
 
 # The measured shape: heads, tokens and head width of X-VLA's head at three views.
@@ -26,14 +27,17 @@ def attend(
     Attend without a mask.
 
     torch has a fused kernel. In bfloat16 on a CPU, plain matrix products are 1.4 times as fast on
-    one processor and 28 times slower on another, so there the choice is measured (once).
+    one processor and 28 times slower on another, so there the choice is measured (once). With
+    dropout there is no fused kernel for a CPU.
 
     :param q: (B, heads, rows, d); `k`, `v`: (B, heads, T, d).
     :param explicit: use plain matrix products even if they are slower.
     :param repeats: how many equal keys and values the last ones represent.
     :return: (B, heads, rows, d).
     """
-    bfloat16 = q.dtype == torch.bfloat16 and q.device.type == 'cpu'
+    processor = q.device.type == 'cpu'
+    bfloat16 = processor and q.dtype == torch.bfloat16
+    explicit = explicit or (processor and dropout > 0)
     bias = None if repeats == 1 else repeated(k, repeats)
     if not (explicit or (bfloat16 and explicit_is_faster())):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
@@ -44,7 +48,7 @@ def attend(
     scores = torch.baddbmm(nothing, flat[0], flat[1].mT, beta=0, alpha=width**-0.5)
     # The bias is a logarithm: added in float32, it costs no accuracy.
     weights = scores if bias is None else scores.float() + bias
-    weights = F.dropout(weights.softmax(dim=-1).to(q.dtype), dropout)
+    weights = drop(weights.softmax(dim=-1).to(q.dtype), dropout)
     return torch.bmm(weights, flat[2]).view(batch, heads, rows, width)
 
 

@@ -13,6 +13,8 @@ TEXT_LENGTH = 50
 VIEW_SLOTS = 3
 # Dropout of the head's attention and MLP while training (models/transformer.py).
 HEAD_DROPOUT = 0.1
+# What transformers takes where a vision config of its own names does not say.
+FLORENCE_LENGTHS = {'max_position_embeddings': 50, 'max_temporal_embeddings': 100}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,7 +217,7 @@ def authors_json(config: NetworkConfig) -> dict[str, Any]:
         'use_hetero_proj': config.use_hetero_proj,
         'max_action_dim': config.max_action_dim,
         'real_action_dim': config.real_action_dim,
-        'florence_config': dict(config.florence),
+        'florence_config': florence_json(config.florence),
         **config.extra,
     }
     usual = {'text_length': TEXT_LENGTH, 'view_slots': VIEW_SLOTS, 'head_dropout': HEAD_DROPOUT}
@@ -224,3 +226,24 @@ def authors_json(config: NetworkConfig) -> dict[str, Any]:
     if config.dim_proprio is not None:
         ours['dim_proprio'] = config.dim_proprio
     return data | ({'xvla_ros': ours} if ours else {})
+
+
+def florence_json(florence: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Add Microsoft's names to the vision config of a network that has transformers' names.
+
+    The authors' code and lerobot 0.4 read `dim_embed` and the two blocks of embeddings.
+    """
+    vision = florence['vision_config']
+    if 'dim_embed' in vision:
+        return dict(florence)
+    lengths = 'max_position_embeddings', 'max_temporal_embeddings'
+    places, times = (vision.get(name, FLORENCE_LENGTHS[name]) for name in lengths)
+    microsoft = {
+        'dim_embed': vision['embed_dim'],
+        'image_pos_embed': {'type': 'learned_abs_2d', 'max_pos_embeddings': places},
+        'visual_temporal_embedding': {'type': 'COSINE', 'max_temporal_embeddings': times},
+        'image_feature_source': ['spatial_avg_pool', 'temporal_avg_pool'],
+    }
+    above = {'projection_dim': vision['projection_dim']}
+    return {**above, **florence, 'vision_config': {**vision, **microsoft}}

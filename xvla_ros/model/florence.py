@@ -72,8 +72,9 @@ def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
             if key not in (vision.get(block) or {}):
                 raise CheckpointError(f'florence_config.vision_config: {block}.{key} missing')
             settings[name] = vision[block][key]
-        return settings
-    kept = ('max_position_embeddings', 'max_temporal_embeddings', 'mlp_ratio', 'qkv_bias')
+    kept = (
+        ('mlp_ratio', 'qkv_bias') if microsoft else (*MICROSOFT_LENGTHS, 'mlp_ratio', 'qkv_bias')
+    )
     return settings | {key: vision[key] for key in kept if key in vision}
 
 

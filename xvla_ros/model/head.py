@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from xvla_ros.model.attention import attend
 from xvla_ros.model.config import NetworkConfig
+from xvla_ros.model.dropout import Dropout
 
 # Longest period of the sinusoidal time embedding; t is in (0, 1] (models/transformer.py).
 MAX_PERIOD = 100.0
@@ -83,7 +84,7 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
         self.activation_fn = nn.GELU(approximate='tanh')
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, T, dim)."""

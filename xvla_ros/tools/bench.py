@@ -19,6 +19,7 @@ from xvla_ros.core.errors import ConfigError, XvlaError
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Name for `--only` -> modules of bench/ to run, in this order.
 BENCHMARKS = {
+    'adapt': ('adapt',),
     'gate': ('gate',),
     'ik': ('ik',),
     'inference': ('inference', 'inference_bound', 'inference_gpu'),

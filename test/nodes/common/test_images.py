@@ -65,10 +65,12 @@ def stored():
         name.replace('8', '16'): values.astype(np.uint16) * 257
         for name, values in (plain | bayer).items()
     }
-    uyvy = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2YUV_UYVY)
-    yuyv = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2YUV_YUY2)
     i420 = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2YUV_I420)
     luma, chroma = i420[:HEIGHT], i420[HEIGHT:].reshape(2, -1)
+    # Both rows of a pair have the same U and V. OpenCV 4.6 does not pack 4:2:2 itself.
+    both_rows = chroma.reshape(2, HEIGHT // 2, WIDTH // 2).repeat(2, axis=1)
+    shared = np.moveaxis(both_rows, 0, -1).reshape(HEIGHT, WIDTH)
+    uyvy, yuyv = np.dstack([shared, luma]), np.dstack([luma, shared])
     halves = {'nv12': chroma, 'nv21': chroma[::-1]}
     planar = {
         name: np.vstack([luma, both.T.reshape(HEIGHT // 2, WIDTH)])
